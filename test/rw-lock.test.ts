@@ -1,0 +1,162 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { RwLock } from '../src/rw-lock.js';
+import { settled, watch } from './helpers/watch.js';
+
+/** Asks for the lock and writes down when it is had. */
+function asker(lock: RwLock) {
+  const had: string[] = [];
+  const ask = (name: string) =>
+    (name.startsWith('w') ? lock.write() : lock.read()).then(() => {
+      had.push(name);
+    });
+  return { had, ask };
+}
+
+describe('an uncontended lock', () => {
+  it('is had at once, many times by readers and once by a writer', () => {
+    const lock = new RwLock();
+    expect([lock.free, lock.tryRead(), lock.tryRead(), lock.free, lock.writing]).toEqual([
+      true,
+      true,
+      true,
+      false,
+      false,
+    ]);
+    expect(lock.tryWrite()).toBe(false);
+    lock.releaseRead();
+    expect(lock.tryWrite()).toBe(false);
+    lock.releaseRead();
+    expect([lock.free, lock.tryWrite(), lock.writing]).toEqual([true, true, true]);
+    expect([lock.tryRead(), lock.tryWrite()]).toEqual([false, false]);
+    lock.releaseWrite();
+    expect(lock.free).toBe(true);
+  });
+
+  it('read() and write() take it before they return', async () => {
+    const lock = new RwLock();
+    const reading = lock.read();
+    expect([lock.free, lock.writing]).toEqual([false, false]);
+    await reading;
+    lock.releaseRead();
+    const writing = lock.write();
+    expect(lock.writing).toBe(true);
+    await writing;
+    lock.releaseWrite();
+    expect(lock.free).toBe(true);
+  });
+});
+
+describe('waiting', () => {
+  it('a queued writer holds back later readers, also those who only try', async () => {
+    const lock = new RwLock();
+    const { had, ask } = asker(lock);
+    await ask('r1');
+    void ask('w1');
+    void ask('r2');
+    await settled();
+    expect(had).toEqual(['r1']);
+    expect(lock.tryRead()).toBe(false);
+    lock.releaseRead();
+    await settled();
+    expect(had).toEqual(['r1', 'w1']);
+    lock.releaseWrite();
+    await settled();
+    expect(had).toEqual(['r1', 'w1', 'r2']);
+  });
+
+  it('neighbouring readers are let in together, and the writer after them waits for the last', async () => {
+    const lock = new RwLock();
+    const { had, ask } = asker(lock);
+    await ask('w1');
+    for (const name of ['r1', 'r2', 'w2', 'r3']) void ask(name);
+    lock.releaseWrite();
+    await settled();
+    expect(had).toEqual(['w1', 'r1', 'r2']);
+    lock.releaseRead();
+    await settled();
+    expect(had).toEqual(['w1', 'r1', 'r2']);
+    lock.releaseRead();
+    await settled();
+    expect(had).toEqual(['w1', 'r1', 'r2', 'w2']);
+    expect(lock.writing).toBe(true);
+  });
+
+  it('ownership passes straight to the next waiter: nobody can slip in between', async () => {
+    const lock = new RwLock();
+    const { had, ask } = asker(lock);
+    await ask('w1');
+    void ask('w2');
+    lock.releaseWrite();
+    // The waiter has not run yet, but the lock is its own already.
+    expect([had, lock.tryRead(), lock.tryWrite(), lock.free]).toEqual([['w1'], false, false, false]);
+    await settled();
+    expect(had).toEqual(['w1', 'w2']);
+    lock.releaseWrite();
+    expect(lock.free).toBe(true);
+  });
+
+  it('any mix of waiters is served in order, readers together only when nothing stands between', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.boolean(), { minLength: 1, maxLength: 30 }), async (exclusive) => {
+        const lock = new RwLock();
+        await lock.write();
+        const order: number[] = [];
+        let readers = 0;
+        let writers = 0;
+        const all = exclusive.map(async (writes, number) => {
+          await (writes ? lock.write() : lock.read());
+          order.push(number);
+          if (writes) writers += 1;
+          else readers += 1;
+          expect(writers === 0 || (writers === 1 && readers === 0)).toBe(true);
+          await settled();
+          // By now all readers that came right after are in, or have been.
+          for (let at = number; !writes && exclusive[at] === false; at++) expect(order).toContain(at);
+          if (writes) {
+            writers -= 1;
+            lock.releaseWrite();
+          } else {
+            readers -= 1;
+            lock.releaseRead();
+          }
+        });
+        lock.releaseWrite();
+        await Promise.all(all);
+        expect(order).toEqual(exclusive.map((_, number) => number));
+        expect(lock.free).toBe(true);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it('100,000 waiters are served in order', async () => {
+    const lock = new RwLock();
+    const count = 100_000;
+    await lock.write();
+    let served = 0;
+    let outOfOrder = 0;
+    const waiters = Array.from({ length: count }, async (_, number) => {
+      const writes = number % 3 === 0;
+      await (writes ? lock.write() : lock.read());
+      if (served !== number) outOfOrder += 1;
+      served += 1;
+      if (writes) lock.releaseWrite();
+      else lock.releaseRead();
+    });
+    lock.releaseWrite();
+    await Promise.all(waiters);
+    expect([served, outOfOrder, lock.free]).toEqual([count, 0, true]);
+  });
+
+  it('a lock that was fought over is as good as new', async () => {
+    const lock = new RwLock();
+    await lock.write();
+    const waiting = watch(lock.read());
+    lock.releaseWrite();
+    await settled();
+    expect(waiting.state).toBe('fulfilled');
+    lock.releaseRead();
+    expect([lock.tryWrite(), lock.writing]).toEqual([true, true]);
+  });
+});

@@ -1,0 +1,79 @@
+/**
+ * A piece of a process's address space that shows a piece of memory.
+ */
+import { join, PAGE_SIZE } from '../u64.js';
+import type { Backing } from './physical-memory.js';
+
+/** A mapping of memory into the address space of a process, as `mmap` made it. */
+export interface MemoryRegion {
+  /** User address of the first byte, a multiple of 4096. */
+  readonly uptr: bigint;
+  /** Length in bytes, a multiple of 4096. */
+  readonly length: bigint;
+  /** Whether the process, and pins, may write it. */
+  readonly writable: boolean;
+  /**
+   * Live view of all bytes; `undefined` if they are in pieces (a sparse region), or if some are gone because the
+   * buffer was detached or shrunk.
+   */
+  readonly bytes: Uint8Array | undefined;
+}
+
+/**
+ * A region in page numbers. It never changes: what `munmap` and `protect` leave of it are new ones.
+ *
+ * @internal
+ */
+export class Region implements MemoryRegion {
+  /** User page number of the first page. */
+  readonly page: number;
+  /** User page number of the last page. */
+  readonly lastPage: number;
+  readonly writable: boolean;
+  readonly #backing: Backing;
+  /** The page of the backing that the first page shows. */
+  readonly #first: number;
+
+  constructor(page: number, lastPage: number, writable: boolean, backing: Backing, first: number) {
+    this.page = page;
+    this.lastPage = lastPage;
+    this.writable = writable;
+    this.#backing = backing;
+    this.#first = first;
+  }
+
+  get uptr(): bigint {
+    return join(this.page, 0);
+  }
+
+  get length(): bigint {
+    return BigInt(this.lastPage - this.page + 1) * BigInt(PAGE_SIZE);
+  }
+
+  get bytes(): Uint8Array | undefined {
+    const { content } = this.#backing;
+    const pages = this.lastPage - this.page + 1;
+    if (content.sparse || content.present(this.#first, pages) < pages) return undefined;
+    return content.view(this.#first, 0, pages * PAGE_SIZE);
+  }
+
+  /** The memory it shows. */
+  get backing(): Backing {
+    return this.#backing;
+  }
+
+  /** The page of the backing that user page `page` shows. */
+  backingPage(page: number): number {
+    return this.#first + (page - this.page);
+  }
+
+  /** How many of the `count` pages from user page `page` on are in the region and there now. */
+  present(page: number, count: number): number {
+    return this.#backing.content.present(this.backingPage(page), Math.min(count, this.lastPage - page + 1));
+  }
+
+  /** The part from user page `page` to `lastPage`, with its own permission. */
+  part(page: number, lastPage: number, writable = this.writable): Region {
+    return new Region(page, lastPage, writable, this.#backing, this.backingPage(page));
+  }
+}

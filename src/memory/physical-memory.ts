@@ -1,0 +1,226 @@
+/**
+ * The machine below the processes: its page frames, what they hold and how often they are pinned.
+ */
+import { IommuError, refuse } from '../errors.js';
+import { PAGE_SIZE } from '../u64.js';
+import type { FrameRuns } from './frame-runs.js';
+import { FreeFrames } from './free-frames.js';
+import type { PageContent } from './page-content.js';
+import { PinCounts } from './pin-counts.js';
+import type { ScatteredOrder } from './scattered-order.js';
+
+/** The first frame handed out: memory below 4 GiB is left to devices, as on a PC. */
+const FIRST_FRAME = 2 ** 20;
+/** Physical addresses have 52 bits. */
+const LAST_FRAME = 2 ** 40 - 1;
+const HUGE_PAGE = 2 ** 9;
+const GIGANTIC_PAGE = 2 ** 18;
+
+/**
+ * Frames and what is in them, mapped any number of times.
+ *
+ * @internal
+ */
+export class Backing {
+  /** First of its frames. */
+  readonly pfn: number;
+  /** The frame after the last of its frames. */
+  readonly past: number;
+  readonly content: PageContent;
+  /** Which frame a page has, if not the one in its place. */
+  readonly order: ScatteredOrder | undefined;
+  /** What it was made from, if that was the caller's. */
+  readonly source: object | undefined;
+  /** Regions that show a part of it. */
+  mappings = 0;
+  /** Sum of the pins of its frames. */
+  pins = 0;
+
+  constructor(
+    pfn: number,
+    content: PageContent,
+    order: ScatteredOrder | undefined,
+    source: object | undefined,
+  ) {
+    this.pfn = pfn;
+    this.past = pfn + content.capacity;
+    this.content = content;
+    this.order = order;
+    this.source = source;
+  }
+
+  /** The frame of page `page`. */
+  frameOf(page: number): number {
+    return this.pfn + (this.order === undefined ? page : this.order.frameOf(page));
+  }
+
+  /** The page of frame `pfn`. */
+  pageOf(pfn: number): number {
+    const frame = pfn - this.pfn;
+    return this.order === undefined ? frame : this.order.pageOf(frame);
+  }
+}
+
+/**
+ * The physical memory of a machine, shared by the processes on it.
+ *
+ * It hands out page frames and counts their pins. The frames of a buffer are its own: mapped twice, in one process
+ * or in several, at whatever addresses, it shows the same frames. They stay its own as long as the buffer is mapped
+ * anywhere or one of them is pinned; then they are free again.
+ */
+export class PhysicalMemory {
+  readonly #free = new FreeFrames(FIRST_FRAME, LAST_FRAME);
+  readonly #counts = new PinCounts();
+  /** Ascending by frame number. */
+  readonly #backings: Backing[] = [];
+  readonly #bySource = new Map<object, Backing>();
+  #lastHit: Backing | undefined;
+
+  /** Sum of the pins of all frames. */
+  get pinned(): number {
+    return this.#counts.pinned;
+  }
+
+  /** How often frame `pfn` is pinned. */
+  pins(pfn: number): number {
+    return this.#counts.count(pfn);
+  }
+
+  /**
+   * The bytes of `count` consecutive frames from `pfn` on, as one live view if they are one piece of memory, else
+   * of as many frames as are (at least one).
+   *
+   * @throws IommuError EFAULT if the buffer of the first frame was detached or shrunk, and Error if there is no
+   * such frame (a bug of the caller)
+   */
+  frames(pfn: number, count: number): Uint8Array {
+    const backing = this.#find(pfn);
+    if (backing === undefined) throw new Error(`no memory has frame 0x${pfn.toString(16)}`);
+    const page = backing.pageOf(pfn);
+    const most = backing.order === undefined ? Math.min(count, backing.past - pfn) : 1;
+    const present = backing.content.present(page, most);
+    if (present === 0) {
+      const detail = `the buffer behind frame 0x${pfn.toString(16)} was detached or shrunk`;
+      throw refuse('EFAULT', 'fault', detail);
+    }
+    return backing.content.view(page, 0, present * PAGE_SIZE);
+  }
+
+  /**
+   * Takes back one pin of each of `count` frames from `pfn` on.
+   *
+   * @throws Error if one of them is not pinned (a bug of the caller); nothing is unpinned then
+   */
+  unpin(pfn: number, count: number): void {
+    this.#counts.remove(pfn, count);
+    const past = pfn + count;
+    const hit = this.#lastHit;
+    if (hit !== undefined && pfn >= hit.pfn && past <= hit.past && hit.pins > count) hit.pins -= count;
+    else this.#uncount(pfn, past);
+  }
+
+  /** Takes the pins of frames from the sums of their backings, and frees those that nobody needs any more. */
+  #uncount(pfn: number, past: number): void {
+    for (let at = pfn; at < past; ) {
+      const backing = this.#find(at)!;
+      const until = Math.min(past, backing.past);
+      backing.pins -= until - at;
+      if (backing.pins === 0 && backing.mappings === 0) this.#release(backing);
+      at = until;
+    }
+  }
+
+  /**
+   * Pins `count` pages of a backing from `page` on and appends their frames to `into`.
+   *
+   * @internal
+   */
+  pin(backing: Backing, page: number, count: number, into: FrameRuns): void {
+    const { order } = backing;
+    if (order !== undefined) into.reserve(count);
+    backing.pins += count;
+    if (order === undefined) {
+      this.#counts.add(backing.pfn + page, count);
+      into.push(backing.pfn + page, count);
+      return;
+    }
+    const counts = this.#counts;
+    order.forEach(page, count, (frame) => {
+      counts.add(backing.pfn + frame, 1);
+      into.push(backing.pfn + frame, 1);
+    });
+  }
+
+  /**
+   * The backing that was made from `source`, if its frames are still in use.
+   *
+   * @internal
+   */
+  backingOf(source: object): Backing | undefined {
+    return this.#bySource.get(source);
+  }
+
+  /**
+   * Gives frames to new content. In a piece of at least 2 MiB (1 GiB) the frame of page `page` is congruent to
+   * `userPage` modulo 2 MiB (1 GiB), where huge pages have to begin.
+   *
+   * @throws IommuError ENOMEM if all frames are taken
+   * @internal
+   */
+  add(
+    content: PageContent,
+    order: ScatteredOrder | undefined,
+    source: object | undefined,
+    page: number,
+    userPage: number,
+  ): Backing {
+    const pages = content.capacity;
+    const modulus = pages >= GIGANTIC_PAGE ? GIGANTIC_PAGE : pages >= HUGE_PAGE ? HUGE_PAGE : 1;
+    const pfn = this.#free.take(pages, modulus, (userPage - page) % modulus);
+    if (pfn === undefined) {
+      throw new IommuError('ENOMEM', { check: 'state', detail: `no ${pages} frames in a row are free` });
+    }
+    const backing = new Backing(pfn, content, order, source);
+    this.#backings.splice(this.#indexAfter(pfn), 0, backing);
+    if (source !== undefined) this.#bySource.set(source, backing);
+    return backing;
+  }
+
+  /**
+   * Ends one mapping of a backing; its frames are free once nothing maps and nothing pins them.
+   *
+   * @internal
+   */
+  unmap(backing: Backing): void {
+    backing.mappings--;
+    if (backing.pins === 0 && backing.mappings === 0) this.#release(backing);
+  }
+
+  #release(backing: Backing): void {
+    this.#backings.splice(this.#indexAfter(backing.pfn) - 1, 1);
+    if (backing.source !== undefined) this.#bySource.delete(backing.source);
+    if (this.#lastHit === backing) this.#lastHit = undefined;
+    this.#free.give(backing.pfn, backing.past - backing.pfn);
+  }
+
+  #find(pfn: number): Backing | undefined {
+    const hit = this.#lastHit;
+    if (hit !== undefined && pfn >= hit.pfn && pfn < hit.past) return hit;
+    const backing = this.#backings[this.#indexAfter(pfn) - 1];
+    if (backing === undefined || pfn >= backing.past) return undefined;
+    this.#lastHit = backing;
+    return backing;
+  }
+
+  /** Index of the first backing that begins after `pfn`. */
+  #indexAfter(pfn: number): number {
+    let first = 0;
+    let past = this.#backings.length;
+    while (first < past) {
+      const middle = (first + past) >>> 1;
+      if (this.#backings[middle]!.pfn <= pfn) first = middle + 1;
+      else past = middle;
+    }
+    return first;
+  }
+}

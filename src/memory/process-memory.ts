@@ -1,0 +1,527 @@
+/**
+ * The address space of a process, over array buffers and WebAssembly memory.
+ */
+import { type ErrorCode, IommuError, refuse } from '../errors.js';
+import {
+  type Address,
+  hex,
+  invalidType,
+  isZero,
+  LAST_PAGE,
+  outOfRange,
+  PAGE_SIZE,
+  readU64,
+  type U64Input,
+} from '../u64.js';
+import type { FrameRuns } from './frame-runs.js';
+import { LockedMemory } from './locked-memory.js';
+import { type MemoryRegion, Region } from './memory-region.js';
+import { BufferContent, type MemorySource, newContent, SparseContent } from './page-content.js';
+import { type Backing, PhysicalMemory } from './physical-memory.js';
+import { ScatteredOrder } from './scattered-order.js';
+import type { UserMemory } from './user-memory.js';
+
+/** What `new ProcessMemory()` can be told. */
+export interface ProcessMemoryOptions {
+  /** Bytes that may be locked (RLIMIT_MEMLOCK), rounded down to whole pages. Absent: no limit (CAP_IPC_LOCK). */
+  readonly lockedLimit?: U64Input | undefined;
+  /** The machine the process runs on. Absent: one of its own. */
+  readonly physical?: PhysicalMemory | undefined;
+}
+
+/** What `ProcessMemory.mmap` maps, and where. */
+export interface MmapOptions {
+  /** Length in bytes, rounded up to whole pages. */
+  readonly length: U64Input;
+  /** User address, a multiple of 4096. Absent: chosen. */
+  readonly uptr?: U64Input | undefined;
+  /** The memory to show. Absent: new, zeroed memory. */
+  readonly buffer?: MemorySource | undefined;
+  /** Byte of the buffer that comes first, a multiple of 4096. Default 0. */
+  readonly bufferOffset?: U64Input | undefined;
+  /** Whether the process may write it. Default true. */
+  readonly writable?: boolean | undefined;
+  /** Whether neighbouring pages have consecutive frames (the default) or never have. */
+  readonly frames?: 'contiguous' | 'scattered' | undefined;
+  /** For new memory: make its content 2 MiB at a time, when it is touched. Any length then costs nothing. */
+  readonly sparse?: boolean | undefined;
+}
+
+/** Pages that the kernel pins in one go. */
+const PIN_CHUNK = 8192;
+const HUGE_PAGE = 2 ** 9;
+const GIGANTIC_PAGE = 2 ** 18;
+/** Chosen addresses lie in 0x10000 … 0x7ffeffffffff, between the first pages and the stack of a Linux process. */
+const FIRST_CHOICE = 0x10;
+const LAST_CHOICE = 0x7_ffef_ffff;
+
+/**
+ * The memory of a process: regions of its address space that show buffers.
+ *
+ * - The same buffer mapped twice, in one process or in several on the same `PhysicalMemory`, is the same memory:
+ *   the same frames with one pin count. Pass a `WebAssembly.Memory` itself, not its `buffer`: it gets another
+ *   buffer whenever it grows.
+ * - Buffers are looked at live. What a resizable buffer has not (yet, or any more) and all of a detached one is
+ *   memory that cannot be touched: EFAULT.
+ * - Frames are made out once for a buffer. In new memory, or a buffer, of at least 2 MiB (1 GiB) contiguous frames
+ *   are placed so that 2 MiB (1 GiB) boundaries of the first mapping's user addresses are also boundaries of
+ *   physical addresses, as transparent huge pages and hugetlbfs do: a domain can use huge pages there.
+ */
+export class ProcessMemory implements UserMemory {
+  /** The machine the process runs on. */
+  readonly physical: PhysicalMemory;
+  #locked: { readonly user: LockedMemory; readonly mm: LockedMemory } | undefined;
+  #exited = false;
+  /** Ascending, disjoint. */
+  #regions: Region[] = [];
+  #lastHit: Region | undefined;
+
+  /**
+   * An empty address space.
+   *
+   * @throws TypeError or RangeError if `lockedLimit` is not a 64-bit number
+   */
+  constructor(options: ProcessMemoryOptions = {}) {
+    this.physical = options.physical ?? new PhysicalMemory();
+    if (options.lockedLimit !== undefined) {
+      const pages = readU64(options.lockedLimit, 'lockedLimit').page;
+      this.#locked = { user: new LockedMemory('user', pages), mm: new LockedMemory('process', pages) };
+    }
+  }
+
+  /** The locked-memory counters; `undefined` without a limit. */
+  get locked(): { readonly user: LockedMemory; readonly mm: LockedMemory } | undefined {
+    return this.#locked;
+  }
+
+  /** `true` once `exit()` was called. */
+  get exited(): boolean {
+    return this.#exited;
+  }
+
+  /** What is mapped, by ascending address. A region of `mmap` may be in several parts by now. */
+  get regions(): readonly MemoryRegion[] {
+    return [...this.#regions];
+  }
+
+  /**
+   * Maps memory.
+   *
+   * An address that is not given is chosen as Linux chooses: the highest place below the stack where it fits,
+   * aligned to 4096, to 2 MiB from 2 MiB on, and to 1 GiB from 1 GiB on.
+   *
+   * A buffer that is mapped or pinned already, anywhere on the machine, keeps its frames, whatever `frames` says.
+   * A buffer may be mapped up to its largest length (`maxByteLength`; 4 GiB for a `WebAssembly.Memory`).
+   *
+   * @returns the region as mapped; later changes do not show in it
+   * @throws TypeError or RangeError if an option is of the wrong type; IommuError EINVAL if the length is 0, the
+   * address or offset is not page aligned, the buffer is too short, or options contradict each other; EEXIST if
+   * something is mapped there; ENOMEM if the range does not fit in 64 bits, no place is free, or no memory is left;
+   * EFAULT if the process has exited
+   */
+  mmap(options: MmapOptions): MemoryRegion {
+    const { buffer, writable = true, sparse = false, frames = 'contiguous' } = options;
+    const pages = roundUp(readU64(options.length, 'length'));
+    const uptr = options.uptr === undefined ? undefined : readU64(options.uptr, 'uptr');
+    const offset = readU64(options.bufferOffset ?? 0, 'bufferOffset');
+    requireBoolean('writable', writable);
+    requireBoolean('sparse', sparse);
+    if (frames !== 'contiguous' && frames !== 'scattered') {
+      throw invalidType('frames', "'contiguous' or 'scattered'", frames);
+    }
+    if (this.#exited) throw gone();
+    if (pages === 0) throw refuse('EINVAL', 'argument', 'the length of a region must not be 0');
+    if (uptr !== undefined && uptr.offset !== 0) throw misplaced('EINVAL', uptr, 'is not a multiple of 4096');
+    if (offset.offset !== 0) throw refuse('EINVAL', 'argument', 'bufferOffset must be a multiple of 4096');
+    if (buffer === undefined && offset.page !== 0) {
+      throw refuse('EINVAL', 'argument', 'bufferOffset is an offset in a buffer, but there is none');
+    }
+    if (buffer !== undefined && sparse) {
+      throw refuse('EINVAL', 'argument', 'sparse is for new memory, but there is a buffer');
+    }
+    const page = uptr === undefined ? this.#choose(pages) : this.#require(uptr, pages);
+    const scattered = frames === 'scattered';
+    const backing =
+      buffer === undefined
+        ? this.#newBacking(pages, sparse, scattered, page)
+        : this.#backingOf(buffer, offset.page, pages, scattered, page);
+    const region = new Region(page, page + pages - 1, writable, backing, offset.page);
+    this.#replace(this.#indexOf(page), 0, [region]);
+    return region;
+  }
+
+  /** Checks that a fixed place is free and gives its first page. */
+  #require(uptr: Address, pages: number): number {
+    const lastPage = uptr.page + pages - 1;
+    if (lastPage > LAST_PAGE) throw misplaced('ENOMEM', uptr, 'leaves no room for the region below 2^64');
+    const next = this.#regions[this.#indexOf(uptr.page)];
+    if (next !== undefined && next.page <= lastPage) {
+      throw misplaced('EEXIST', { page: Math.max(next.page, uptr.page), offset: 0 }, 'is mapped already');
+    }
+    return uptr.page;
+  }
+
+  /** The highest free place. */
+  #choose(pages: number): number {
+    const alignment = pages >= GIGANTIC_PAGE ? GIGANTIC_PAGE : pages >= HUGE_PAGE ? HUGE_PAGE : 1;
+    let past = LAST_CHOICE + 1;
+    for (let at = this.#regions.length - 1; at >= -1; at--) {
+      const region = this.#regions[at];
+      const first = Math.max(FIRST_CHOICE, region === undefined ? 0 : region.lastPage + 1);
+      const page = Math.floor((past - pages) / alignment) * alignment;
+      if (page >= first) return page;
+      if (region !== undefined) past = Math.min(past, region.page);
+    }
+    throw refuse('ENOMEM', 'state', `no ${pages} pages in a row are free in the address space`);
+  }
+
+  #newBacking(pages: number, sparse: boolean, scattered: boolean, page: number): Backing {
+    const content = sparse ? new SparseContent(pages) : newContent(pages);
+    return this.physical.add(content, scattered ? new ScatteredOrder(pages) : undefined, undefined, 0, page);
+  }
+
+  #backingOf(buffer: MemorySource, first: number, pages: number, scattered: boolean, page: number): Backing {
+    const known = this.physical.backingOf(buffer);
+    const content = known?.content ?? new BufferContent(buffer);
+    if (first + pages > content.capacity) {
+      const detail = `the buffer has ${content.capacity} pages at most, not ${pages} from page ${first} on`;
+      throw refuse('EINVAL', 'argument', detail);
+    }
+    if (known !== undefined) return known;
+    const order = scattered ? new ScatteredOrder(content.capacity) : undefined;
+    return this.physical.add(content, order, buffer, first, page);
+  }
+
+  /**
+   * Unmaps all pages in a range, also parts of regions. Their frames stay what they are while they are pinned.
+   *
+   * @throws TypeError or RangeError if an argument is not a 64-bit number; IommuError EINVAL if `uptr` is not page
+   * aligned, or `length` is 0 or reaches past 2^64. A range with nothing in it is fine.
+   */
+  munmap(uptr: U64Input, length: U64Input): void {
+    const start = readU64(uptr, 'uptr');
+    const pages = roundUp(readU64(length, 'length'));
+    if (start.offset !== 0) throw misplaced('EINVAL', start, 'is not a multiple of 4096');
+    const lastPage = start.page + pages - 1;
+    if (pages === 0) throw refuse('EINVAL', 'argument', 'the length to unmap must not be 0');
+    if (lastPage > LAST_PAGE) throw misplaced('EINVAL', start, 'plus the length to unmap is past 2^64');
+    this.#cut(start.page, lastPage, () => []);
+  }
+
+  /**
+   * Makes all pages of a range writable or read-only. Pins that are held stay as they are.
+   *
+   * @throws TypeError or RangeError if an argument is of the wrong type; IommuError EINVAL if `uptr` is not page
+   * aligned; ENOMEM if a page of the range is not mapped. Nothing has changed then.
+   */
+  protect(uptr: U64Input, length: U64Input, writable: boolean): void {
+    const start = readU64(uptr, 'uptr');
+    const pages = roundUp(readU64(length, 'length'));
+    requireBoolean('writable', writable);
+    if (start.offset !== 0) throw misplaced('EINVAL', start, 'is not a multiple of 4096');
+    const past = start.page + pages;
+    if (past > LAST_PAGE + 1) throw misplaced('ENOMEM', start, 'plus the length to protect is past 2^64');
+    for (let page = start.page; page < past; ) {
+      const region = this.#find(page);
+      if (region === undefined) throw misplaced('ENOMEM', { page, offset: 0 }, 'is not mapped');
+      page = region.lastPage + 1;
+    }
+    if (pages === 0) return;
+    this.#cut(start.page, past - 1, (page, lastPage, region) => [region.part(page, lastPage, writable)]);
+  }
+
+  /**
+   * Ends the process: everything is unmapped, nothing can be pinned or touched any more. Frames that are pinned
+   * stay, and can be read and unpinned.
+   */
+  exit(): void {
+    this.#exited = true;
+    this.#replace(0, this.#regions.length, []);
+  }
+
+  /**
+   * A child process: the same memory at the same addresses, with the same frames and the same pin counts, on the
+   * same machine. It is charged to the same user, and has a process counter of its own with the same limit.
+   *
+   * All mappings are shared ones. That a private page becomes two at the first write is not modelled.
+   *
+   * @throws IommuError EFAULT if the process has exited
+   */
+  fork(): ProcessMemory {
+    if (this.#exited) throw gone();
+    const child = new ProcessMemory({ physical: this.physical });
+    if (this.#locked !== undefined) {
+      const { user, mm } = this.#locked;
+      child.#locked = { user, mm: new LockedMemory('process', mm.limitPages) };
+    }
+    child.#replace(0, 0, this.#regions);
+    return child;
+  }
+
+  /**
+   * How often the page at a user address is pinned, by whomever.
+   *
+   * @throws TypeError or RangeError if `uptr` is not a 64-bit number; IommuError EFAULT if there is no page
+   */
+  pins(uptr: U64Input): number {
+    return this.physical.pins(this.frameOf(uptr));
+  }
+
+  /**
+   * The frame number (pfn) of the page at a user address.
+   *
+   * @throws TypeError or RangeError if `uptr` is not a 64-bit number; IommuError EFAULT if there is no page
+   */
+  frameOf(uptr: U64Input): number {
+    const { page } = readU64(uptr, 'uptr');
+    const pfn = this.frameAt(page);
+    if (pfn === undefined) throw this.#fault('EFAULT', page, false);
+    return pfn;
+  }
+
+  /** As `pins`, by user page number; `undefined` if there is no page. */
+  pinsAt(page: number): number | undefined {
+    const pfn = this.frameAt(page);
+    return pfn === undefined ? undefined : this.physical.pins(pfn);
+  }
+
+  /** As `frameOf`, by user page number; `undefined` if there is no page. */
+  frameAt(page: number): number | undefined {
+    const region = this.#find(page);
+    if (region === undefined || region.present(page, 1) === 0) return undefined;
+    return region.backing.frameOf(region.backingPage(page));
+  }
+
+  /**
+   * A copy of `length` bytes of the process.
+   *
+   * @throws TypeError or RangeError if an argument is not a 64-bit number, or RangeError if no array is that long;
+   * IommuError EFAULT if one of the bytes cannot be read
+   */
+  read(uptr: U64Input, length: U64Input): Uint8Array {
+    const start = readU64(uptr, 'uptr');
+    const size = readU64(length, 'length');
+    this.#requireAccess(start, size, false);
+    const bytes = new Uint8Array(size.page * PAGE_SIZE + size.offset);
+    this.copyFromUser(start.page, start.offset, bytes, 0, bytes.length);
+    return bytes;
+  }
+
+  /**
+   * Writes bytes as the process itself would.
+   *
+   * @throws TypeError or RangeError if `uptr` is not a 64-bit number; IommuError EFAULT if one of the bytes cannot
+   * be written, with nothing written
+   */
+  write(uptr: U64Input, bytes: Uint8Array): void {
+    const start = readU64(uptr, 'uptr');
+    this.#requireAccess(start, readU64(bytes.length, 'length'), true);
+    this.copyToUser(start.page, start.offset, bytes, 0, bytes.length);
+  }
+
+  #requireAccess(start: Address, length: Address, write: boolean): void {
+    if (isZero(length)) return;
+    const pages =
+      roundUp({ page: length.page, offset: 0 }) + Math.ceil((start.offset + length.offset) / PAGE_SIZE);
+    const reach = this.#reach(start.page, pages, write);
+    if (reach === pages) return;
+    const page = start.page + reach;
+    if (page > LAST_PAGE) throw misplaced('EFAULT', start, 'plus the length is past 2^64');
+    throw this.#fault('EFAULT', page, write, reach === 0 ? start.offset : 0);
+  }
+
+  /** How many of `count` pages from `page` on can be touched. */
+  #reach(page: number, count: number, write: boolean): number {
+    let reach = 0;
+    while (reach < count) {
+      const region = this.#find(page + reach);
+      if (region === undefined || (write && !region.writable)) break;
+      const present = region.present(page + reach, count - reach);
+      if (present === 0) break;
+      reach += present;
+    }
+    return reach;
+  }
+
+  /**
+   * Pins pages: `UserMemory.pin`. Gives all pages up to the first that cannot be pinned, across regions.
+   *
+   * @throws IommuError EFAULT if page `page` is not memory, is read-only where `write` is asked, or is the last
+   * page of the address space, or if the process has exited. It is EOVERFLOW instead where the kernel's request
+   * for this and the following pages, 8192 at most, would end at 2^64 exactly.
+   */
+  pin(page: number, count: number, write: boolean, into: FrameRuns): number {
+    const past = Math.min(page + count, LAST_PAGE);
+    let at = page;
+    while (at < past) {
+      const region = this.#find(at);
+      if (region === undefined || (write && !region.writable)) break;
+      const present = region.present(at, past - at);
+      if (present === 0) break;
+      this.physical.pin(region.backing, region.backingPage(at), present, into);
+      at += present;
+    }
+    if (at > page) return at - page;
+    const code = page + Math.min(PIN_CHUNK, count) === LAST_PAGE + 1 ? 'EOVERFLOW' : 'EFAULT';
+    throw this.#fault(code, page, write);
+  }
+
+  /**
+   * Takes back one pin of each of `count` consecutive frames: `UserMemory.unpin`. Any process may give back any
+   * pin. Nothing here is ever written back to a disk, so whether a frame is dirty does not matter.
+   *
+   * @throws Error if one of them is not pinned (a bug of the caller); nothing is unpinned then
+   */
+  unpin(pfn: number, count: number): void {
+    this.physical.unpin(pfn, count);
+  }
+
+  /**
+   * The bytes of pinned frames: `UserMemory.frames`. Growing a `WebAssembly.Memory` detaches such a view.
+   *
+   * @throws IommuError EFAULT if the buffer of the first frame was detached or shrunk
+   */
+  frames(pfn: number, count: number): Uint8Array {
+    return this.physical.frames(pfn, count);
+  }
+
+  /** Reads as the process's own loads would: `UserMemory.copyFromUser`. */
+  copyFromUser(
+    page: number,
+    offset: number,
+    target: Uint8Array,
+    targetOffset: number,
+    length: number,
+  ): number {
+    requireInside(target, targetOffset, length);
+    let done = 0;
+    let at = page;
+    let inPage = offset;
+    while (done < length) {
+      const region = this.#find(at);
+      const present = region?.present(at, Math.ceil((inPage + length - done) / PAGE_SIZE)) ?? 0;
+      if (region === undefined || present === 0) break;
+      const most = Math.min(length - done, present * PAGE_SIZE - inPage);
+      const bytes = region.backing.content.peek(region.backingPage(at), inPage, most);
+      target.set(bytes, targetOffset + done);
+      done += bytes.length;
+      const past = inPage + bytes.length;
+      at += Math.floor(past / PAGE_SIZE);
+      inPage = past % PAGE_SIZE;
+    }
+    return done;
+  }
+
+  /** Writes as the process's own stores would: `UserMemory.copyToUser`. */
+  copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number {
+    requireInside(source, sourceOffset, length);
+    let done = 0;
+    let at = page;
+    let inPage = offset;
+    while (done < length) {
+      const region = this.#find(at);
+      if (region === undefined || !region.writable) break;
+      const present = region.present(at, Math.ceil((inPage + length - done) / PAGE_SIZE));
+      if (present === 0) break;
+      const most = Math.min(length - done, present * PAGE_SIZE - inPage);
+      const bytes = region.backing.content.view(region.backingPage(at), inPage, most);
+      const from = sourceOffset + done;
+      bytes.set(source.subarray(from, from + bytes.length));
+      done += bytes.length;
+      const past = inPage + bytes.length;
+      at += Math.floor(past / PAGE_SIZE);
+      inPage = past % PAGE_SIZE;
+    }
+    return done;
+  }
+
+  /** The region of a user page. */
+  #find(page: number): Region | undefined {
+    const hit = this.#lastHit;
+    if (hit !== undefined && page >= hit.page && page <= hit.lastPage) return hit;
+    const region = this.#regions[this.#indexOf(page)];
+    if (region === undefined || region.page > page) return undefined;
+    this.#lastHit = region;
+    return region;
+  }
+
+  /** Index of the first region that ends at or after a user page. */
+  #indexOf(page: number): number {
+    let first = 0;
+    let past = this.#regions.length;
+    while (first < past) {
+      const middle = (first + past) >>> 1;
+      if (this.#regions[middle]!.lastPage < page) first = middle + 1;
+      else past = middle;
+    }
+    return first;
+  }
+
+  /** Puts `replacement` in the place of what is mapped in a range, splitting the regions at its ends. */
+  #cut(
+    firstPage: number,
+    lastPage: number,
+    replacement: (page: number, lastPage: number, region: Region) => Region[],
+  ): void {
+    const from = this.#indexOf(firstPage);
+    const parts: Region[] = [];
+    let past = from;
+    for (; past < this.#regions.length && this.#regions[past]!.page <= lastPage; past++) {
+      const region = this.#regions[past]!;
+      if (region.page < firstPage) parts.push(region.part(region.page, firstPage - 1));
+      parts.push(
+        ...replacement(Math.max(region.page, firstPage), Math.min(region.lastPage, lastPage), region),
+      );
+      if (region.lastPage > lastPage) parts.push(region.part(lastPage + 1, region.lastPage));
+    }
+    this.#replace(from, past - from, parts);
+  }
+
+  /** Exchanges regions in the list. The new ones count first, so that memory in both stays. */
+  #replace(at: number, count: number, regions: readonly Region[]): void {
+    for (const region of regions) region.backing.mappings++;
+    const before = this.#regions.slice(0, at);
+    const removed = this.#regions.slice(at, at + count);
+    this.#regions = before.concat(regions, this.#regions.slice(at + count));
+    for (const region of removed) this.physical.unmap(region.backing);
+    this.#lastHit = undefined;
+  }
+
+  /** Why a page cannot be touched. */
+  #fault(code: ErrorCode, page: number, write: boolean, offset = 0): IommuError {
+    if (this.#exited) return gone();
+    const region = this.#find(page);
+    const detail =
+      region === undefined
+        ? 'is not mapped'
+        : write && !region.writable
+          ? 'is read-only'
+          : region.present(page, 1) === 0
+            ? 'is in a part of a buffer that is gone: it was detached or shrunk, or has not grown so far'
+            : 'is in the last page of the address space, which cannot be pinned';
+    return misplaced(code, { page, offset }, detail);
+  }
+}
+
+/** Pages of a length that is rounded up; 2^52 for the last 4095 lengths. */
+function roundUp(length: Address): number {
+  return length.page + (length.offset > 0 ? 1 : 0);
+}
+
+function misplaced(code: ErrorCode, at: Address, detail: string): IommuError {
+  return new IommuError(code, { check: 'memory', uptr: hex(at), detail });
+}
+
+function gone(): IommuError {
+  return refuse('EFAULT', 'state', 'the process has exited');
+}
+
+function requireBoolean(name: string, value: unknown): void {
+  if (typeof value !== 'boolean') throw invalidType(name, 'a boolean', value);
+}
+
+function requireInside(bytes: Uint8Array, offset: number, length: number): void {
+  if (offset < 0 || length < 0 || offset + length > bytes.length) {
+    throw outOfRange('length', `inside the ${bytes.length} bytes of the array`, length);
+  }
+}

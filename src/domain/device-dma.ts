@@ -1,0 +1,127 @@
+/**
+ * What a device's DMA does: translates its addresses through a domain, page by page, and copies between the
+ * frames behind them and a buffer of its own.
+ */
+import { during, type ErrorReason, IommuError } from '../errors.js';
+import type { UserMemory } from '../memory/user-memory.js';
+import { hex, invalidType, join, MAX_U64, PAGE_SIZE, readU64, split, type U64Input } from '../u64.js';
+import type { IommuDomain, Translation } from './iommu-domain.js';
+import { READ, WRITE } from '../protection.js';
+
+/** EFAULT of a device's access: the domain does not map an address, or not with that permission. */
+export class DmaFault extends IommuError {
+  /** The first IOVA that the device could not access. */
+  readonly iova: bigint;
+  /** Bytes that were copied before it. */
+  readonly copied: number;
+
+  constructor(reason: ErrorReason, iova: bigint, copied: number) {
+    super('EFAULT', reason);
+    this.iova = iova;
+    this.copied = copied;
+  }
+}
+
+/**
+ * A device reads memory: fills `target` with the bytes behind [iova, iova + target.length).
+ *
+ * @param memory - whose frames the domain maps
+ * @throws DmaFault (EFAULT) at the first page that is not mapped or not readable; what lies before it was copied.
+ * TypeError or RangeError if an argument is not as declared; nothing was copied.
+ */
+export function deviceRead(
+  domain: IommuDomain,
+  memory: UserMemory,
+  iova: U64Input,
+  target: Uint8Array,
+): void {
+  transfer(domain, memory, iova, target, READ, (frames, at) => target.set(frames, at));
+}
+
+/**
+ * A device writes memory: copies `source` to the bytes behind [iova, iova + source.length), and marks their pages
+ * dirty where the domain tracks that.
+ *
+ * @param memory - whose frames the domain maps
+ * @throws DmaFault (EFAULT) at the first page that is not mapped or not writable; what lies before it was copied.
+ * TypeError or RangeError if an argument is not as declared; nothing was copied.
+ */
+export function deviceWrite(
+  domain: IommuDomain,
+  memory: UserMemory,
+  iova: U64Input,
+  source: Uint8Array,
+): void {
+  transfer(domain, memory, iova, source, WRITE, (frames, at) => {
+    frames.set(source.subarray(at, at + frames.length));
+  });
+}
+
+function transfer(
+  domain: IommuDomain,
+  memory: UserMemory,
+  iova: U64Input,
+  buffer: Uint8Array,
+  wanted: number,
+  copy: (frames: Uint8Array, at: number) => void,
+): void {
+  const start = readU64(iova, 'iova');
+  if (!(buffer instanceof Uint8Array)) throw invalidType('buffer', 'a Uint8Array', buffer);
+  const first = join(start.page, start.offset);
+  let copied = 0;
+  while (copied < buffer.length) {
+    const at = first + BigInt(copied);
+    const found = at > MAX_U64 ? undefined : translationOf(domain, at);
+    if (found === undefined || (found.protection & wanted) === 0) {
+      const fault = new DmaFault(reasonOf(at, found, wanted), at, copied);
+      throw during(
+        fault,
+        wanted === WRITE ? 'device write' : 'device read',
+        start,
+        split(BigInt(buffer.length)),
+      );
+    }
+    const length = Math.min(buffer.length - copied, Number(found.length));
+    if (wanted === WRITE) domain.dirty?.mark(at, BigInt(length));
+    copyFrames(memory, found.physical, length, copied, copy);
+    copied += length;
+  }
+}
+
+/** What the domain says of an address; one that keeps no permissions grants all of them. */
+function translationOf(domain: IommuDomain, iova: bigint): Translation | undefined {
+  if (domain.translate !== undefined) return domain.translate(iova);
+  const physical = domain.iovaToPhys(iova);
+  if (physical === undefined) return undefined;
+  const ioPage = domain.pageSizeBitmap & -domain.pageSizeBitmap;
+  return { physical, protection: READ | WRITE, length: ioPage - (iova % ioPage) };
+}
+
+function reasonOf(iova: bigint, found: Translation | undefined, wanted: number): ErrorReason {
+  if (found === undefined) return { check: 'not-mapped', iova: hex(iova) };
+  const name = wanted === WRITE ? 'write' : 'read';
+  const detail = `the mapping of IOVA ${hex(iova)} does not let a device ${name}`;
+  return { check: 'permission', wanted: name, detail };
+}
+
+/** Hands `length` bytes from a physical address on to `copy`, in as few pieces as the memory has. */
+function copyFrames(
+  memory: UserMemory,
+  physical: bigint,
+  length: number,
+  position: number,
+  copy: (frames: Uint8Array, at: number) => void,
+): void {
+  const { page, offset } = split(physical);
+  let pfn = page;
+  let skip = offset;
+  let done = 0;
+  while (done < length) {
+    const view = memory.frames(pfn, Math.ceil((skip + length - done) / PAGE_SIZE));
+    const part = view.subarray(skip, skip + length - done);
+    copy(part, position + done);
+    done += part.length;
+    pfn += view.length / PAGE_SIZE;
+    skip = 0;
+  }
+}

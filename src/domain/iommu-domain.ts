@@ -1,0 +1,106 @@
+/**
+ * The driver side of a page table: an IOMMU domain, which translates a device's addresses.
+ */
+import type { FrameRuns } from '../memory/frame-runs.js';
+
+/** An IOMMU page table that an `IoPagetable` fills with its areas. All operations are synchronous. */
+export interface IommuDomain {
+  /** Bit mask of the supported page sizes in bytes (the kernel's `pgsize_bitmap`). Its lowest bit is the io page. */
+  readonly pageSizeBitmap: bigint;
+
+  /** First and last IOVA (inclusive) that the domain can translate. */
+  readonly aperture: { readonly start: bigint; readonly last: bigint };
+
+  /**
+   * Maps `size` bytes at `iova` to the physical address `physical`; all three are multiples of the io page.
+   * Splits the request into the largest page sizes that fit. Maps all or nothing.
+   *
+   * @param protection - bits: 1 read, 2 write
+   * @throws the domain's own error, best an `IommuError` (EINVAL, ENOMEM …); the call that caused it fails with it.
+   */
+  map(iova: bigint, physical: bigint, size: bigint, protection: number): void;
+
+  /** Unmaps `size` bytes at `iova`: exactly what one or several `map` calls mapped. Never fails. */
+  unmap(iova: bigint, size: bigint): void;
+
+  /** The physical address behind `iova`, or `undefined` if nothing is mapped there. Any byte address. */
+  iovaToPhys(iova: bigint): bigint | undefined;
+
+  /**
+   * What a device's access to `iova` meets, or `undefined` if nothing is mapped there. Any byte address. A domain
+   * that keeps no permissions leaves it out; devices may then read and write whatever is mapped.
+   */
+  translate?(iova: bigint): Translation | undefined;
+
+  /** Bytes that are mapped now, where the domain counts them. */
+  readonly mappedBytes?: bigint;
+
+  /** Dirty tracking, where the domain has it. */
+  readonly dirty?: DirtyOperations;
+
+  /**
+   * The same operations on whole 4096-byte pages, in page numbers instead of bigints. A domain whose io page is
+   * at most a CPU page may offer them; the table then uses them wherever a request is page aligned.
+   */
+  readonly pages?: PageOperations;
+}
+
+/** What a domain knows of an address. */
+export interface Translation {
+  /** The physical address. */
+  readonly physical: bigint;
+  /** What a device may do: bits 1 read, 2 write. */
+  readonly protection: number;
+  /** Bytes from the address to the end of its page, whatever the page's size: their translations follow on. */
+  readonly length: bigint;
+}
+
+/** `IommuDomain`'s operations in units of 4096-byte pages; page and frame numbers are below 2^52. */
+export interface PageOperations {
+  /**
+   * Maps frames to consecutive io-virtual pages from `iovaPage` on: frames `from` to `from + count − 1` of
+   * `frames`, run by run. Maps all or nothing.
+   *
+   * @throws as `IommuDomain.map`
+   */
+  map(iovaPage: number, frames: FrameRuns, from: number, count: number, protection: number): void;
+
+  /** Unmaps `count` pages from `iovaPage` on. Never fails. */
+  unmap(iovaPage: number, count: number): void;
+
+  /**
+   * Appends the frames behind `count` mapped pages from `iovaPage` on to `into`.
+   *
+   * @throws EFAULT if one of them is not mapped; nothing is appended then.
+   */
+  frames(iovaPage: number, count: number, into: FrameRuns): void;
+}
+
+/** A domain's dirty tracking: one mark per mapped io page, set when a device writes. */
+export interface DirtyOperations {
+  /** Whether tracking is on. */
+  readonly tracking: boolean;
+
+  /** Switches tracking on or off. Marks stay as they are. */
+  setTracking(enable: boolean): void;
+
+  /**
+   * What a device's write leaves behind: marks the mapped io pages that [iova, iova + size) touches. Nothing
+   * while tracking is off.
+   */
+  mark(iova: bigint, size: bigint): void;
+
+  /**
+   * Visits the dirty pages in [iova, iova + size), clearing their marks unless `keep` is set.
+   *
+   * @param report - called with each dirty page's start and size in bytes, ascending; `undefined` only clears.
+   * It may not change the domain.
+   * @throws EINVAL if tracking is off and `report` is given
+   */
+  readAndClear(
+    iova: bigint,
+    size: bigint,
+    keep: boolean,
+    report: ((iova: bigint, size: bigint) => void) | undefined,
+  ): void;
+}

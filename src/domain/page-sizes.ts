@@ -1,0 +1,45 @@
+/** The page sizes that a `RadixDomain` offers, and the levels of its table that hold them. */
+import { join, outOfRange, PAGE_SHIFT, readU64, type U64Input } from '../u64.js';
+import { INDEX_BITS, TOP_LEAF_LEVEL } from './table-entry.js';
+
+const LARGEST_SHIFT = PAGE_SHIFT + INDEX_BITS * TOP_LEAF_LEVEL;
+const SUPPORTED = 'one or more powers of two from 4096 (4 KiB) to 2^39 (512 GiB)';
+
+/** A checked list of page sizes. */
+export interface PageSizes {
+  /** The sizes in bytes as a bit mask. */
+  readonly bitmap: bigint;
+  /** 4096-byte pages of an io page, the smallest size. */
+  readonly ioPages: number;
+  /** Levels of the table whose entries may be pages, ascending. */
+  readonly leafLevels: readonly number[];
+}
+
+/**
+ * Reads a list of page sizes. A size that is no level's own (512 times the one below: 4 KiB, 2 MiB, 1 GiB,
+ * 512 GiB) is kept as entries of a lower level.
+ *
+ * @throws TypeError (`ERR_INVALID_ARG_TYPE`) or RangeError (`ERR_OUT_OF_RANGE`) if the list is empty or a size is
+ * not a power of two from 4096 to 2^39.
+ */
+export function readPageSizes(sizes: Iterable<U64Input>): PageSizes {
+  const shifts = [...sizes].map(shiftOf).sort((a, b) => a - b);
+  const smallest = shifts[0];
+  if (smallest === undefined) throw outOfRange('pageSizes', SUPPORTED, 'an empty list');
+  const leafLevels = [Math.floor((smallest - PAGE_SHIFT) / INDEX_BITS)];
+  for (const shift of shifts) {
+    const level = (shift - PAGE_SHIFT) / INDEX_BITS;
+    if (Number.isInteger(level) && level > leafLevels.at(-1)!) leafLevels.push(level);
+  }
+  const bitmap = shifts.reduce((bits, shift) => bits | (1n << BigInt(shift)), 0n);
+  return { bitmap, ioPages: 2 ** (smallest - PAGE_SHIFT), leafLevels };
+}
+
+function shiftOf(size: U64Input): number {
+  const { page, offset } = readU64(size, 'pageSizes');
+  const shift = PAGE_SHIFT + Math.log2(page);
+  if (offset !== 0 || !Number.isInteger(shift) || shift > LARGEST_SHIFT) {
+    throw outOfRange('pageSizes', SUPPORTED, join(page, offset));
+  }
+  return shift;
+}

@@ -1,0 +1,157 @@
+/** The entries of a mock domain: what is mapped at which io page. */
+
+/** Entry flag: the io page is mapped. */
+export const MAPPED = 1;
+/** Entry flag: the first or the last io page of the call that mapped it. */
+export const BOUNDARY = 2;
+/** Entry flag: a device wrote to it. */
+export const DIRTY = 4;
+/** Entry flag: mapped as part of a huge io page. */
+export const HUGE = 8;
+
+/** Entries of a chunk; as many as a huge io page has. */
+export const CHUNK = 512;
+
+/** `CHUNK` neighbouring entries. */
+export interface Chunk {
+  /** Physical address divided by the io page, of each entry that is mapped. */
+  readonly frames: Float64Array;
+  /** Flags of each entry; 0 where nothing is mapped. */
+  readonly flags: Uint8Array;
+  /** Entries that are mapped. */
+  used: number;
+}
+
+/** One entry. */
+export interface IoPage {
+  /** Physical address divided by the io page. */
+  readonly frame: number;
+  /** Whether it is the first or the last io page of the call that mapped it. */
+  readonly boundary: boolean;
+  /** Whether a device wrote to it since its mark was cleared. */
+  readonly dirty: boolean;
+  /** Whether it is part of a huge io page. */
+  readonly huge: boolean;
+}
+
+/** A sparse array of entries by io page number (the IOVA divided by the io page, up to 2^55). */
+export class IoPages {
+  #chunks = new Map<number, Chunk>();
+  #size = 0;
+
+  /** Number of io pages that are mapped. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Chunk `number`: the entries from `number * CHUNK` on, if one of them is mapped. */
+  chunk(number: number): Chunk | undefined {
+    return this.#chunks.get(number);
+  }
+
+  /** The entry of an io page, if it is mapped. */
+  get(ioPage: bigint): IoPage | undefined {
+    const flags = this.flags(ioPage);
+    if (flags === 0) return undefined;
+    return {
+      frame: this.frame(ioPage),
+      boundary: (flags & BOUNDARY) !== 0,
+      dirty: (flags & DIRTY) !== 0,
+      huge: (flags & HUGE) !== 0,
+    };
+  }
+
+  /** Flags of an io page; 0 if it is not mapped. */
+  flags(ioPage: bigint): number {
+    return this.#chunks.get(chunkOf(ioPage))?.flags[indexOf(ioPage)] ?? 0;
+  }
+
+  /** Frame of an io page that is mapped. */
+  frame(ioPage: bigint): number {
+    return this.#chunks.get(chunkOf(ioPage))!.frames[indexOf(ioPage)]!;
+  }
+
+  /** Adds flags to an io page; `false`, and nothing done, if it is not mapped. */
+  mark(ioPage: bigint, flags: number): boolean {
+    const chunk = this.#chunks.get(chunkOf(ioPage));
+    const index = indexOf(ioPage);
+    if (chunk === undefined || chunk.flags[index] === 0) return false;
+    chunk.flags[index]! |= flags;
+    return true;
+  }
+
+  /** The first mapped io page in a range of at least one, if there is one. */
+  firstIn(first: bigint, count: bigint): bigint | undefined {
+    for (const { number, from, past } of parts(first, count)) {
+      const flags = this.#chunks.get(number)?.flags;
+      if (flags === undefined) continue;
+      for (let at = from; at < past; at++)
+        if (flags[at] !== 0) return BigInt(number) * BigInt(CHUNK) + BigInt(at);
+    }
+    return undefined;
+  }
+
+  /** Maps consecutive frames to consecutive io pages, whatever was mapped there. */
+  fill(first: bigint, count: bigint, firstFrame: number, flags: number): void {
+    let frame = firstFrame;
+    for (const { number, from, past } of parts(first, count)) {
+      const chunk = this.#chunkFor(number);
+      for (let at = from; at < past; at++) {
+        if (chunk.flags[at] === 0) chunk.used += 1;
+        else this.#size -= 1;
+        chunk.flags[at] = MAPPED | flags;
+        chunk.frames[at] = frame++;
+      }
+      this.#size += past - from;
+    }
+  }
+
+  /** Removes the entries of a range. */
+  erase(first: bigint, count: bigint): void {
+    for (const { number, from, past } of parts(first, count)) {
+      const chunk = this.#chunks.get(number);
+      if (chunk === undefined) continue;
+      for (let at = from; at < past; at++) {
+        if (chunk.flags[at] === 0) continue;
+        chunk.flags[at] = 0;
+        chunk.used -= 1;
+        this.#size -= 1;
+      }
+      if (chunk.used === 0) this.#chunks.delete(number);
+    }
+  }
+
+  /** Removes all entries. */
+  clear(): void {
+    this.#chunks.clear();
+    this.#size = 0;
+  }
+
+  #chunkFor(number: number): Chunk {
+    let chunk = this.#chunks.get(number);
+    if (chunk === undefined) {
+      chunk = { frames: new Float64Array(CHUNK), flags: new Uint8Array(CHUNK), used: 0 };
+      this.#chunks.set(number, chunk);
+    }
+    return chunk;
+  }
+}
+
+/** Number of the chunk that an io page is in. */
+export function chunkOf(ioPage: bigint): number {
+  return Number(ioPage / BigInt(CHUNK));
+}
+
+/** Place of an io page in its chunk. */
+export function indexOf(ioPage: bigint): number {
+  return Number(ioPage % BigInt(CHUNK));
+}
+
+/** The pieces of a range of io pages, chunk by chunk. */
+function* parts(first: bigint, count: bigint): Generator<{ number: number; from: number; past: number }> {
+  const lastChunk = chunkOf(first + count - 1n);
+  const lastIndex = indexOf(first + count - 1n);
+  for (let number = chunkOf(first), from = indexOf(first); number <= lastChunk; number++, from = 0) {
+    yield { number, from, past: number === lastChunk ? lastIndex + 1 : CHUNK };
+  }
+}

@@ -1,0 +1,315 @@
+/**
+ * An access: a user of a table that touches mapped memory through the CPU, as a device model does.
+ */
+import { checkBoolean, checkedInterval, checkObject } from '../arguments.js';
+import { during, refuse, wouldWait } from '../errors.js';
+import { logAccess } from '../log.js';
+import { FrameRuns } from '../memory/frame-runs.js';
+import { finish, isThenable, type Operation, start } from '../operation.js';
+import { RwLock } from '../rw-lock.js';
+import { addAccess, removeAccess } from '../table/access-list.js';
+import { IovaSpace } from '../table/iova-space.js';
+import { releaseBoth, tryWriteBoth, writeBoth } from '../table/table-locks.js';
+import type { AttachedAccess, TableState } from '../table/table-state.js';
+import { type Address, hex, invalidType, MAX_U64, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
+import { type PinnedPart, pinRange, unpinRange } from './pin.js';
+import { type TransferOptions, transferRange } from './transfer.js';
+
+/** What an access is told to let go of: `length` bytes from `iova` on. */
+export interface UnmapNotice {
+  readonly iova: bigint;
+  readonly length: bigint;
+}
+
+/** How an access is made. */
+export interface IoptAccessOptions {
+  /** Whether it pins. Such an access raises the alignment of the tables it is attached to, to 4096 bytes. */
+  readonly needsPin: boolean;
+  /**
+   * Called when an area in which some access of the table has pins is unmapped, with the whole area, whether or
+   * not this access has pins there; and with (0, 2^64 − 1) when the access leaves a table. It must unpin all
+   * that it pinned there before it returns, or before its promise resolves. An access that pins must have one.
+   */
+  readonly onUnmap?: ((area: UnmapNotice) => void | PromiseLike<void>) | undefined;
+}
+
+/** A CPU user of a page table (the kernel's `iommufd_access`). */
+export class IoptAccess implements AttachedAccess {
+  /** Whether the access can pin. */
+  readonly needsPin: boolean;
+  /** The alignment it demands, in bytes. */
+  readonly iovaAlignment: number;
+  readonly #onUnmap: ((area: UnmapNotice) => void | PromiseLike<void>) | undefined;
+  readonly #mutex = new RwLock();
+  /** Where new pins, reads and writes go. */
+  #table: IovaSpace | undefined;
+  /** Where unpins go; differs from `#table` only while `onUnmap` runs for a change of table. */
+  #unpinTable: IovaSpace | undefined;
+
+  constructor(options: IoptAccessOptions) {
+    checkObject(options, 'options');
+    checkBoolean(options.needsPin, 'options.needsPin');
+    if (options.onUnmap !== undefined && typeof options.onUnmap !== 'function') {
+      throw invalidType('options.onUnmap', 'a function', options.onUnmap);
+    }
+    this.needsPin = options.needsPin;
+    this.iovaAlignment = options.needsPin ? PAGE_SIZE : 1;
+    this.#onUnmap = options.onUnmap;
+  }
+
+  /** The table the access is attached to. */
+  get table(): IovaSpace | undefined {
+    return this.#table;
+  }
+
+  /** @internal */
+  notifyUnmap(area: UnmapNotice): void | PromiseLike<void> {
+    return this.#onUnmap?.(area);
+  }
+
+  /**
+   * Attaches the access to a table.
+   *
+   * @throws EINVAL if it is attached already, EADDRINUSE if an area of the table does not fit the alignment it
+   * demands, EBUSY if the table has 65536 accesses, or while the access is leaving another table.
+   */
+  attach(table: IovaSpace): Promise<void> {
+    return start(
+      this.#change('attach', () => {
+        if (this.#table !== undefined) throw refuse('EINVAL', 'state', 'the access is attached already');
+        return checkTable(table);
+      }),
+    );
+  }
+
+  /**
+   * Moves the access to another table. `onUnmap` is called for everything before the old one is left; for the
+   * table it is attached to already nothing happens.
+   *
+   * @throws ENOENT if it is not attached; else as `attach`. It stays where it was then.
+   */
+  replace(table: IovaSpace): Promise<void> {
+    return start(
+      this.#change('replace', () => {
+        if (this.#table === undefined) throw notAttached();
+        return checkTable(table);
+      }),
+    );
+  }
+
+  /** Takes the access from its table, after `onUnmap` was called for everything. Does nothing if there is none. */
+  detach(): Promise<void> {
+    return start(this.detachment());
+  }
+
+  /** @internal */
+  attachment(table: IovaSpace): Operation<void> {
+    return this.#change('attach', () => table);
+  }
+
+  /** @internal */
+  detachment(): Operation<void> {
+    return this.#change('detach', () => undefined);
+  }
+
+  *#change(syscall: string, to: () => IovaSpace | undefined): Operation<void> {
+    if (!this.#mutex.tryWrite()) yield () => this.#mutex.write();
+    const old = this.#table;
+    let joined: IovaSpace | undefined;
+    try {
+      const next = to();
+      if (next === old) return;
+      if (old !== this.#unpinTable) {
+        throw refuse('EBUSY', 'state', 'the access is just leaving another table');
+      }
+      if (logAccess.enabled) logAccess('%s', syscall);
+      this.#table = undefined;
+      if (next !== undefined) {
+        yield* withBoth(next.state, () => addAccess(next.state, this));
+        joined = next;
+      }
+      if (old !== undefined) {
+        if (this.#onUnmap !== undefined) yield* this.#leave();
+        yield* withBoth(old.state, () => removeAccess(old.state, this));
+      }
+      this.#table = next;
+      this.#unpinTable = next;
+    } catch (error) {
+      if (joined !== undefined) {
+        const { state } = joined;
+        yield* withBoth(state, () => removeAccess(state, this));
+      }
+      this.#table = old;
+      throw during(error, syscall);
+    } finally {
+      this.#mutex.releaseWrite();
+    }
+  }
+
+  /** Has everything unpinned, with the mutex free so that the callback can. */
+  *#leave(): Operation<void> {
+    this.#mutex.releaseWrite();
+    try {
+      const answer = this.notifyUnmap({ iova: 0n, length: MAX_U64 });
+      if (isThenable(answer)) yield () => answer;
+    } finally {
+      if (!this.#mutex.tryWrite()) yield () => this.#mutex.write();
+    }
+  }
+
+  /**
+   * Pins the pages behind [iova, iova + length) and gives their frames: one for each page, area by area. The
+   * range must begin at a page boundary of the memory behind it; it may end anywhere.
+   *
+   * @throws EINVAL if the access cannot pin or has no `onUnmap`, if the length is 0, if an area is being unmapped or
+   * page boundaries don't meet; EOVERFLOW if the range passes 2^64 − 1; ENOENT if the access is not attached or
+   * the range is not wholly mapped; EPERM without permission; EFAULT and ENOMEM from pinning. Nothing is pinned
+   * then.
+   */
+  pin(iova: U64Input, length: U64Input, options: { readonly write?: boolean } = {}): Promise<FrameRuns> {
+    return start(framesOf(this.pinning(iova, length, options.write === true)));
+  }
+
+  /** As `pin`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `pin` */
+  pinSync(iova: U64Input, length: U64Input, options: { readonly write?: boolean } = {}): FrameRuns {
+    return finish(framesOf(this.pinning(iova, length, options.write === true)), wouldWait);
+  }
+
+  /** @internal */
+  *pinning(iova: U64Input, length: U64Input, write: boolean): Operation<PinnedPart[]> {
+    const from = readU64(iova, 'iova');
+    const bytes = readU64(length, 'length');
+    try {
+      if (!this.needsPin || this.#onUnmap === undefined) {
+        throw refuse('EINVAL', 'state', 'only an access made with needsPin and an onUnmap callback can pin');
+      }
+      const range = checkedInterval(from, bytes);
+      if (logAccess.enabled) logAccess('pin %s + %s', hex(from), hex(bytes));
+      return yield* this.#locked(
+        () => this.#table,
+        (table) => pinRange(table, range, write),
+      );
+    } catch (error) {
+      throw during(error, 'pin', from, bytes);
+    }
+  }
+
+  /**
+   * Takes back a pin of exactly this range.
+   *
+   * @throws EINVAL if it was not pinned so, EOVERFLOW if it passes 2^64 − 1, ENOENT if the access is not attached.
+   * (The kernel's call cannot fail: it warns instead.)
+   */
+  unpin(iova: U64Input, length: U64Input): Promise<void> {
+    return start(this.unpinning(iova, length));
+  }
+
+  /** As `unpin`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `unpin` */
+  unpinSync(iova: U64Input, length: U64Input): void {
+    finish(this.unpinning(iova, length), wouldWait);
+  }
+
+  /** @internal */
+  *unpinning(iova: U64Input, length: U64Input): Operation<void> {
+    const from = readU64(iova, 'iova');
+    const bytes = readU64(length, 'length');
+    try {
+      const range = checkedInterval(from, bytes);
+      yield* this.#locked(
+        () => this.#unpinTable,
+        (table) => unpinRange(table, range),
+      );
+    } catch (error) {
+      throw during(error, 'unpin', from, bytes);
+    }
+  }
+
+  /**
+   * Copies mapped bytes from `iova` on into `target`, all of it.
+   *
+   * @throws EINVAL if `target` is empty or an area is being unmapped, EOVERFLOW, ENOENT if the access is not
+   * attached or the range is not wholly mapped, EPERM without permission, EFAULT if memory cannot be read. Bytes
+   * of earlier areas have been copied then.
+   */
+  read(iova: U64Input, target: Uint8Array, options: TransferOptions = {}): Promise<void> {
+    return start(this.#transfer('read', iova, target, options, false));
+  }
+
+  /** The reverse of `read`. @throws as `read` */
+  write(iova: U64Input, source: Uint8Array, options: TransferOptions = {}): Promise<void> {
+    return start(this.#transfer('write', iova, source, options, false));
+  }
+
+  /** As `read`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `read` */
+  readSync(iova: U64Input, target: Uint8Array, options: TransferOptions = {}): void {
+    finish(this.#transfer('read', iova, target, options, true), wouldWait);
+  }
+
+  /** As `write`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `read` */
+  writeSync(iova: U64Input, source: Uint8Array, options: TransferOptions = {}): void {
+    finish(this.#transfer('write', iova, source, options, true), wouldWait);
+  }
+
+  *#transfer(
+    syscall: 'read' | 'write',
+    iova: U64Input,
+    buffer: Uint8Array,
+    options: TransferOptions,
+    now: boolean,
+  ): Operation<void> {
+    const from = readU64(iova, 'iova');
+    if (!(buffer instanceof Uint8Array)) throw invalidType('buffer', 'a Uint8Array', buffer);
+    const length: Address = readU64(buffer.length, 'length');
+    try {
+      const range = checkedInterval(from, length);
+      const transfer = { ...options, buffer, write: syscall === 'write', now };
+      yield* this.#locked(
+        () => this.#table,
+        (table) => transferRange(table, range, transfer),
+      );
+    } catch (error) {
+      throw during(error, syscall, from, length);
+    }
+  }
+
+  /** Runs a step with the access's mutex and the table's iova lock held. */
+  *#locked<T>(tableOf: () => IovaSpace | undefined, step: (table: TableState) => Operation<T>): Operation<T> {
+    if (!this.#mutex.tryWrite()) yield () => this.#mutex.write();
+    try {
+      const table = tableOf()?.state;
+      if (table === undefined) throw notAttached();
+      if (!table.iovaLock.tryRead()) yield () => table.iovaLock.read();
+      try {
+        return yield* step(table);
+      } finally {
+        table.iovaLock.releaseRead();
+      }
+    } finally {
+      this.#mutex.releaseWrite();
+    }
+  }
+}
+
+function* framesOf(pinning: Operation<PinnedPart[]>): Operation<FrameRuns> {
+  const frames = new FrameRuns();
+  for (const part of yield* pinning) frames.append(part.frames);
+  return frames;
+}
+
+function notAttached() {
+  return refuse('ENOENT', 'state', 'the access is not attached to a table');
+}
+
+function checkTable(table: IovaSpace): IovaSpace {
+  if (!(table instanceof IovaSpace)) throw invalidType('table', 'an IoPagetable', table);
+  return table;
+}
+
+function* withBoth(table: TableState, step: () => void): Operation<void> {
+  if (!tryWriteBoth(table)) yield () => writeBoth(table);
+  try {
+    step();
+  } finally {
+    releaseBoth(table);
+  }
+}

@@ -1,0 +1,141 @@
+/**
+ * Pinning and unpinning a range of IOVA for an access.
+ *
+ * All functions are called with the iova lock held for reading.
+ */
+import { READ, WRITE } from '../protection.js';
+import { IommuError, notMapped, refuse } from '../errors.js';
+import type { FrameRuns } from '../memory/frame-runs.js';
+import type { UserMemory } from '../memory/user-memory.js';
+import type { Operation } from '../operation.js';
+import { pageBehind } from '../pages/mapped-area.js';
+import { addPagesAccess, removePagesAccess } from '../pages/pages-access.js';
+import { walkContiguous } from '../table/area-lookup.js';
+import { describeArea, type IoptArea } from '../table/iopt-area.js';
+import type { TableState } from '../table/table-state.js';
+import {
+  type Address,
+  between,
+  compare,
+  firstOf,
+  type Interval,
+  lastOf,
+  PAGE_MASK,
+  previous,
+} from '../u64.js';
+
+/** The frames that one area gave to a pinned range. */
+export interface PinnedPart {
+  /** Whose memory they are. */
+  readonly memory: UserMemory;
+  /** One frame for each page covered, in order. */
+  readonly frames: FrameRuns;
+}
+
+/**
+ * Pins the pages behind a range and gives their frames, area by area.
+ *
+ * @throws EINVAL if an area is being unmapped or the range does not begin and continue on page boundaries of the
+ * pages behind it, EPERM if an area does not grant the access, ENOENT at a hole, and what pinning throws;
+ * nothing is pinned then.
+ */
+export function* pinRange(table: TableState, range: Interval, write: boolean): Operation<PinnedPart[]> {
+  const parts: PinnedPart[] = [];
+  const rangeLast = lastOf(range);
+  let reached: Address = firstOf(range);
+  try {
+    const walk = walkContiguous(table.areas, range);
+    let step = walk.next();
+    for (; !step.done; step = walk.next()) {
+      const { area, first, last } = step.value;
+      reached = first;
+      const start = pageBehind(area, first);
+      const stop = pageBehind(area, last);
+      checkPin(area, start, compare(last, rangeLast) === 0 ? undefined : stop, write);
+      const frames = yield* pinArea(area, start.page, stop.page);
+      parts.push({ memory: area.pages!.memory, frames });
+    }
+    if (step.value !== undefined) {
+      reached = step.value;
+      throw table.profile === 'linux' ? notMapped(reached) : holeInPin(reached);
+    }
+    return parts;
+  } catch (error) {
+    const pinnedLast = compare(reached, range) > 0 ? previous(reached) : undefined;
+    if (pinnedLast !== undefined) yield* unpinRange(table, between(firstOf(range), pinnedLast));
+    throw error;
+  }
+}
+
+function holeInPin(iova: Address): IommuError {
+  return new IommuError('EINVAL', notMapped(iova).reason);
+}
+
+function* pinArea(area: IoptArea, first: number, last: number): Operation<FrameRuns> {
+  const pages = area.pages!;
+  if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
+  try {
+    const frames = yield* addPagesAccess(pages, first, last);
+    area.pins += 1;
+    return frames;
+  } finally {
+    pages.mutex.releaseWrite();
+  }
+}
+
+/**
+ * Takes back a pin of exactly this range.
+ *
+ * @throws EINVAL if the range, or a part of it, was not pinned so; the parts that were are unpinned.
+ */
+export function* unpinRange(table: TableState, range: Interval): Operation<void> {
+  let missing: Address | undefined;
+  const walk = walkContiguous(table.areas, range);
+  let step = walk.next();
+  for (; !step.done; step = walk.next()) {
+    const { area, first, last } = step.value;
+    const pages = area.pages!;
+    if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
+    const pinned =
+      area.pins > 0 && removePagesAccess(pages, pageBehind(area, first).page, pageBehind(area, last).page);
+    if (pinned) area.pins -= 1;
+    else missing ??= first;
+    pages.mutex.releaseWrite();
+  }
+  missing ??= step.value;
+  if (missing !== undefined) throw refuse('EINVAL', 'state', 'the range was not pinned, or not in one piece');
+}
+
+/** The checks of one area of a pin; `stop` is the area's last byte in its pages if the range goes on after it. */
+function checkPin(area: IoptArea, start: Address, stop: Address | undefined, write: boolean): void {
+  checkAccessible(area);
+  if (start.offset !== 0) {
+    throw refuse(
+      'EINVAL',
+      'argument',
+      `the range begins at byte ${start.offset} of a page; pins begin at page boundaries`,
+    );
+  }
+  if (stop !== undefined && stop.offset !== PAGE_MASK) {
+    throw refuse('EINVAL', 'argument', 'the range crosses into another area in the middle of a page');
+  }
+  checkPermission(area, write);
+  if (write && !area.pages!.writable) throw notGranted(area, 'write', 'its pages were mapped read-only');
+}
+
+/** @throws EINVAL if an unmap has asked the accesses to let go of the area. */
+export function checkAccessible(area: IoptArea): void {
+  if (!area.preventAccess) return;
+  throw refuse('EINVAL', 'state', `the area at ${describeArea(area).iova} is being unmapped`);
+}
+
+/** @throws EPERM if the mapping does not grant the access. */
+export function checkPermission(area: IoptArea, write: boolean): void {
+  if ((area.prot & (write ? WRITE : READ)) !== 0) return;
+  throw notGranted(area, write ? 'write' : 'read', `it is mapped '${area.protection}'`);
+}
+
+/** EPERM: an access that a mapping or its pages don't grant. */
+export function notGranted(area: IoptArea, wanted: 'read' | 'write', detail: string): IommuError {
+  return new IommuError('EPERM', { check: 'permission', wanted, detail, area: describeArea(area) });
+}

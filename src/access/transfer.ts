@@ -1,0 +1,185 @@
+/**
+ * Reading and writing mapped memory through the CPU, byte-exact.
+ *
+ * All functions are called with the iova lock held for reading.
+ */
+import { IommuError, notMapped, wouldWait } from '../errors.js';
+import { FrameRuns } from '../memory/frame-runs.js';
+import type { UserMemory } from '../memory/user-memory.js';
+import { isThenable, type Operation } from '../operation.js';
+import { ReadFrames, readFrames, releaseFresh } from '../pages/frame-reader.js';
+import type { IoptPages } from '../pages/iopt-pages.js';
+import { indexInterval, pageBehind } from '../pages/mapped-area.js';
+import { doubleSpans } from '../spans.js';
+import { walkContiguous } from '../table/area-lookup.js';
+import type { TableState } from '../table/table-state.js';
+import { type Address, between, hex, type Interval, lengthOf, PAGE_SIZE } from '../u64.js';
+import { checkAccessible, checkPermission, notGranted } from './pin.js';
+
+/** How a read or write goes about its work. */
+export interface TransferOptions {
+  /** Go through pinned frames even where a plain copy would do (the kernel's test-only SLOW_PATH flag). */
+  readonly slow?: boolean;
+  /** The memory of the calling process; absent: the one that made the mapping. */
+  readonly caller?: UserMemory;
+  /** The caller is a kernel thread, which can borrow the address space of the mapping's process. */
+  readonly kernelThread?: boolean;
+}
+
+/** Bytes to copy and the direction. */
+export interface Transfer extends TransferOptions {
+  /** The caller's buffer; its length is the length of the transfer. */
+  readonly buffer: Uint8Array;
+  /** From the buffer into the mapping. */
+  readonly write: boolean;
+  /** The caller cannot wait: refuse before the first byte what would have to. */
+  readonly now: boolean;
+}
+
+/**
+ * Copies between a buffer and a range of IOVA, area by area in ascending order. What earlier areas got stays when
+ * a later one fails.
+ *
+ * @throws EINVAL if an area is being unmapped, EPERM if one does not grant the access, EFAULT if memory cannot be
+ * had, ENOENT at a hole.
+ */
+export function* transferRange(table: TableState, range: Interval, transfer: Transfer): Operation<void> {
+  if (transfer.now) checkNeedsNoWait(table, range, transfer);
+  const walk = walkContiguous(table.areas, range);
+  let done = 0;
+  let step = walk.next();
+  for (; !step.done; step = walk.next()) {
+    const { area, first, last } = step.value;
+    checkAccessible(area);
+    checkPermission(area, transfer.write);
+    const pages = area.pages!;
+    if (transfer.write && !pages.writable) throw notGranted(area, 'write', 'its pages were mapped read-only');
+    const length = lengthOf(between(first, last));
+    const bytes = length.page * PAGE_SIZE + length.offset;
+    const start = pageBehind(area, first);
+    yield* wayOf(pages.memory, start, bytes, transfer)(pages, start, done, bytes, transfer);
+    done += bytes;
+  }
+  if (step.value !== undefined) throw notMapped(step.value);
+}
+
+/** @throws EAGAIN if a part of the range is busy, or its memory says that it is not there right now. */
+function checkNeedsNoWait(table: TableState, range: Interval, transfer: Transfer): void {
+  for (const { area, first, last } of walkContiguous(table.areas, range)) {
+    const pages = area.pages!;
+    const start = pageBehind(area, first);
+    const lastIndex = pageBehind(area, last).page;
+    const { page, offset } = lengthOf(between(first, last));
+    const way = wayOf(pages.memory, start, page * PAGE_SIZE + offset, transfer);
+    const needsNoWait =
+      way === transferFrames
+        ? pages.mutex.free && framesAreThere(pages, start.page, lastIndex)
+        : isThere(pages, start.page, lastIndex, transfer.write);
+    if (!needsNoWait) throw wouldWait();
+  }
+}
+
+/** Whether the frames of an index interval can be had now: those that nobody holds would be pinned. */
+function framesAreThere(pages: IoptPages, first: number, last: number): boolean {
+  for (const span of doubleSpans(pages.accessTree, pages.domainsTree, indexInterval(first, last))) {
+    if (span.used === 0 && !isThere(pages, span.page, span.lastPage, pages.writable)) return false;
+  }
+  return true;
+}
+
+function isThere({ memory, userPage }: IoptPages, first: number, last: number, write: boolean): boolean {
+  return memory.resident?.(userPage + first, last - first + 1, write) ?? true;
+}
+
+/** How the bytes of one area are copied, of which the first is byte `start` of the pages. */
+function wayOf(memory: UserMemory, start: Address, bytes: number, transfer: Transfer) {
+  const own = transfer.slow !== true && (transfer.caller ?? memory) === memory;
+  if (memory.exited) return transferFrames;
+  if (own || transfer.kernelThread) return transferDirectly;
+  return start.offset + bytes <= PAGE_SIZE ? transferOnePage : transferFrames;
+}
+
+/** As the process's own loads and stores, at its present addresses. */
+function* transferDirectly(
+  pages: IoptPages,
+  start: Address,
+  done: number,
+  bytes: number,
+  { buffer, write }: Transfer,
+): Operation<void> {
+  const { memory } = pages;
+  const page = pages.userPage + start.page;
+  const asked = write
+    ? memory.copyToUser(page, start.offset, buffer, done, bytes)
+    : memory.copyFromUser(page, start.offset, buffer, done, bytes);
+  const copied = isThenable(asked) ? ((yield () => asked) as number) : asked;
+  if (copied < bytes) throw fault(pages, start, copied, write);
+}
+
+function* transferOnePage(
+  pages: IoptPages,
+  start: Address,
+  done: number,
+  bytes: number,
+  { buffer, write }: Transfer,
+): Operation<void> {
+  const { memory } = pages;
+  const frames = new FrameRuns();
+  const asked = memory.pin(pages.userPage + start.page, 1, write, frames);
+  if (isThenable(asked)) yield () => asked;
+  copyFrames(memory, frames, start.offset, buffer.subarray(done, done + bytes), write);
+  memory.unpin(frames.at(0), 1, write);
+}
+
+/** Through the frames that domains and accesses hold, pinning the others for the while. Nothing is charged. */
+function* transferFrames(
+  pages: IoptPages,
+  start: Address,
+  done: number,
+  bytes: number,
+  { buffer, write }: Transfer,
+): Operation<void> {
+  const last = start.page + Math.floor((start.offset + bytes - 1) / PAGE_SIZE);
+  if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
+  try {
+    const reading = readFrames(pages, start.page, last);
+    const read = reading instanceof ReadFrames ? reading : yield* reading;
+    copyFrames(pages.memory, read.frames, start.offset, buffer.subarray(done, done + bytes), write);
+    releaseFresh(pages, read);
+  } finally {
+    pages.mutex.releaseWrite();
+  }
+}
+
+/** Copies between a buffer and frames, from byte `offset` of the first frame on. */
+function copyFrames(
+  memory: UserMemory,
+  frames: FrameRuns,
+  offset: number,
+  buffer: Uint8Array,
+  write: boolean,
+): void {
+  let at = 0;
+  let skip = offset;
+  frames.forEachRun(0, frames.frames, (pfn, count) => {
+    for (let frame = 0; frame < count && at < buffer.length; ) {
+      const bytes = memory.frames(pfn + frame, count - frame);
+      const length = Math.min(bytes.length - skip, buffer.length - at);
+      if (write) bytes.set(buffer.subarray(at, at + length), skip);
+      else buffer.set(bytes.subarray(skip, skip + length), at);
+      at += length;
+      skip = 0;
+      frame += bytes.length / PAGE_SIZE;
+    }
+  });
+}
+
+function fault(pages: IoptPages, start: Address, copied: number, write: boolean): IommuError {
+  const bytes = start.offset + copied;
+  const page = start.page + Math.floor(bytes / PAGE_SIZE);
+  return new IommuError('EFAULT', {
+    check: 'memory',
+    uptr: hex(pages.userAddress(page, bytes % PAGE_SIZE)),
+    detail: write ? 'cannot be written by the process' : 'cannot be read by the process',
+  });
+}

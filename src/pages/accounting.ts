@@ -1,0 +1,43 @@
+/** Charging pinned pages to the locked-memory counters. */
+import { IommuError, refuse } from '../errors.js';
+import { PAGE_SIZE } from '../u64.js';
+import type { IoptPages } from './iopt-pages.js';
+
+/**
+ * Charges the pages pinned since the last call; called once at the end of a fill.
+ *
+ * @throws ENOMEM if the limit would be passed, EINVAL if the process to be charged is gone; nothing is charged then.
+ */
+export function chargePinned(pages: IoptPages): void {
+  const more = pages.npinned - pages.lastNpinned;
+  const account = pages.account;
+  if (account !== undefined && more > 0) {
+    if (pages.mode === 'mm' && pages.memory.exited) {
+      throw refuse('EINVAL', 'state', 'the process whose locked memory would be charged is gone');
+    }
+    if (!account.tryCharge(more)) {
+      const bytes = BigInt(PAGE_SIZE);
+      throw new IommuError('ENOMEM', {
+        check: 'locked-memory',
+        of: account.of,
+        limitBytes: BigInt(account.limitPages) * bytes,
+        lockedBytes: BigInt(account.lockedPages) * bytes,
+        neededBytes: BigInt(more) * bytes,
+      });
+    }
+  }
+  pages.lastNpinned = pages.npinned;
+}
+
+/** Gives back what is no longer pinned; called at the end of an unfill. Never fails. */
+export function creditUnpinned(pages: IoptPages): void {
+  const fewer = pages.lastNpinned - pages.npinned;
+  if (fewer === 0) return;
+  const account = pages.account;
+  if (account !== undefined) {
+    // The counter of a process that is gone went with it: there is nothing to give back to.
+    if (pages.mode === 'mm' && pages.memory.exited) return;
+    account.credit(fewer);
+  }
+  pages.lastNpinned = pages.npinned;
+}

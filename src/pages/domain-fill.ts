@@ -1,0 +1,167 @@
+/**
+ * Filling domains with an area's frames, and emptying them again.
+ *
+ * All functions are called with the pages' mutex held.
+ */
+import type { IommuDomain } from '../domain/iommu-domain.js';
+import { IntervalTree } from '../interval-tree.js';
+import { FrameRuns } from '../memory/frame-runs.js';
+import type { Operation } from '../operation.js';
+import { doubleSpans } from '../spans.js';
+import { byteLength, join } from '../u64.js';
+import { chargePinned, creditUnpinned } from './accounting.js';
+import { ReadFrames, readFrames, readFromDomain, releaseFresh, unpinFrames } from './frame-reader.js';
+import type { IoptPages } from './iopt-pages.js';
+import {
+  indexInterval,
+  iovaOfIndex,
+  isPageAligned,
+  lastIovaOfIndex,
+  type MappedArea,
+  pageCount,
+} from './mapped-area.js';
+
+/**
+ * Maps an area into domains that don't hold it yet, in their order. Gives an operation to be run instead if the
+ * memory makes it wait.
+ *
+ * @throws what pinning, a domain's `map` or the locked-memory limit throws; domains, pins and account are as before.
+ */
+export function fillDomains(
+  area: MappedArea,
+  pages: IoptPages,
+  domains: readonly IommuDomain[],
+  largePages: boolean,
+): Operation<void> | undefined {
+  const reading = readFrames(pages, area.index, area.lastIndex);
+  if (!(reading instanceof ReadFrames)) return fillAfter(reading, area, pages, domains, largePages);
+  mapRead(area, pages, domains, largePages, reading);
+  return undefined;
+}
+
+function* fillAfter(
+  reading: Operation<ReadFrames>,
+  area: MappedArea,
+  pages: IoptPages,
+  domains: readonly IommuDomain[],
+  largePages: boolean,
+): Operation<void> {
+  mapRead(area, pages, domains, largePages, yield* reading);
+}
+
+function mapRead(
+  area: MappedArea,
+  pages: IoptPages,
+  domains: readonly IommuDomain[],
+  largePages: boolean,
+  read: ReadFrames,
+): void {
+  let filled = 0;
+  try {
+    for (; filled < domains.length; filled++) mapArea(domains[filled]!, area, read.frames, largePages);
+    chargePinned(pages);
+  } catch (error) {
+    for (let at = 0; at < filled; at++) unmapArea(domains[at]!, area);
+    releaseFresh(pages, read);
+    throw error;
+  }
+}
+
+/** Makes a domain the one that the area's frames are read back from. */
+export function setStorageDomain(area: MappedArea, pages: IoptPages, domain: IommuDomain): void {
+  area.storageDomain = domain;
+  pages.domainsTree ??= new IntervalTree();
+  area.storageNode = pages.domainsTree.insert(indexInterval(area.index, area.lastIndex), area);
+}
+
+/** Takes the area out of the domains tree of its pages. */
+export function clearStorageDomain(area: MappedArea, pages: IoptPages): void {
+  const tree = pages.domainsTree!;
+  tree.delete(area.storageNode!);
+  if (tree.size === 0) pages.domainsTree = undefined;
+  area.storageNode = undefined;
+  area.storageDomain = undefined;
+}
+
+/** Unmaps an area from all domains of its table and unpins what nobody else holds. Never fails. */
+export function unfillDomains(area: MappedArea, pages: IoptPages, domains: readonly IommuDomain[]): void {
+  const storage = area.storageDomain;
+  if (storage === undefined) return;
+  for (const domain of domains) if (domain !== storage) unmapArea(domain, area);
+  clearStorageDomain(area, pages);
+  unfillDomain(area, pages, storage);
+}
+
+/**
+ * Unmaps an area from one domain and unpins every index that neither an access nor another area with a domain
+ * covers, strictly after its unmap. Never fails.
+ */
+export function unfillDomain(area: MappedArea, pages: IoptPages, domain: IommuDomain): void {
+  const released = new FrameRuns();
+  if (pages.accessTree === undefined && pages.domainsTree === undefined) {
+    readFromDomain(area, domain, area.index, area.lastIndex, released);
+  } else {
+    const range = indexInterval(area.index, area.lastIndex);
+    for (const span of doubleSpans(pages.accessTree, pages.domainsTree, range)) {
+      if (span.used === 0) readFromDomain(area, domain, span.page, span.lastPage, released);
+    }
+  }
+  unmapArea(domain, area);
+  unpinFrames(pages, released);
+  creditUnpinned(pages);
+}
+
+/** Maps an area's frames into one domain; if a request fails, those before it are unmapped again. */
+function mapArea(domain: IommuDomain, area: MappedArea, frames: FrameRuns, largePages: boolean): void {
+  if (domain.pages !== undefined && isPageAligned(area)) {
+    if (largePages) domain.pages.map(area.page, frames, 0, frames.frames, area.prot);
+    else mapPageByPage(domain, area, frames);
+    return;
+  }
+  let done = area.index;
+  try {
+    frames.forEachRun(0, frames.frames, (pfn, count, position) => {
+      const step = largePages ? count : 1;
+      for (let at = 0; at < count; at += step) {
+        const index = area.index + position + at;
+        mapFrames(domain, area, index, pfn + at, step);
+        done = index + step;
+      }
+    });
+  } catch (error) {
+    if (done > area.index) unmapIndexes(domain, area, area.index, done - 1);
+    throw error;
+  }
+}
+
+function mapPageByPage(domain: IommuDomain, area: MappedArea, frames: FrameRuns): void {
+  const operations = domain.pages!;
+  let done = 0;
+  try {
+    for (; done < frames.frames; done++) operations.map(area.page + done, frames, done, 1, area.prot);
+  } catch (error) {
+    if (done > 0) operations.unmap(area.page, done);
+    throw error;
+  }
+}
+
+function mapFrames(domain: IommuDomain, area: MappedArea, index: number, pfn: number, count: number): void {
+  const first = iovaOfIndex(area, index);
+  const last = lastIovaOfIndex(area, index + count - 1);
+  const iova = join(first.page, first.offset);
+  const size = join(last.page, last.offset) - iova + 1n;
+  domain.map(iova, join(pfn, index === area.index ? area.pageOffset : 0), size, area.prot);
+}
+
+/** Unmaps the whole area from a domain, in one request. */
+export function unmapArea(domain: IommuDomain, area: MappedArea): void {
+  if (domain.pages !== undefined && isPageAligned(area)) domain.pages.unmap(area.page, pageCount(area));
+  else domain.unmap(join(area.page, area.offset), byteLength(area));
+}
+
+function unmapIndexes(domain: IommuDomain, area: MappedArea, first: number, last: number): void {
+  const from = iovaOfIndex(area, first);
+  const to = lastIovaOfIndex(area, last);
+  const iova = join(from.page, from.offset);
+  domain.unmap(iova, join(to.page, to.offset) - iova + 1n);
+}

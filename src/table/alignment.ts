@@ -1,0 +1,58 @@
+/**
+ * The IOVA alignment of a table: what its domains, its accesses and the large-pages option demand together.
+ */
+import type { IommuDomain } from '../domain/iommu-domain.js';
+import { IommuError, refuse } from '../errors.js';
+import { firstOf, hex, lengthOf, PAGE_SIZE } from '../u64.js';
+import { describeArea, type IoptArea } from './iopt-area.js';
+import type { TableState } from './table-state.js';
+
+/** The smallest page size of a domain in bytes; `Infinity` where no page size fits a number. */
+export function ioPageSize(domain: IommuDomain): number {
+  const bitmap = domain.pageSizeBitmap;
+  return Number(bitmap & -bitmap);
+}
+
+/** The alignment in force, from scratch. */
+export function requiredAlignment(table: TableState): number {
+  let alignment = table.largePages ? 1 : PAGE_SIZE;
+  for (const domain of table.domains) alignment = Math.max(alignment, ioPageSize(domain));
+  for (const access of table.accesses) {
+    if (access !== undefined) alignment = Math.max(alignment, access.iovaAlignment);
+  }
+  return alignment;
+}
+
+/**
+ * Checks that all areas, also half-initialised ones, conform to an alignment.
+ *
+ * @throws EINVAL if it is above 4096, EADDRINUSE naming the first area that does not conform.
+ */
+export function checkAlignment(table: TableState, alignment: number): void {
+  if (alignment > PAGE_SIZE) {
+    throw refuse('EINVAL', 'domain', `io pages of ${alignment} bytes are larger than the CPU's ${PAGE_SIZE}`);
+  }
+  if (alignment <= table.alignment) return;
+  for (const area of table.areas) {
+    const misfit = misalignedPart(area, alignment);
+    if (misfit !== undefined) {
+      throw new IommuError('EADDRINUSE', {
+        check: 'alignment',
+        what: misfit.what,
+        value: hex(misfit.value),
+        alignment,
+        area: describeArea(area),
+      });
+    }
+  }
+}
+
+/** The first of an area's IOVA, length and page offset that is not a multiple of `alignment`. */
+export function misalignedPart(area: IoptArea, alignment: number) {
+  const mask = alignment - 1;
+  if (area.offset & mask) return { what: 'iova', value: firstOf(area) };
+  const length = lengthOf(area);
+  if (length.offset & mask) return { what: 'length', value: length };
+  if (area.pageOffset & mask) return { what: 'page offset', value: { page: 0, offset: area.pageOffset } };
+  return undefined;
+}

@@ -1,0 +1,72 @@
+/**
+ * `copy`: areas of one table, or parts of them, into another (or the same) table. The pages are shared.
+ */
+import { checkedInterval } from '../arguments.js';
+import { IommuError, notMapped } from '../errors.js';
+import type { Operation } from '../operation.js';
+import { pageBehind } from '../pages/mapped-area.js';
+import { type Address, between, compare, type Interval, lengthOf } from '../u64.js';
+import { walkContiguous } from './area-lookup.js';
+import { describeArea } from './iopt-area.js';
+import { mapPages } from './map-pages.js';
+import type { PagesPart } from './place-areas.js';
+import type { TableState } from './table-state.js';
+
+/** A `copy` request with its arguments read. */
+export interface CopyRequest {
+  readonly from: TableState;
+  readonly srcIova: Address;
+  readonly length: Address;
+  readonly iova: Address | undefined;
+  readonly prot: number;
+}
+
+/** Copies mappings into `table` and gives the IOVA of the first. */
+export function* copyPages(table: TableState, request: CopyRequest): Operation<Address> {
+  const { from, length, iova, prot } = request;
+  const parts = yield* getPages(from, request.srcIova, length);
+  return yield* mapPages(table, { parts, length, iova, prot });
+}
+
+/**
+ * Takes a reference to the pages behind a range, part by part.
+ *
+ * @throws EINVAL if the length is 0, EOVERFLOW if the range passes 2^64 − 1, ENOENT if it is not wholly mapped.
+ */
+export function* getPages(table: TableState, iova: Address, length: Address): Operation<PagesPart[]> {
+  const range = checkedInterval(iova, length);
+  if (!table.iovaLock.tryRead()) yield () => table.iovaLock.read();
+  try {
+    return table.profile === 'linux' ? partsOf(table, range) : [wholeArea(table, range)];
+  } finally {
+    table.iovaLock.releaseRead();
+  }
+}
+
+function partsOf(table: TableState, range: Interval): PagesPart[] {
+  const parts: PagesPart[] = [];
+  const walk = walkContiguous(table.areas, range);
+  let step = walk.next();
+  for (; !step.done; step = walk.next()) {
+    const { area, first, last } = step.value;
+    parts.push({
+      pages: area.pages!,
+      start: pageBehind(area, first),
+      length: lengthOf(between(first, last)),
+    });
+  }
+  if (step.value !== undefined) throw notMapped(step.value);
+  for (const part of parts) part.pages.references += 1;
+  return parts;
+}
+
+/** `rfc-v1` copies one whole area or nothing. */
+function wholeArea(table: TableState, range: Interval): PagesPart {
+  const area = table.areas.first(range)?.value;
+  if (area?.pages === undefined) throw notMapped(range);
+  if (compare(area, range) !== 0 || compare(lengthOf(area), lengthOf(range)) !== 0) {
+    throw new IommuError('ENOENT', { check: 'not-exact', area: describeArea(area) });
+  }
+  area.pages.references += 1;
+  return { pages: area.pages, start: pageBehind(area, area), length: lengthOf(area) };
+}

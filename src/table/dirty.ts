@@ -1,0 +1,106 @@
+/**
+ * Dirty tracking: which pages devices have written.
+ */
+import { checkedInterval } from '../arguments.js';
+import type { DirtyOperations, IommuDomain } from '../domain/iommu-domain.js';
+import { IommuError, refuse } from '../errors.js';
+import type { Operation } from '../operation.js';
+import { type Address, between, byteLength, hex, type Interval, isZero, join } from '../u64.js';
+import { walkContiguous } from './area-lookup.js';
+import type { TableState } from './table-state.js';
+
+/** A request to read dirty bits, with its arguments read. */
+export interface DirtyRequest {
+  readonly domain: IommuDomain;
+  readonly iova: Address;
+  readonly length: Address;
+  /** Bytes that a bit of the bitmap stands for. */
+  readonly pageSize: Address;
+  readonly bitmap: Uint8Array;
+  /** Leave the marks set. */
+  readonly keep: boolean;
+}
+
+/**
+ * Switches a domain's dirty tracking; enabling it forgets what was dirty before.
+ *
+ * @throws EOPNOTSUPP if the domain has none, and what the domain throws.
+ */
+export function* setDirtyTracking(table: TableState, domain: IommuDomain, enable: boolean): Operation<void> {
+  const dirty = dirtyOperations(domain);
+  if (!table.iovaLock.tryRead()) yield () => table.iovaLock.read();
+  try {
+    if (enable) {
+      for (const area of table.areas) {
+        if (area.pages !== undefined) dirty.readAndClear(area.iova, area.length, false, undefined);
+      }
+    }
+    dirty.setTracking(enable);
+  } finally {
+    table.iovaLock.releaseRead();
+  }
+}
+
+/**
+ * Reads a domain's dirty marks into a bitmap, and clears them unless told to keep them. Bits are only ever set.
+ *
+ * The walk ends at the first gap between areas, or where the domain refuses, and that is no error.
+ *
+ * @throws EINVAL (length or page size 0, alignment), EOVERFLOW, EOPNOTSUPP if the domain has no dirty tracking.
+ */
+export function* readDirty(table: TableState, request: DirtyRequest): Operation<void> {
+  const range = checkDirtyRequest(table, request);
+  const dirty = dirtyOperations(request.domain);
+  if (!table.iovaLock.tryRead()) yield () => table.iovaLock.read();
+  try {
+    const mark = bitmapWriter(request, range);
+    for (const { first, last } of walkContiguous(table.areas, range)) {
+      const part = between(first, last);
+      dirty.readAndClear(join(first.page, first.offset), byteLength(part), request.keep, mark);
+    }
+  } catch (error) {
+    // As in the kernel, the bits read so far are the answer when a domain ends the walk.
+    if (!(error instanceof IommuError)) throw error;
+  } finally {
+    table.iovaLock.releaseRead();
+  }
+}
+
+function dirtyOperations(domain: IommuDomain): DirtyOperations {
+  if (domain.dirty === undefined)
+    throw refuse('EOPNOTSUPP', 'unsupported', 'the domain cannot track dirty pages');
+  return domain.dirty;
+}
+
+function checkDirtyRequest(table: TableState, request: DirtyRequest): Interval {
+  const { iova, length, pageSize } = request;
+  const range = checkedInterval(iova, length);
+  const misaligned = (granule: bigint) => {
+    const start = join(iova.page, iova.offset);
+    return ((start | (start + join(length.page, length.offset))) & (granule - 1n)) !== 0n;
+  };
+  if (misaligned(BigInt(table.alignment))) {
+    throw refuse('EINVAL', 'argument', `the range is not aligned to ${table.alignment} bytes`);
+  }
+  if (isZero(pageSize)) throw refuse('EINVAL', 'argument', 'the page size is 0');
+  if (misaligned(join(pageSize.page, pageSize.offset))) {
+    throw refuse('EINVAL', 'argument', `the range is not aligned to the page size ${hex(pageSize)}`);
+  }
+  return range;
+}
+
+/** Sets the bits of the reported pages; what lies past the range or past the bitmap is dropped. */
+function bitmapWriter(request: DirtyRequest, range: Interval): (iova: bigint, size: bigint) => void {
+  const { bitmap } = request;
+  const start = join(range.page, range.offset);
+  const pageSize = join(request.pageSize.page, request.pageSize.offset);
+  const granule = pageSize & -pageSize;
+  const lastBit = Number((byteLength(range) - 1n) / granule);
+  const most = Math.min(lastBit, bitmap.length * 8 - 1);
+  return (iova, size) => {
+    const until = Math.min(Number((iova + size - 1n - start) / granule), most);
+    for (let bit = Number((iova - start) / granule); bit <= until; bit++) {
+      bitmap[Math.floor(bit / 8)]! |= 1 << (bit % 8);
+    }
+  };
+}

@@ -1,0 +1,102 @@
+/**
+ * Adding a domain to a table and removing it.
+ *
+ * Both are called with the domains lock and the iova lock held for writing.
+ */
+import type { IommuDomain } from '../domain/iommu-domain.js';
+import { refuse } from '../errors.js';
+import type { Operation } from '../operation.js';
+import {
+  clearStorageDomain,
+  fillDomains,
+  setStorageDomain,
+  unfillDomain,
+  unmapArea,
+} from '../pages/domain-fill.js';
+import { between, MAX_U64, split } from '../u64.js';
+import { checkAlignment, ioPageSize, requiredAlignment } from './alignment.js';
+import type { IoptArea } from './iopt-area.js';
+import { removeReservations, reserve } from './reservations.js';
+import type { TableState } from './table-state.js';
+
+/**
+ * Fills a domain with all areas and keeps it in step from then on.
+ *
+ * @throws EEXIST if it is there already, EINVAL if its io page is larger than 4096 bytes, EADDRINUSE if an area
+ * does not fit its alignment or aperture, and what filling throws; nothing has changed then.
+ */
+export function* addDomain(table: TableState, domain: IommuDomain): Operation<void> {
+  if (table.domains.includes(domain)) throw refuse('EEXIST', 'state', 'the domain is attached already');
+  const alignment = Math.max(ioPageSize(domain), table.alignment);
+  checkAlignment(table, alignment);
+  try {
+    reserveOutsideAperture(table, domain);
+    yield* fillAll(table, domain);
+  } catch (error) {
+    removeReservations(table, domain);
+    throw error;
+  }
+  table.domains.push(domain);
+  table.alignment = alignment;
+}
+
+/** Empties a domain and lets it go. Never fails; does nothing for a domain that is not there. */
+export function* removeDomain(table: TableState, domain: IommuDomain): Operation<void> {
+  const at = table.domains.indexOf(domain);
+  if (at < 0) return;
+  const moved = table.domains.pop()!;
+  if (moved !== domain) table.domains[at] = moved;
+  const heir = table.domains[0];
+  for (const area of table.areas) {
+    const { pages } = area;
+    if (pages === undefined) continue;
+    if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
+    if (heir === undefined) {
+      clearStorageDomain(area, pages);
+      unfillDomain(area, pages, domain);
+    } else {
+      if (area.storageDomain === domain) area.storageDomain = heir;
+      unmapArea(domain, area);
+    }
+    pages.mutex.releaseWrite();
+  }
+  removeReservations(table, domain);
+  table.alignment = requiredAlignment(table);
+}
+
+function reserveOutsideAperture(table: TableState, domain: IommuDomain): void {
+  const { start, last } = domain.aperture;
+  if (start > 0n) reserve(table, between(split(0n), split(start - 1n)), domain);
+  if (last < MAX_U64) reserve(table, between(split(last + 1n), split(MAX_U64)), domain);
+}
+
+function* fillAll(table: TableState, domain: IommuDomain): Operation<void> {
+  const first = table.domains.length === 0;
+  const filled: IoptArea[] = [];
+  try {
+    for (const area of table.areas) {
+      const { pages } = area;
+      if (pages === undefined) continue;
+      if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
+      try {
+        const waiting = fillDomains(area, pages, [domain], table.largePages);
+        if (waiting !== undefined) yield* waiting;
+        if (first) setStorageDomain(area, pages, domain);
+      } finally {
+        pages.mutex.releaseWrite();
+      }
+      filled.push(area);
+    }
+  } catch (error) {
+    for (const area of filled) {
+      const pages = area.pages!;
+      if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
+      if (first) {
+        clearStorageDomain(area, pages);
+        unfillDomain(area, pages, domain);
+      } else unmapArea(domain, area);
+      pages.mutex.releaseWrite();
+    }
+    throw error;
+  }
+}

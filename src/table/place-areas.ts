@@ -1,0 +1,160 @@
+/**
+ * Placing areas: every check of a mapping that looks at the IOVA trees, and the areas' entry into them.
+ *
+ * All functions are called with the iova lock held for writing.
+ */
+import { WRITE } from '../protection.js';
+import { IommuError, misaligned, refuse, reservedInTheWay } from '../errors.js';
+import type { IoptPages } from '../pages/iopt-pages.js';
+import { type Address, hex, type Interval, intervalOf, isZero, LAST_PAGE, lastOf, next } from '../u64.js';
+import { chooseIova } from './choose-iova.js';
+import { describeArea, IoptArea } from './iopt-area.js';
+import { describeOwner } from './reservations.js';
+import type { TableState } from './table-state.js';
+
+/** A piece of shared pages that becomes one area. It holds one reference to its pages. */
+export interface PagesPart {
+  readonly pages: IoptPages;
+  /** Page index and byte of the first byte. */
+  readonly start: Address;
+  /** Number of bytes, at least 1. */
+  readonly length: Address;
+}
+
+/** What is to be mapped, and where. */
+export interface Placement {
+  /** The parts, to be mapped one after the other. */
+  readonly parts: readonly PagesPart[];
+  /** Bytes of all parts together. */
+  readonly length: Address;
+  /** Where to, or `undefined` to choose. */
+  readonly iova: Address | undefined;
+  /** Permission bits. */
+  readonly prot: number;
+}
+
+/**
+ * Inserts an area without pages for each part.
+ *
+ * @throws EINVAL, EOVERFLOW, ENOSPC, EEXIST, EPERM (`rfc-v1`: also ENOENT, EADDRINUSE); nothing is inserted then.
+ */
+export function placeAreas(table: TableState, placement: Placement): IoptArea[] {
+  const start = table.profile === 'linux' ? startLinux(table, placement) : startRfc(table, placement);
+  const areas: IoptArea[] = [];
+  try {
+    let iova: Address | undefined = start;
+    for (const part of placement.parts) {
+      if (iova === undefined) throw pastTheEnd(start, placement.length);
+      const area = insertArea(table, part, iova, placement.prot);
+      areas.push(area);
+      checkPart(table, part, placement.prot);
+      iova = next(lastOf(area));
+    }
+    return areas;
+  } catch (error) {
+    for (const area of areas) table.areas.delete(area.node!);
+    throw error;
+  }
+}
+
+function startLinux(table: TableState, placement: Placement): Address {
+  const { parts, length, iova } = placement;
+  checkLength(table, length);
+  if (iova === undefined) return chooseFor(table, placement);
+  if (iova.offset & (table.alignment - 1)) throw misaligned('iova', iova, table.alignment);
+  const range = rangeOf(iova, length);
+  checkReserved(table, range);
+  // With one part, inserting its area is the check that nothing overlaps.
+  if (parts.length > 1) checkOverlap(table, range);
+  return iova;
+}
+
+/** `rfc-v1` asks the same questions in another order, and answers some of them with other errnos. */
+function startRfc(table: TableState, placement: Placement): Address {
+  const { parts, length } = placement;
+  for (const part of parts) checkWritable(part.pages, placement.prot);
+  const iova = placement.iova ?? chooseFor(table, placement);
+  const range = isZero(length) ? undefined : rangeOf(iova, length);
+  if (iova.offset & (table.alignment - 1)) throw misaligned('iova', iova, table.alignment);
+  checkLength(table, length);
+  for (const part of parts) checkPageOffset(table, part);
+  checkReserved(table, range!);
+  return iova;
+}
+
+function chooseFor(table: TableState, placement: Placement): Address {
+  const { pages, start } = placement.parts[0]!;
+  return chooseIova(table, pages.userAddress(start.page, start.offset), placement.length);
+}
+
+function insertArea(table: TableState, part: PagesPart, iova: Address, prot: number): IoptArea {
+  const shown = intervalOf(part.start, part.length);
+  const range = rangeOf(iova, part.length);
+  if (shown === undefined || shown.lastPage >= part.pages.npages) {
+    throw refuse('EOVERFLOW', 'overflow', 'the mapping reaches past the end of its pages');
+  }
+  const area = new IoptArea(range, part.start.page, shown.lastPage, part.start.offset, prot);
+  const node = table.areas.insertDisjoint(area, area);
+  if (node.value !== area) throw overlap(table, node.value);
+  area.node = node;
+  return area;
+}
+
+function checkPart(table: TableState, part: PagesPart, prot: number): void {
+  checkWritable(part.pages, prot);
+  checkPageOffset(table, part);
+}
+
+function checkLength(table: TableState, length: Address): void {
+  if (isZero(length)) throw refuse('EINVAL', 'argument', 'the length is 0');
+  if (length.offset & (table.alignment - 1)) throw misaligned('length', length, table.alignment);
+}
+
+function checkWritable(pages: IoptPages, prot: number): void {
+  if ((prot & WRITE) === 0 || pages.writable) return;
+  throw new IommuError('EPERM', {
+    check: 'permission',
+    wanted: 'write',
+    detail: 'the pages were mapped read-only when they were first mapped, and cannot be mapped writable now',
+  });
+}
+
+function checkPageOffset(table: TableState, part: PagesPart): void {
+  if ((part.start.offset & (table.alignment - 1)) === 0) return;
+  const user = part.pages.userAddress(part.start.page, part.start.offset);
+  throw misaligned('user address', user, table.alignment);
+}
+
+function checkReserved(table: TableState, range: Interval): void {
+  const node = table.reserved.first(range);
+  if (node === undefined) return;
+  throw reservedInTheWay(
+    table.profile === 'linux' ? 'EINVAL' : 'ENOENT',
+    node,
+    describeOwner(node.value.owner),
+  );
+}
+
+function checkOverlap(table: TableState, range: Interval): void {
+  const node = table.areas.first(range);
+  if (node !== undefined) throw overlap(table, node.value);
+}
+
+function overlap(table: TableState, area: IoptArea): IommuError {
+  const code = table.profile === 'linux' ? 'EEXIST' : 'EADDRINUSE';
+  return new IommuError(code, { check: 'overlap', area: describeArea(area) });
+}
+
+function rangeOf(iova: Address, length: Address): Interval {
+  const range = intervalOf(iova, length);
+  if (range === undefined) throw pastTheEnd(iova, length);
+  return range;
+}
+
+function pastTheEnd(iova: Address, length: Address): IommuError {
+  return refuse(
+    'EOVERFLOW',
+    'overflow',
+    `${hex(length)} bytes from ${hex(iova)} on reach past the last address, ${hex({ page: LAST_PAGE, offset: 4095 })}`,
+  );
+}

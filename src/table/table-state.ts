@@ -1,0 +1,50 @@
+/**
+ * The state of one page table, which the operations in this folder work on.
+ */
+import type { IommuDomain } from '../domain/iommu-domain.js';
+import { IntervalTree } from '../interval-tree.js';
+import { RwLock } from '../rw-lock.js';
+import type { IoptArea } from './iopt-area.js';
+
+/** Which kernel's behaviour a table has: Linux 6.12's, or that of the first public patch of March 2022. */
+export type Profile = 'linux' | 'rfc-v1';
+
+/** An IOVA range that may not be mapped, and whose it is: a domain, a device, or nobody (`null`). */
+export interface Reservation {
+  readonly owner: object | null;
+}
+
+/** A table user that works through the CPU, as the table sees it. */
+export interface AttachedAccess {
+  /** What the access demands of the alignment of all areas: 4096 if it pins, else 1. */
+  readonly iovaAlignment: number;
+  /** Asks the access to let go of an area that is being unmapped; the answer may be a promise. */
+  notifyUnmap(area: { readonly iova: bigint; readonly length: bigint }): void | PromiseLike<void>;
+}
+
+/** One I/O virtual address space. */
+export class TableState {
+  readonly profile: Profile;
+  /** Guards `domains`. Taken before `iovaLock`. */
+  readonly domainsLock = new RwLock();
+  /** Guards the three trees, `alignment`, and of the areas `pages`, `preventAccess` and `pins`. */
+  readonly iovaLock = new RwLock();
+  /** All areas, also those that are being set up or torn down. They don't overlap. */
+  readonly areas = new IntervalTree<IoptArea>();
+  /** Ranges that may not be mapped. They may overlap. */
+  readonly reserved = new IntervalTree<Reservation>();
+  /** Ranges that may not become reserved, and that bound automatic placement. They don't overlap. */
+  allowed = new IntervalTree<undefined>();
+  /** The domains that mirror the table, densely numbered. */
+  readonly domains: IommuDomain[] = [];
+  /** The attached accesses by number; the lowest free number is taken first. */
+  readonly accesses: (AttachedAccess | undefined)[] = [];
+  /** What every area's IOVA, length and page offset is a multiple of: a power of two up to 4096. */
+  alignment = 1;
+  /** Whether domains may use page sizes above 4096 bytes. */
+  largePages = true;
+
+  constructor(profile: Profile) {
+    this.profile = profile;
+  }
+}

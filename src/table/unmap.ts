@@ -1,0 +1,199 @@
+/**
+ * `unmap`: whole areas out of a table, asking accesses to let go first.
+ */
+import { IommuError, notMapped, refuse } from '../errors.js';
+import type { TreeNode } from '../interval-tree.js';
+import { isThenable, type Operation } from '../operation.js';
+import { unfillDomains } from '../pages/domain-fill.js';
+import {
+  type Address,
+  between,
+  byteLength,
+  compare,
+  contains,
+  firstOf,
+  type Interval,
+  lastOf,
+  next,
+  WHOLE_SPACE,
+} from '../u64.js';
+import { describeArea, type IoptArea } from './iopt-area.js';
+import type { TableState } from './table-state.js';
+
+/** How often the accesses are asked to let go before an unmap gives up. */
+const MOST_NOTIFICATIONS = 100;
+
+/**
+ * Unmaps all areas inside a range and gives their bytes together. Areas go in ascending order, and stay gone when
+ * a later one fails.
+ *
+ * @throws EBUSY at an area that another call sets up or tears down, ENOENT at one that reaches outside the
+ * range, EDEADLOCK if accesses don't let go; `unmapped` of the error has the bytes so far.
+ */
+export function* unmapRange(table: TableState, range: Interval): Operation<bigint> {
+  const last = lastOf(range);
+  let start: Address = firstOf(range);
+  let unmapped = 0n;
+  let tries = 0;
+  try {
+    for (;;) {
+      if (!tryLock(table)) yield () => lock(table);
+      let inUse: IoptArea;
+      try {
+        for (;;) {
+          const area = table.areas.first(between(start, last))?.value;
+          if (area === undefined) return unmapped;
+          checkRemovable(area, start, last);
+          if (compare(area, start) !== 0) tries = 0;
+          if (area.pins > 0) {
+            start = firstOf(area);
+            area.preventAccess = true;
+            inUse = area;
+            break;
+          }
+          yield* tearDown(table, area);
+          unmapped += byteLength(area);
+          if (compare(lastOf(area), last) >= 0) return unmapped;
+          start = next(lastOf(area))!;
+        }
+      } finally {
+        unlock(table);
+      }
+      yield* askToLetGo(table, inUse);
+      tries += 1;
+      if (tries > MOST_NOTIFICATIONS) {
+        throw new IommuError('EDEADLOCK', { check: 'area-in-use', area: describeArea(inUse) });
+      }
+    }
+  } catch (error) {
+    if (error instanceof IommuError) error.unmapped = unmapped;
+    throw error;
+  }
+}
+
+/**
+ * `rfc-v1`: unmaps the one area that equals the range.
+ *
+ * @throws ENOENT if there is none, EBUSY if an access has pins in it.
+ */
+export function* unmapExactly(table: TableState, range: Interval): Operation<bigint> {
+  if (!tryLock(table)) yield () => lock(table);
+  try {
+    const area = table.areas.first(range)?.value;
+    if (area?.pages === undefined) {
+      throw notMapped(range);
+    }
+    if (!contains(area, range) || !contains(range, area)) {
+      throw new IommuError('ENOENT', { check: 'not-exact', area: describeArea(area) });
+    }
+    checkUnused(area);
+    yield* tearDown(table, area);
+    return byteLength(area);
+  } finally {
+    unlock(table);
+  }
+}
+
+/** `rfc-v1`: unmaps everything, or stops with EBUSY at the first area in use. */
+export function* unmapEverything(table: TableState): Operation<bigint> {
+  let unmapped = 0n;
+  if (!tryLock(table)) yield () => lock(table);
+  try {
+    for (let area = table.areas.head()?.value; area !== undefined; area = table.areas.head()?.value) {
+      checkSettled(area);
+      checkUnused(area);
+      yield* tearDown(table, area);
+      unmapped += byteLength(area);
+    }
+    return unmapped;
+  } catch (error) {
+    if (error instanceof IommuError) error.unmapped = unmapped;
+    throw error;
+  } finally {
+    unlock(table);
+  }
+}
+
+/**
+ * Refuses an unmap that would have to wait half-way, for callers that cannot wait.
+ *
+ * @throws EAGAIN if an area in the range is pinned by an access or its pages are busy; nothing has changed then.
+ */
+export function checkUnmapNeedsNoWait(table: TableState, range: Interval = WHOLE_SPACE): void {
+  let node: TreeNode<IoptArea> | undefined = table.areas.first(range);
+  for (; node !== undefined; node = table.areas.nextIn(node, range)) {
+    const area = node.value;
+    const { pages } = area;
+    // The unmap ends at such an area without a wait, with an errno of its own.
+    if (pages === undefined || !contains(range, area)) return;
+    if (area.pins > 0 && table.profile === 'rfc-v1') return;
+    if (area.pins > 0 || !pages.mutex.free) {
+      throw refuse('EAGAIN', 'would-wait', 'an area in the range is in use; unmapping it has to wait');
+    }
+  }
+}
+
+function tryLock(table: TableState): boolean {
+  if (!table.domainsLock.tryRead()) return false;
+  if (table.iovaLock.tryWrite()) return true;
+  table.domainsLock.releaseRead();
+  return false;
+}
+
+async function lock(table: TableState): Promise<void> {
+  // Not a tick later than must be: whoever asks for the iova lock next comes after this unmap.
+  if (!table.domainsLock.tryRead()) await table.domainsLock.read();
+  await table.iovaLock.write();
+}
+
+function unlock(table: TableState): void {
+  table.iovaLock.releaseWrite();
+  table.domainsLock.releaseRead();
+}
+
+function checkRemovable(area: IoptArea, start: Address, last: Address): void {
+  checkSettled(area);
+  if (compare(area, start) < 0 || compare(lastOf(area), last) > 0) {
+    throw new IommuError('ENOENT', { check: 'partial-area', area: describeArea(area) });
+  }
+}
+
+function checkSettled(area: IoptArea): void {
+  if (area.pages !== undefined) return;
+  throw new IommuError('EBUSY', { check: 'area-busy', area: describeArea(area) });
+}
+
+function checkUnused(area: IoptArea): void {
+  if (area.pins === 0) return;
+  throw new IommuError('EBUSY', { check: 'area-in-use', area: describeArea(area) });
+}
+
+/** Removes one area. Both locks are held before and after, but the iova lock is free while the domains are emptied. */
+function* tearDown(table: TableState, area: IoptArea): Operation<void> {
+  const pages = area.pages!;
+  area.pages = undefined;
+  table.iovaLock.releaseWrite();
+  if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
+  unfillDomains(area, pages, table.domains);
+  pages.mutex.releaseWrite();
+  if (!table.iovaLock.tryWrite()) yield () => table.iovaLock.write();
+  table.areas.delete(area.node!);
+  pages.references -= 1;
+}
+
+/** Tells every attached access that an area is to go. No lock is held meanwhile. */
+function* askToLetGo(table: TableState, area: IoptArea): Operation<void> {
+  const range = { iova: area.iova, length: area.length };
+  try {
+    const attached = table.accesses.slice();
+    for (let number = 0; number < attached.length; number++) {
+      // One that was detached while others were told has nothing here any more.
+      if (table.accesses[number] !== attached[number]) continue;
+      const answer = attached[number]?.notifyUnmap(range);
+      if (isThenable(answer)) yield () => answer;
+    }
+  } catch (error) {
+    area.preventAccess = false;
+    throw error;
+  }
+}

@@ -1,0 +1,38 @@
+/**
+ * Replays recorded traces: `npm run -s conformance -- [--check] PATH…`, where a path is a trace file or a folder.
+ *
+ * Exit code 0 if every answer is the recorded one, 1 if not, 2 if there is nothing to replay or an argument is wrong.
+ */
+import { parseArgs } from 'node:util';
+import { describeMismatch, replayFiles } from '../src/replay/conformance/conformance.js';
+import { findTraces } from '../src/replay/conformance/trace-files.js';
+
+const USAGE = 'usage: npm run -s conformance -- [--check] PATH…';
+
+function refuse(message: string): number {
+  console.error(`${message}\n${USAGE}`);
+  return 2;
+}
+
+function readArguments() {
+  try {
+    return parseArgs({ options: { check: { type: 'boolean', default: false } }, allowPositionals: true });
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+async function main(): Promise<number> {
+  const read = readArguments();
+  if (typeof read === 'string') return refuse(read);
+  const files = await findTraces(read.positionals);
+  if (files.length === 0) return refuse('there are no trace files to replay');
+  const { check } = read.values;
+  const report = (mismatch: Parameters<typeof describeMismatch>[0]) =>
+    console.log(describeMismatch(mismatch));
+  const { ops, mismatches } = await replayFiles(files, { check, report });
+  console.log(`files ${files.length}, ops ${ops}, mismatches ${mismatches}`);
+  return mismatches === 0 ? 0 : 1;
+}
+
+process.exitCode = await main();

@@ -1,0 +1,54 @@
+/**
+ * The Linux iommufd io_pagetable in TypeScript.
+ *
+ * `IoPagetable` says which I/O virtual addresses a device may use and which pages of a process are behind them,
+ * errno for errno as the kernel does.
+ */
+export { IoptAccess, type IoptAccessOptions, type UnmapNotice } from './access/iopt-access.js';
+export { PinnedRange, type PinnedRangeOptions } from './access/pinned-range.js';
+export type { TransferOptions } from './access/transfer.js';
+export type { IovaRange } from './arguments.js';
+export type { DirtyOperations, IommuDomain, PageOperations } from './domain/iommu-domain.js';
+export type { Protection } from './protection.js';
+export { RadixDomain } from './domain/radix-domain.js';
+export { type AreaInTheWay, ERRNO, type ErrorCode, type ErrorReason, IommuError } from './errors.js';
+export type {
+  Alternative,
+  AlternativeStep,
+  ExplainedCall,
+  ExplainedFailure,
+  ExplainedSuccess,
+  Explanation,
+  PlannedCall,
+} from './explain/explanation.js';
+export type { ExplainRequest } from './explain/request.js';
+export { InvariantError } from './inspect/check.js';
+export type {
+  AreaSnapshot,
+  DomainSnapshot,
+  PagesSnapshot,
+  RangeSnapshot,
+  TableSnapshot,
+} from './inspect/snapshot.js';
+export {
+  type CopyOptions,
+  IoPagetable,
+  type IoPagetableOptions,
+  type MapOptions,
+  type ReadDirtyOptions,
+} from './io-pagetable.js';
+export * from './iommufd/index.js';
+export { FrameRuns } from './memory/frame-runs.js';
+export { type AccountingMode, LockedMemory } from './memory/locked-memory.js';
+export type { MemoryRegion } from './memory/memory-region.js';
+export type { MemorySource, WebAssemblyMemory } from './memory/page-content.js';
+export { PhysicalMemory } from './memory/physical-memory.js';
+export { type MmapOptions, ProcessMemory, type ProcessMemoryOptions } from './memory/process-memory.js';
+export type { UserMemory } from './memory/user-memory.js';
+export { IoptPages } from './pages/iopt-pages.js';
+export { IoptArea } from './table/iopt-area.js';
+export { IovaSpace } from './table/iova-space.js';
+export type { ReservedRegion, ReservedRegionType } from './table/reservations.js';
+export type { Profile } from './table/table-state.js';
+export { MockDomain } from './testing/mock-domain.js';
+export type { U64Input } from './u64.js';

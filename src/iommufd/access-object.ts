@@ -1,0 +1,254 @@
+/** An access as an object of a context: a CPU user of an address space, held by its driver. */
+import { IoptAccess, type UnmapNotice } from '../access/iopt-access.js';
+import type { TransferOptions } from '../access/transfer.js';
+import { IommuError } from '../errors.js';
+import type { FrameRuns } from '../memory/frame-runs.js';
+import { MAX_U64, type U64Input } from '../u64.js';
+import type { Context } from './context.js';
+import { Ioas } from './ioas.js';
+import { IommufdObject } from './object-table.js';
+import { readValue } from './read-value.js';
+
+/** How an access is made. */
+export interface AccessOptions {
+  /** Id of the address space to attach it to; without it the access is attached later. */
+  readonly ioas?: number | undefined;
+  /** Whether it pins. It then raises the alignment of its address space to 4096 bytes. */
+  readonly needsPin?: boolean | undefined;
+  /**
+   * Called when an area in which some access of the address space has pins is unmapped, with the whole area, whether
+   * or not this access has pins there; and with (0, 2^64 − 1) when the access leaves an address space. It must unpin
+   * all that it pinned there before it returns, or before its promise resolves. An access that pins must have one.
+   */
+  readonly onUnmap?: ((area: UnmapNotice) => void | PromiseLike<void>) | undefined;
+}
+
+interface Pin {
+  readonly length: bigint;
+}
+
+/**
+ * A driver's access to an address space through the CPU (the kernel's `iommufd_access`), made by
+ * `Iommufd.accessCreate`. It keeps its address space in use while it is attached.
+ */
+export class IommufdAccess extends IommufdObject {
+  static readonly kind = 'access';
+  readonly kind = IommufdAccess.kind;
+  readonly #context: Context;
+  readonly #access: IoptAccess;
+  /** What is pinned or just being pinned, by IOVA. */
+  readonly #pins = new Map<bigint, Pin[]>();
+  #ioas: Ioas | undefined;
+  /** While the access is detached for good or for now: what its callback threw. Nothing may keep it attached. */
+  #complaints: unknown[] | undefined;
+
+  /** @internal */
+  constructor(id: number, context: Context, options: AccessOptions) {
+    super(id);
+    this.#context = context;
+    // The driver's hold: DESTROY refuses an access.
+    this.users = 1;
+    const { needsPin = false, onUnmap } = options;
+    this.#access = new IoptAccess({
+      needsPin,
+      onUnmap: onUnmap && ((area) => this.#letGo(area, onUnmap)),
+    });
+  }
+
+  /** Id of the address space it is attached to; `undefined` while it is detached. */
+  get ioas(): number | undefined {
+    return this.#ioas?.id;
+  }
+
+  /** Whether it pins. */
+  get needsPin(): boolean {
+    return this.#access.needsPin;
+  }
+
+  /** @internal */
+  describeUsers(): string {
+    return 'its driver holds it; destroy the access through the driver';
+  }
+
+  /** @internal */
+  async dispose(): Promise<void> {
+    const complaints: unknown[] = [];
+    this.#complaints = complaints;
+    try {
+      await this.#access.detach();
+      this.#bookOff();
+    } finally {
+      this.#complaints = undefined;
+    }
+    if (complaints.length > 0) throw complaints[0];
+  }
+
+  /**
+   * Attaches the access (the kernel's `iommufd_access_attach`).
+   *
+   * @param ioas - id of an address space
+   * @throws EINVAL if it is attached already, ENOENT if there is no such address space, EADDRINUSE if a mapping does
+   * not fit the alignment that a pinning access demands, EBUSY while the access is leaving another address space.
+   */
+  attach(ioas: number): Promise<void> {
+    return this.#context.run('access_attach', () => this.enter(ioas));
+  }
+
+  /** @internal */
+  enter(ioas: number): Promise<void> {
+    return this.#move(ioas, (table) => this.#access.attach(table));
+  }
+
+  /**
+   * Moves the access to another address space (the kernel's `iommufd_access_replace`). `onUnmap` is called for
+   * everything before the old one is left; what is pinned even then is unpinned. For the address space it is
+   * attached to already nothing happens.
+   *
+   * @param ioas - id of an address space
+   * @throws ENOENT if it is not attached or there is no such address space; else as `attach`. It stays where it was,
+   * with its pins.
+   */
+  replace(ioas: number): Promise<void> {
+    return this.#context.run('access_replace', () =>
+      this.#move(ioas, (table) => this.#access.replace(table)),
+    );
+  }
+
+  /**
+   * Takes the access from its address space, as `replace` does; nothing happens if it is detached. What `onUnmap`
+   * throws is thrown on, but the access is detached.
+   */
+  detach(): Promise<void> {
+    return this.#context.run('access_detach', () => this.dispose());
+  }
+
+  /** Detaches the access, as `detach` does, and ends it; its id is free then. Nothing happens if it is gone. */
+  async destroy(): Promise<void> {
+    const { objects } = this.#context;
+    // A context that is closing sees to it by itself.
+    if (this.#context.closed || !objects.has(this)) return;
+    await this.#context.run('access_destroy', () => objects.remove(this));
+  }
+
+  /**
+   * Pins the pages behind [iova, iova + length) and gives their frames: one for each page, area by area. The range
+   * must begin at a page boundary of the memory behind it; it may end anywhere.
+   *
+   * @throws EINVAL if the access cannot pin or has no `onUnmap`, if the length is 0, if an area is being unmapped or
+   * page boundaries don't meet; EOVERFLOW if the range passes 2^64 − 1; ENOENT if the access is not attached or
+   * the range is not wholly mapped; EPERM without permission; EFAULT and ENOMEM from pinning. Nothing is pinned then.
+   */
+  async pin(
+    iova: U64Input,
+    length: U64Input,
+    options: { readonly write?: boolean } = {},
+  ): Promise<FrameRuns> {
+    const start = readValue(iova, 'iova');
+    const pin: Pin = { length: readValue(length, 'length') };
+    // Booked before it exists: an unmap that follows at once must find it.
+    const pins = this.#pins.get(start);
+    if (pins === undefined) this.#pins.set(start, [pin]);
+    else pins.push(pin);
+    try {
+      return await this.#access.pin(iova, length, options);
+    } catch (error) {
+      this.#forget(start, pin);
+      throw error;
+    }
+  }
+
+  /**
+   * Takes back a pin of exactly this range.
+   *
+   * @throws EINVAL if it was not pinned so, EOVERFLOW if it passes 2^64 − 1, ENOENT if the access is not attached.
+   * (The kernel's call cannot fail: it warns instead.)
+   */
+  async unpin(iova: U64Input, length: U64Input): Promise<void> {
+    await this.#access.unpin(iova, length);
+    const start = readValue(iova, 'iova');
+    const bytes = readValue(length, 'length');
+    const pin = this.#pins.get(start)?.find((candidate) => candidate.length === bytes);
+    if (pin !== undefined) this.#forget(start, pin);
+  }
+
+  /**
+   * Copies mapped bytes from `iova` on into `target`, all of it.
+   *
+   * @throws EINVAL if `target` is empty or an area is being unmapped, EOVERFLOW if the range passes 2^64 − 1, ENOENT
+   * if the access is not attached or the range is not wholly mapped, EPERM without permission, EFAULT if memory
+   * cannot be read. Bytes of earlier areas have been copied then.
+   */
+  read(iova: U64Input, target: Uint8Array, options?: TransferOptions): Promise<void> {
+    return this.#access.read(iova, target, options);
+  }
+
+  /** The reverse of `read`. @throws as `read` */
+  write(iova: U64Input, source: Uint8Array, options?: TransferOptions): Promise<void> {
+    return this.#access.write(iova, source, options);
+  }
+
+  /** As `read`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `read` */
+  readSync(iova: U64Input, target: Uint8Array, options?: TransferOptions): void {
+    this.#access.readSync(iova, target, options);
+  }
+
+  /** As `write`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `read` */
+  writeSync(iova: U64Input, source: Uint8Array, options?: TransferOptions): void {
+    this.#access.writeSync(iova, source, options);
+  }
+
+  async #move(id: number, change: (table: Ioas['table']) => Promise<void>): Promise<void> {
+    const ioas = this.#context.objects.get(id, Ioas);
+    ioas.users += 1;
+    try {
+      await change(ioas.table);
+    } catch (error) {
+      ioas.users -= 1;
+      throw error;
+    }
+    this.#bookOff();
+    this.#ioas = ioas;
+  }
+
+  #bookOff(): void {
+    if (this.#ioas !== undefined) this.#ioas.users -= 1;
+    this.#ioas = undefined;
+  }
+
+  #letGo(
+    area: UnmapNotice,
+    onUnmap: (area: UnmapNotice) => void | PromiseLike<void>,
+  ): void | PromiseLike<void> {
+    // No area is 2^64 − 1 bytes long: this one stands for everything.
+    return area.length === MAX_U64 ? this.#leave(area, onUnmap) : onUnmap(area);
+  }
+
+  /** Tells the driver that the access leaves an address space, and unpins what the driver then has left pinned. */
+  async #leave(area: UnmapNotice, onUnmap: (area: UnmapNotice) => void | PromiseLike<void>): Promise<void> {
+    const complaints = this.#complaints;
+    try {
+      await onUnmap(area);
+    } catch (error) {
+      if (complaints === undefined) throw error;
+      complaints.push(error);
+    }
+    for (const [iova, pins] of [...this.#pins]) {
+      for (const pin of [...pins]) {
+        try {
+          await this.unpin(iova, pin.length);
+        } catch (error) {
+          // A pin that is waiting its turn is not there yet, and will not find the address space any more.
+          if (!(error instanceof IommuError)) throw error;
+        }
+      }
+    }
+  }
+
+  #forget(iova: bigint, pin: Pin): void {
+    const pins = this.#pins.get(iova);
+    const at = pins?.indexOf(pin) ?? -1;
+    if (pins === undefined || at < 0) return;
+    pins.splice(at, 1);
+    if (pins.length === 0) this.#pins.delete(iova);
+  }
+}

@@ -1,0 +1,17 @@
+/** Who makes a call: whose memory it is about, and what that process may do. */
+import type { UserMemory } from '../memory/user-memory.js';
+
+/** A capability that a call may need. */
+export type Capability =
+  /** Change the accounting mode of a context. */
+  | 'CAP_SYS_RESOURCE'
+  /** Pin memory without being charged for it. */
+  | 'CAP_IPC_LOCK';
+
+/** The process that makes a call, where it is not the one the context was made for. */
+export interface Caller {
+  /** Its memory; user addresses of the call are addresses in it. */
+  readonly memory?: UserMemory | undefined;
+  /** Whether it has a capability. Without it, a process has all of them exactly if its memory has no locked-memory counters. */
+  readonly capable?: ((capability: Capability) => boolean) | undefined;
+}

@@ -1,0 +1,97 @@
+/** What the calls of one context share: its objects, its accounting mode, its compatibility address space. */
+import { IommuError, refuse } from '../errors.js';
+import type { AccountingMode } from '../memory/locked-memory.js';
+import type { UserMemory } from '../memory/user-memory.js';
+import type { Profile } from '../table/table-state.js';
+import type { Caller, Capability } from './caller.js';
+import type { Ioas } from './ioas.js';
+import { type IommufdObject, ObjectTable } from './object-table.js';
+
+/** Who is charged for the pages that a context's mappings pin, unless the caller may lock without limit. */
+export type ContextAccounting = Exclude<AccountingMode, 'none'>;
+
+/**
+ * The state of one open iommufd.
+ *
+ * @internal
+ */
+export class Context {
+  readonly objects = new ObjectTable();
+  readonly profile: Profile;
+  /** Whom new mappings charge: the `RLIMIT_MODE` option. */
+  accounting: ContextAccounting;
+  /** The address space that VFIO calls act on. */
+  compat: Ioas | undefined;
+  readonly #caller: Caller;
+  #calls = 0;
+  #closed = false;
+  #whenIdle: (() => void) | undefined;
+
+  constructor(caller: Caller, profile: Profile, accounting: ContextAccounting) {
+    this.#caller = caller;
+    this.profile = profile;
+    this.accounting = accounting;
+  }
+
+  /** Whether `close` has begun. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /**
+   * Runs one call: errors learn its name, and `close` waits for its end.
+   *
+   * @throws EBADFD if the context is closed, and what `work` throws.
+   */
+  async run<T>(syscall: string, work: () => Promise<T>): Promise<T> {
+    if (this.#closed) throw refuse('EBADFD', 'state', 'the iommufd is closed').during(syscall);
+    this.#calls += 1;
+    try {
+      return await work();
+    } catch (error) {
+      throw error instanceof IommuError ? error.during(syscall) : error;
+    } finally {
+      this.#calls -= 1;
+      if (this.#calls === 0) this.#whenIdle?.();
+    }
+  }
+
+  /** Refuses new calls and waits until none is in progress. `false` if that was asked for before. */
+  async quiesce(): Promise<boolean> {
+    if (this.#closed) return false;
+    this.#closed = true;
+    if (this.#calls > 0) {
+      await new Promise<void>((resolve) => {
+        this.#whenIdle = resolve;
+      });
+    }
+    return true;
+  }
+
+  /** The memory that user addresses of a call are in. */
+  memoryOf(caller: Caller | undefined): UserMemory | undefined {
+    return caller?.memory ?? this.#caller.memory;
+  }
+
+  /** Whether the caller has a capability. */
+  capable(caller: Caller | undefined, capability: Capability): boolean {
+    // Another process brings its own capabilities: what its memory says counts, not what the context's maker may do.
+    const capable = caller?.capable ?? (caller?.memory === undefined ? this.#caller.capable : undefined);
+    return capable === undefined ? this.memoryOf(caller)?.locked === undefined : capable(capability);
+  }
+
+  /** Who is charged for pages that a new mapping of the caller pins. */
+  accountingOf(caller: Caller | undefined): AccountingMode {
+    return this.capable(caller, 'CAP_IPC_LOCK') ? 'none' : this.accounting;
+  }
+}
+
+/** Keeps objects in use while a call works on them, so that nobody destroys them meanwhile. */
+export async function holding<T>(objects: readonly IommufdObject[], work: () => Promise<T>): Promise<T> {
+  for (const object of objects) object.users += 1;
+  try {
+    return await work();
+  } finally {
+    for (const object of objects) object.users -= 1;
+  }
+}

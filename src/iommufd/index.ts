@@ -1,0 +1,26 @@
+/** The public names of the iommufd layer. */
+export { type AccessOptions, IommufdAccess } from './access-object.js';
+export { BoundDevice } from './bound-device.js';
+export type { Caller, Capability } from './caller.js';
+export type { ContextAccounting } from './context.js';
+export type { DriverObjectParts } from './driver-object.js';
+export { HW_CAPABILITY_DIRTY_TRACKING, type HwInfo } from './hw-info.js';
+export { type IovaRanges, PartialAnswerError } from './ioas-commands.js';
+export type { DomainRequest, HardwareInfo, IommuDevice } from './iommu-device.js';
+export {
+  type DirtyBitmapRequest,
+  type IoasCopyRequest,
+  type IoasMapRequest,
+  Iommufd,
+  type IommufdOptionRequest,
+  type IommufdOptions,
+} from './iommufd.js';
+export type {
+  LockedBytes,
+  LockedBytesAnswer,
+  LockedBytesQuestion,
+  PlannedCopy,
+  PlannedMap,
+} from './locked-bytes.js';
+export { IommufdObject } from './object-table.js';
+export type { VfioCapability, VfioInfo } from './vfio-info.js';

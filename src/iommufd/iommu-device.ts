@@ -1,0 +1,58 @@
+/** The driver side of a device: what an iommufd asks of the hardware it is given. */
+import type { IommuDomain } from '../domain/iommu-domain.js';
+import type { ReservedRegion } from '../table/reservations.js';
+
+/** How a page table is wanted. */
+export interface DomainRequest {
+  /** The domain must have `dirty` operations; without this flag it must have none. */
+  readonly dirtyTracking: boolean;
+  /** The domain is to become the parent of nested page tables. */
+  readonly nestParent: boolean;
+}
+
+/** What a device tells about its IOMMU. */
+export interface HardwareInfo {
+  /** Which kind of IOMMU: the number that says how to read `data`. 0 if there is nothing to tell. */
+  readonly type: number;
+  /** The bytes that the IOMMU's driver gives. */
+  readonly data: Uint8Array;
+}
+
+/** A device behind an IOMMU. Bring your own; `MockDevice` of `io-pagetable/testing` is the kernel's test device. */
+export interface IommuDevice {
+  /** What errors call the device. */
+  readonly name: string;
+
+  /** Whether the device's IOMMU can track dirty pages. Absent: no. */
+  readonly dirtyTracking?: boolean;
+
+  /** Whether the IOMMU makes all accesses of the device cache coherent. Absent: no. */
+  readonly enforcesCoherency?: boolean;
+
+  /** IOVA that the device cannot use for mappings. They are reserved while it is attached. */
+  readonly reservedRegions?: readonly ReservedRegion[];
+
+  /** What `getHwInfo` answers. Absent: type 0, no bytes. */
+  readonly hardwareInfo?: HardwareInfo;
+
+  /**
+   * Makes an empty domain for the device.
+   *
+   * @throws the driver's own error, best an `IommuError`; the call that wanted the domain fails with it.
+   */
+  createDomain(request: DomainRequest): IommuDomain;
+
+  /** The end of a domain that the device made. No device uses it, nothing is mapped in it. */
+  freeDomain?(domain: IommuDomain): void;
+
+  /**
+   * From now on the device's accesses are translated by `domain`, which takes the place of the one before.
+   *
+   * @throws EINVAL if the device cannot use this domain (attaching to an address space then tries the next one);
+   * any other error ends the attempt. Nothing has changed then.
+   */
+  attach?(domain: IommuDomain): void;
+
+  /** From now on all accesses of the device are blocked. Never fails. */
+  detach?(): void;
+}

@@ -1,0 +1,540 @@
+/**
+ * An iommufd: the context in which address spaces, page tables, devices and accesses live, as a program that has
+ * opened `/dev/iommu` sees it.
+ *
+ * The methods here take and give values as TypeScript programs have them. The commands they call, one function each
+ * in the files of this folder, take the fields and flag bits of the kernel's structs and hold all the rules.
+ */
+import { type IovaRange, readProtection } from '../arguments.js';
+import type { IommuDomain } from '../domain/iommu-domain.js';
+import { type Protection, READ, WRITE } from '../protection.js';
+import { IommuError } from '../errors.js';
+import type { IoPagetable } from '../io-pagetable.js';
+import type { Profile } from '../table/table-state.js';
+import type { U64Input } from '../u64.js';
+import { type AccessOptions, IommufdAccess } from './access-object.js';
+import { BoundDevice } from './bound-device.js';
+import type { Caller } from './caller.js';
+import { checkObjects } from './check.js';
+import { Context, type ContextAccounting } from './context.js';
+import {
+  bitmapFor,
+  GET_DIRTY_BITMAP,
+  getDirtyBitmap,
+  SET_DIRTY_TRACKING,
+  setDirtyTracking,
+} from './dirty.js';
+import { DriverObject, type DriverObjectParts } from './driver-object.js';
+import { getHwInfo, type HwInfo } from './hw-info.js';
+import { HwPagetable } from './hwpt.js';
+import { HWPT_ALLOC, hwptAlloc } from './hwpt-alloc.js';
+import { Ioas } from './ioas.js';
+import {
+  IOAS_MAP,
+  type IovaRanges,
+  ioasAlloc,
+  ioasAllowIovas,
+  ioasCopy,
+  ioasIovaRanges,
+  ioasMap,
+  ioasUnmap,
+} from './ioas-commands.js';
+import type { IommuDevice } from './iommu-device.js';
+import { type LockedBytesAnswer, type LockedBytesQuestion, lockedBytesIfMapped } from './locked-bytes.js';
+import type { IommufdObject, ObjectType } from './object-table.js';
+import { OPTION, OPTION_OP, option } from './option.js';
+import {
+  VFIO_IOAS_OP,
+  VFIO_UNMAP,
+  vfioCheckExtension,
+  vfioIoas,
+  vfioMap,
+  vfioSetIommu,
+  vfioUnmap,
+} from './vfio.js';
+import { type VfioInfo, vfioInfo } from './vfio-info.js';
+
+/** How an iommufd is opened. */
+export interface IommufdOptions extends Caller {
+  /** Which kernel's behaviour its address spaces have; default `'linux'`. */
+  readonly profile?: Profile;
+  /**
+   * Whom mappings of callers without CAP_IPC_LOCK charge for pinned pages: the user (default) or the process
+   * (`'mm'`, as when the device was opened through the VFIO container node). `option` changes it.
+   */
+  readonly accounting?: ContextAccounting;
+}
+
+/** What `ioasMap` takes. */
+export interface IoasMapRequest extends Caller {
+  /** Id of the address space. */
+  readonly ioas: number;
+  /** User address of the first byte. */
+  readonly uptr: U64Input;
+  /** Number of bytes. */
+  readonly length: U64Input;
+  /** What devices may do. */
+  readonly prot: Protection;
+  /** Where to map; absent: the lowest place that fits is chosen, as the kernel does. */
+  readonly iova?: U64Input | undefined;
+}
+
+/** What `ioasCopy` takes. */
+export interface IoasCopyRequest {
+  /** Id of the address space to copy from. */
+  readonly from: number;
+  /** First IOVA of the source. */
+  readonly srcIova: U64Input;
+  /** Id of the address space to copy to; may be the same. */
+  readonly to: number;
+  /** Where to map; absent: chosen. */
+  readonly iova?: U64Input | undefined;
+  /** Number of bytes. */
+  readonly length: U64Input;
+  /** What devices may do; not more than the first mapping of the pages asked for in `prot: '…w'`. */
+  readonly prot: Protection;
+}
+
+/** What `getDirtyBitmap` takes. */
+export interface DirtyBitmapRequest {
+  /** Id of the page table. */
+  readonly hwpt: number;
+  /** First byte of the range. */
+  readonly iova: U64Input;
+  /** Number of bytes. */
+  readonly length: U64Input;
+  /** Bytes that one bit of the bitmap stands for. */
+  readonly pageSize: U64Input;
+  /** Where to set bits; absent: a new bitmap. Bits past its end are dropped. */
+  readonly bitmap?: Uint8Array | undefined;
+  /** Leave the marks as they are. */
+  readonly noClear?: boolean | undefined;
+}
+
+/** A context of address spaces and what uses them (the kernel's iommufd). */
+export class Iommufd implements AsyncDisposable {
+  /** @internal */
+  readonly context: Context;
+
+  /**
+   * Opens a context.
+   *
+   * `memory` is the memory of the process that opens it, where user addresses point unless a call says otherwise.
+   */
+  constructor(options: IommufdOptions = {}) {
+    const { profile = 'linux', accounting = 'user', ...caller } = options;
+    this.context = new Context(caller, profile, accounting);
+  }
+
+  // Objects
+
+  /**
+   * Destroys the object with an id: an address space with all its mappings, or a page table.
+   *
+   * @throws ENOENT if there is no such object, EBUSY if it is in use: an address space by page tables or accesses, a
+   * page table by devices, devices and accesses by their drivers, any object by a call in progress.
+   */
+  destroy(id: number): Promise<void> {
+    return this.context.run('destroy', async () => {
+      const { objects } = this.context;
+      const object = objects.find(id);
+      if (object === undefined) {
+        throw new IommuError('ENOENT', { check: 'object', id: String(id), detail: 'does not exist' });
+      }
+      await objects.destroy(object);
+    });
+  }
+
+  /**
+   * Adds an object of a driver, which has an id like the others and goes with DESTROY and `close`.
+   *
+   * @param make - called with the id, which is free again if it fails
+   * @returns the id
+   */
+  addDriverObject(make: (id: number) => Promise<DriverObjectParts>): Promise<number> {
+    return this.context.run('object', async () => {
+      const object = await this.context.objects.create(async (id) => new DriverObject(id, await make(id)));
+      return object.id;
+    });
+  }
+
+  /**
+   * Closes the context: waits for the calls in progress, then releases what drivers added, accesses (their callbacks
+   * are called), devices, page tables and address spaces. Nothing of it is pinned or charged afterwards.
+   *
+   * @throws AggregateError with what callbacks and drivers threw meanwhile; everything has been released all the same.
+   */
+  async close(): Promise<void> {
+    const { context } = this;
+    if (!(await context.quiesce())) return;
+    const { objects } = context;
+    const order: readonly ObjectType<IommufdObject>[] = [
+      DriverObject,
+      IommufdAccess,
+      BoundDevice,
+      HwPagetable,
+      Ioas,
+    ];
+    const complaints: unknown[] = [];
+    for (const type of order) {
+      for (const object of objects.allOf(type)) {
+        try {
+          await object.exclusively(() => objects.remove(object));
+        } catch (error) {
+          complaints.push(error);
+        }
+      }
+    }
+    if (complaints.length > 0) throw new AggregateError(complaints, 'not all drivers let go in good order');
+  }
+
+  /** As `close`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /**
+   * The table of an address space, for inspection and for what the ioctls don't offer.
+   *
+   * @throws ENOENT if there is no such address space.
+   */
+  ioasTable(ioas: number): IoPagetable {
+    return this.context.objects.get(ioas, Ioas).table;
+  }
+
+  /**
+   * The domain of a page table: what translates for its devices.
+   *
+   * @throws ENOENT if there is no such page table.
+   */
+  hwptDomain(hwpt: number): IommuDomain {
+    return this.context.objects.get(hwpt, HwPagetable).domain;
+  }
+
+  /**
+   * Checks all tables and the bookkeeping of the objects; to be called while no call is in progress.
+   *
+   * @throws InvariantError naming what is broken.
+   */
+  check(): void {
+    checkObjects(this.context);
+  }
+
+  // Address spaces
+
+  /** IOAS_ALLOC: makes an address space and gives its id. */
+  ioasAlloc(): Promise<number> {
+    return this.context.run('ioas_alloc', () => ioasAlloc(this.context, { flags: 0 }));
+  }
+
+  /**
+   * IOAS_IOVA_RANGES: the IOVA that is not reserved.
+   *
+   * @param request - `max`: room for so many ranges; absent: for all
+   * @throws ENOENT if there is no such address space; EMSGSIZE if there are more ranges than `max`: the error is a
+   * `PartialAnswerError` with the first ones and their total.
+   */
+  ioasIovaRanges(request: { readonly ioas: number; readonly max?: number | undefined }): Promise<IovaRanges> {
+    const { ioas, max = Number.POSITIVE_INFINITY } = request;
+    return this.context.run('ioas_iova_ranges', () =>
+      ioasIovaRanges(this.context, { ioasId: ioas, numIovas: max }),
+    );
+  }
+
+  /**
+   * IOAS_ALLOW_IOVAS: replaces the list of ranges that may not become reserved, and that automatic placement keeps to;
+   * none: no such list.
+   *
+   * @throws ENOENT if there is no such address space, EINVAL if a range has fewer than two bytes or meets another,
+   * EADDRINUSE if one meets a reserved range. The old list stays then.
+   */
+  ioasAllowIovas(request: { readonly ioas: number; readonly ranges: Iterable<IovaRange> }): Promise<void> {
+    const { ioas, ranges } = request;
+    return this.context.run('ioas_allow_iovas', () => ioasAllowIovas(this.context, { ioasId: ioas, ranges }));
+  }
+
+  /**
+   * IOAS_MAP: maps user memory and gives the IOVA.
+   *
+   * @throws EOVERFLOW if `iova` or `length` is 2^64 − 1, EINVAL if `prot` is empty, ENOENT if there is no such address
+   * space, and as `IoPagetable.map`. Nothing has changed then.
+   */
+  ioasMap(request: IoasMapRequest): Promise<bigint> {
+    const { ioas, uptr, length, iova, prot } = request;
+    return this.context.run('ioas_map', () => {
+      const flags = mapFlags(prot, iova);
+      const fields = { flags, ioasId: ioas, userVa: uptr, length, iova: iova ?? 0n };
+      return ioasMap(this.context, fields, request);
+    });
+  }
+
+  /**
+   * IOAS_COPY: maps what another address space has mapped and gives the IOVA. The pages are shared: what is pinned
+   * is not pinned again.
+   *
+   * @throws EOVERFLOW if an IOVA or the length is 2^64 − 1, EINVAL if `prot` is empty, ENOENT if an address space does
+   * not exist, and as `IoPagetable.copy`. Nothing has changed then.
+   */
+  ioasCopy(request: IoasCopyRequest): Promise<bigint> {
+    const { from, srcIova, to, iova, length, prot } = request;
+    return this.context.run('ioas_copy', () => {
+      const flags = mapFlags(prot, iova);
+      const fields = { flags, dstIoasId: to, srcIoasId: from, length, srcIova, dstIova: iova ?? 0n };
+      return ioasCopy(this.context, fields);
+    });
+  }
+
+  /**
+   * IOAS_UNMAP: unmaps all areas inside a range and gives their bytes together; with `iova` 0 and `length` 2^64 − 1
+   * everything there is, which may be nothing.
+   *
+   * @throws ENOENT if there is no such address space or nothing is mapped in the range, EOVERFLOW if `iova` or
+   * `length` is 2^64 − 1 otherwise, and as `IoPagetable.unmap`. Areas below the one that failed are gone; the error's
+   * `unmapped` has their bytes.
+   */
+  ioasUnmap(request: {
+    readonly ioas: number;
+    readonly iova: U64Input;
+    readonly length: U64Input;
+  }): Promise<bigint> {
+    const { ioas, iova, length } = request;
+    return this.context.run('ioas_unmap', () => ioasUnmap(this.context, { ioasId: ioas, iova, length }));
+  }
+
+  /**
+   * OPTION: reads a setting, or changes it where a `value` is given; gives the value, 0 or 1.
+   *
+   * `'rlimit-mode'`: whom mappings charge, 0 the user or 1 the process. `'huge-pages'` of an address space: whether its
+   * page tables may use pages above 4096 bytes.
+   *
+   * @throws EINVAL for another value. Mode: EPERM without CAP_SYS_RESOURCE, EBUSY if there are objects already. Huge
+   * pages: ENOENT if there is no such address space, and as `IoPagetable.setLargePages`. Nothing has changed then.
+   */
+  option(request: IommufdOptionRequest): Promise<bigint> {
+    const fields = {
+      optionId: request.option === 'rlimit-mode' ? OPTION.RLIMIT_MODE : OPTION.HUGE_PAGES,
+      op: request.value === undefined ? OPTION_OP.GET : OPTION_OP.SET,
+      objectId: request.option === 'rlimit-mode' ? 0 : request.ioas,
+      value: BigInt(request.value ?? 0),
+    };
+    return this.context.run('option', () => option(this.context, fields, request));
+  }
+
+  /**
+   * What if: how many bytes would these mappings lock, in each accounting mode? Nothing is mapped.
+   *
+   * @throws ENOENT if an address space does not exist or the source of a copy is not wholly mapped, EINVAL for a
+   * length of 0, EOVERFLOW for a range that passes 2^64 − 1.
+   */
+  lockedBytesIfMapped(question: LockedBytesQuestion): Promise<LockedBytesAnswer> {
+    return this.context.run('locked_bytes', async () => lockedBytesIfMapped(this.context, question));
+  }
+
+  // Devices and page tables
+
+  /** Binds a device to the context; attaching it is up to the result. */
+  deviceBind(device: IommuDevice): Promise<BoundDevice> {
+    const { context } = this;
+    return context.run('device_bind', () =>
+      context.objects.create((id) => new BoundDevice(id, context, device)),
+    );
+  }
+
+  /**
+   * GET_HW_INFO: what a bound device tells about its IOMMU.
+   *
+   * @param request - `device`: id of the bound device
+   * @throws ENOENT if there is no such bound device.
+   */
+  getHwInfo(request: { readonly device: number }): Promise<HwInfo> {
+    return this.context.run('get_hw_info', () => getHwInfo(this.context, { devId: request.device }));
+  }
+
+  /**
+   * HWPT_ALLOC: makes a page table for a device on an address space and gives its id. It lives until it is destroyed;
+   * devices are attached to it by its id.
+   *
+   * @param request - `device`: id of a bound device; `dirtyTracking`: it must be able to track dirty pages;
+   * `nestParent`: it may become the parent of nested tables
+   * @throws ENOENT if there is no such device, EINVAL if there is no such address space, EOPNOTSUPP for dirty tracking
+   * that the device lacks, what the device's driver throws, and as `IoPagetable.addDomain`. No id is used up then.
+   */
+  hwptAlloc(request: {
+    readonly device: number;
+    readonly ioas: number;
+    readonly dirtyTracking?: boolean | undefined;
+    readonly nestParent?: boolean | undefined;
+  }): Promise<number> {
+    const flags =
+      (request.nestParent ? HWPT_ALLOC.NEST_PARENT : 0) |
+      (request.dirtyTracking ? HWPT_ALLOC.DIRTY_TRACKING : 0);
+    const fields = { flags, devId: request.device, ptId: request.ioas, dataType: 0, dataLen: 0 };
+    return this.context.run('hwpt_alloc', () => hwptAlloc(this.context, fields));
+  }
+
+  /**
+   * HWPT_SET_DIRTY_TRACKING: switches dirty tracking of a page table. Enabling forgets what was dirty before.
+   *
+   * @throws ENOENT if there is no such page table, EOPNOTSUPP if it was not made for dirty tracking.
+   */
+  setDirtyTracking(request: { readonly hwpt: number; readonly enable: boolean }): Promise<void> {
+    const flags = request.enable ? SET_DIRTY_TRACKING.ENABLE : 0;
+    return this.context.run('hwpt_set_dirty_tracking', () =>
+      setDirtyTracking(this.context, { flags, hwptId: request.hwpt }),
+    );
+  }
+
+  /**
+   * HWPT_GET_DIRTY_BITMAP: reads which pages of a range devices have written, and clears the marks. Bit n of the
+   * bitmap (bit n mod 8 of byte n div 8) stands for the `pageSize` bytes from `iova + n * pageSize` on. The walk
+   * silently ends at the first gap between mappings.
+   *
+   * @returns the bitmap given, or a new one that reaches as far as the range and the page table's aperture do
+   * @throws ENOENT if there is no such page table, EINVAL if the length or page size is 0 or the range is not aligned
+   * to the page size and the table's alignment, EOVERFLOW if it passes 2^64 − 1, EOPNOTSUPP if the page table
+   * was not made for dirty tracking, ENOMEM if a new bitmap would be too large.
+   */
+  getDirtyBitmap(request: DirtyBitmapRequest): Promise<Uint8Array> {
+    const { hwpt, iova, length, pageSize, noClear } = request;
+    return this.context.run('hwpt_get_dirty_bitmap', async () => {
+      const bitmap = request.bitmap ?? bitmapFor(this.hwptDomain(hwpt), iova, length, pageSize);
+      const flags = noClear ? GET_DIRTY_BITMAP.NO_CLEAR : 0;
+      await getDirtyBitmap(this.context, { flags, hwptId: hwpt, iova, length, pageSize, bitmap });
+      return bitmap;
+    });
+  }
+
+  // Accesses
+
+  /**
+   * Makes an access: a driver that works on mapped memory through the CPU. Attached at once if `ioas` is given.
+   *
+   * @throws ENOENT if there is no such address space, EADDRINUSE if a mapping does not fit the alignment that a pinning
+   * access demands. No id is used up then.
+   */
+  accessCreate(options: AccessOptions = {}): Promise<IommufdAccess> {
+    const { context } = this;
+    return context.run('access_create', () =>
+      context.objects.create(async (id) => {
+        const access = new IommufdAccess(id, context, options);
+        if (options.ioas !== undefined) await access.enter(options.ioas);
+        return access;
+      }),
+    );
+  }
+
+  // VFIO type 1 compatibility
+
+  /**
+   * VFIO_IOAS GET: id of the address space that VFIO calls act on.
+   *
+   * @throws ENODEV if none was set, or it was destroyed.
+   */
+  vfioIoasGet(): Promise<number> {
+    return this.context.run('vfio_ioas', () => vfioIoas(this.context, { op: VFIO_IOAS_OP.GET, ioasId: 0 }));
+  }
+
+  /**
+   * VFIO_IOAS SET: makes VFIO calls act on an address space. It can be destroyed all the same.
+   *
+   * @throws ENOENT if there is no such address space.
+   */
+  async vfioIoasSet(ioas: number): Promise<void> {
+    const fields = { op: VFIO_IOAS_OP.SET, ioasId: ioas };
+    await this.context.run('vfio_ioas', () => vfioIoas(this.context, fields));
+  }
+
+  /** VFIO_IOAS CLEAR: makes VFIO calls act on nothing. */
+  async vfioIoasClear(): Promise<void> {
+    await this.context.run('vfio_ioas', () => vfioIoas(this.context, { op: VFIO_IOAS_OP.CLEAR, ioasId: 0 }));
+  }
+
+  /**
+   * VFIO CHECK_EXTENSION: 1 if an extension is supported, else 0. Extensions: 1 type 1, 3 type 1 v2, 4 cache coherency
+   * of all devices, 9 unmapping everything.
+   *
+   * @throws ENODEV for extension 4 if no address space was set.
+   */
+  vfioCheckExtension(extension: number): Promise<number> {
+    return this.context.run('vfio_check_extension', () => vfioCheckExtension(this.context, extension));
+  }
+
+  /**
+   * VFIO SET_IOMMU: 1 chooses type 1, which may unmap parts of mappings and therefore disables large pages; 3 chooses
+   * type 1 v2, which changes nothing.
+   *
+   * @throws EINVAL for another type, ENODEV if no address space was set; type 1: as `IoPagetable.setLargePages`.
+   */
+  vfioSetIommu(type: number): Promise<void> {
+    return this.context.run('vfio_set_iommu', () => vfioSetIommu(this.context, type));
+  }
+
+  /**
+   * VFIO MAP_DMA: maps user memory at an IOVA. An empty `prot` is allowed.
+   *
+   * @throws ENODEV if no address space was set, and as `IoPagetable.map`. Nothing has changed then.
+   */
+  vfioMap(
+    request: {
+      readonly iova: U64Input;
+      readonly uptr: U64Input;
+      readonly length: U64Input;
+      readonly prot: Protection;
+    } & Caller,
+  ): Promise<void> {
+    const { iova, uptr, length, prot } = request;
+    return this.context.run('vfio_map', () => {
+      const fields = { flags: readProtection(prot), vaddr: uptr, iova, size: length };
+      return vfioMap(this.context, fields, request);
+    });
+  }
+
+  /**
+   * VFIO UNMAP_DMA: unmaps a range, or with `all` (and a range of 0, 0) everything; gives the bytes unmapped, 0 if
+   * nothing was mapped there. In type 1 areas are split where the range begins and ends.
+   *
+   * @throws ENODEV if no address space was set, EINVAL for `all` with a range, as `IoPagetable.cutIova` and
+   * `IoPagetable.unmap`. The error's `unmapped` has the bytes that went, or is undefined if the unmap was not reached;
+   * splits stay.
+   */
+  vfioUnmap(request: {
+    readonly iova?: U64Input | undefined;
+    readonly length?: U64Input | undefined;
+    readonly all?: boolean | undefined;
+  }): Promise<bigint> {
+    const { iova = 0n, length = 0n, all = false } = request;
+    const fields = { flags: all ? VFIO_UNMAP.ALL : 0, iova, size: length };
+    return this.context.run('vfio_unmap', () => vfioUnmap(this.context, fields));
+  }
+
+  /**
+   * VFIO IOMMU_GET_INFO: page sizes, and the chain of capabilities: IOVA ranges and how many mappings can be made.
+   *
+   * @throws ENODEV if no address space was set.
+   */
+  vfioInfo(): Promise<VfioInfo> {
+    return this.context.run('vfio_get_info', () => vfioInfo(this.context));
+  }
+}
+
+/** What `Iommufd.option` takes. */
+export type IommufdOptionRequest = Caller & {
+  /** The new value, 0 or 1; absent: the setting is only read. */
+  readonly value?: number | bigint | undefined;
+} & (
+    | { readonly option: 'rlimit-mode' }
+    | {
+        readonly option: 'huge-pages';
+        /** Id of the address space. */
+        readonly ioas: number;
+      }
+  );
+
+function mapFlags(prot: Protection, iova: U64Input | undefined): number {
+  const bits = readProtection(prot);
+  return (
+    (iova === undefined ? 0 : IOAS_MAP.FIXED_IOVA) |
+    (bits & WRITE ? IOAS_MAP.WRITEABLE : 0) |
+    (bits & READ ? IOAS_MAP.READABLE : 0)
+  );
+}

@@ -1,0 +1,432 @@
+/** Replaying a trace of profile `linux`: on an `Iommufd` and the test driver. */
+
+import type { Protection } from '../../protection.js';
+import { IommuError } from '../../errors.js';
+import { type IovaRanges, PartialAnswerError } from '../../iommufd/ioas-commands.js';
+import { Iommufd } from '../../iommufd/iommufd.js';
+import type { ProcessMemory } from '../../memory/process-memory.js';
+import { MOCK_ACCESS, MOCK_FLAGS, TestDriver } from '../../testing/index.js';
+import { hex } from '../../u64.js';
+import type { TraceArguments } from './trace-arguments.js';
+import type { TraceHeader } from './trace-header.js';
+import {
+  type Answer,
+  DONE,
+  fnvHash,
+  memoryOperations,
+  rangesOf,
+  type TraceOperation,
+  type TraceTarget,
+} from './trace-target.js';
+
+/** An object id that no object ever has. */
+const NO_OBJECT = 0;
+/** A file number that is never open. */
+const NO_FILE = -1;
+/** An item number that is never used. */
+const NO_ITEM = -1;
+
+/** One process with one iommufd. */
+export class LinuxTrace implements TraceTarget {
+  readonly operations: ReadonlyMap<string, TraceOperation>;
+  readonly #iommufd: Iommufd;
+  readonly #driver: TestDriver;
+  /** Ids of address spaces and page tables, file numbers of accesses and numbers of pinned items, by handle. */
+  readonly #spaces = new Map<string, number>();
+  readonly #domains = new Map<string, number>();
+  readonly #accesses = new Map<string, number>();
+  readonly #items = new Map<string, number>();
+  /** The devices that page tables are made for, with and without huge pages. */
+  readonly #devices = new Map<boolean, number>();
+
+  constructor(header: TraceHeader, memory: ProcessMemory) {
+    this.#iommufd = new Iommufd({ memory, accounting: header.accounting });
+    this.#driver = new TestDriver(this.#iommufd, { memory });
+    this.operations = new Map([
+      ...this.#spaceOperations(),
+      ...this.#domainOperations(),
+      ...this.#accessOperations(),
+      ...this.#dirtyOperations(),
+      ...this.#vfioOperations(),
+      ...memoryOperations(memory),
+    ]);
+  }
+
+  check(): void {
+    this.#iommufd.check();
+  }
+
+  async close(): Promise<void> {
+    await this.#iommufd.close();
+  }
+
+  #spaceOperations(): [string, TraceOperation][] {
+    const iommufd = this.#iommufd;
+    return [
+      [
+        'ioas_alloc',
+        async (fields) => {
+          const handle = fields.text('ioas');
+          this.#spaces.set(handle, await iommufd.ioasAlloc());
+          return DONE;
+        },
+      ],
+      [
+        'ioas_destroy',
+        async (fields) => {
+          const handle = fields.text('ioas');
+          await iommufd.destroy(this.#spaces.get(handle) ?? NO_OBJECT);
+          this.#spaces.delete(handle);
+          return DONE;
+        },
+      ],
+      [
+        'map',
+        async (fields) => {
+          const request = {
+            ioas: this.#ioas(fields),
+            iova: fields.hexOrNull('iova'),
+            ...memoryRange(fields),
+          };
+          return { iova: hex(await iommufd.ioasMap(request)) };
+        },
+      ],
+      [
+        'unmap',
+        async (fields) => {
+          const request = { ioas: this.#ioas(fields), ...iovaRange(fields) };
+          return await failing(
+            async () => ({ unmapped: hex(await iommufd.ioasUnmap(request)) }),
+            () => ({ unmapped: hex(request.length) }),
+          );
+        },
+      ],
+      [
+        'copy',
+        async (fields) => {
+          const iova = await iommufd.ioasCopy({
+            from: this.#ioas(fields, 'src'),
+            srcIova: fields.hex('src_iova'),
+            to: this.#ioas(fields, 'dst'),
+            iova: fields.hexOrNull('dst_iova'),
+            length: fields.hex('length'),
+            prot: fields.protection('prot'),
+          });
+          return { iova: hex(iova) };
+        },
+      ],
+      [
+        'iova_ranges',
+        async (fields) => {
+          const ioas = this.#ioas(fields);
+          const max = fields.has('max') ? fields.number('max') : undefined;
+          try {
+            return rangesAnswer(await iommufd.ioasIovaRanges({ ioas, max }));
+          } catch (error) {
+            if (!(error instanceof PartialAnswerError)) throw error;
+            const { answer }: PartialAnswerError<IovaRanges> = error;
+            return { errno: error.code, ...rangesAnswer(answer) };
+          }
+        },
+      ],
+      [
+        'allow_iovas',
+        async (fields) => {
+          await iommufd.ioasAllowIovas({ ioas: this.#ioas(fields), ranges: fields.ranges('ranges') });
+          return DONE;
+        },
+      ],
+      [
+        'reserve',
+        async (fields) => {
+          await this.#driver.addReserved({
+            ioas: this.#ioas(fields),
+            start: fields.hex('start'),
+            length: fields.hex('length'),
+          });
+          return DONE;
+        },
+      ],
+      [
+        'huge_pages_set',
+        async (fields) => {
+          const value = fields.number('value');
+          await iommufd.option({ option: 'huge-pages', ioas: this.#ioas(fields), value });
+          return DONE;
+        },
+      ],
+      [
+        'huge_pages_get',
+        async (fields) => {
+          const value = await iommufd.option({ option: 'huge-pages', ioas: this.#ioas(fields) });
+          return { value: Number(value) };
+        },
+      ],
+      [
+        'rlimit_mode_set',
+        async (fields) => {
+          await iommufd.option({ option: 'rlimit-mode', value: fields.number('value') });
+          return DONE;
+        },
+      ],
+      ['rlimit_mode_get', async () => ({ value: Number(await iommufd.option({ option: 'rlimit-mode' })) })],
+    ];
+  }
+
+  #domainOperations(): [string, TraceOperation][] {
+    return [
+      [
+        'domain_add',
+        async (fields) => {
+          const handle = fields.text('domain');
+          const ioas = this.#ioas(fields);
+          const huge = fields.flag('huge');
+          const dirtyTracking = fields.flag('dirty');
+          const device = await this.#device(huge);
+          this.#domains.set(handle, await this.#iommufd.hwptAlloc({ device, ioas, dirtyTracking }));
+          return DONE;
+        },
+      ],
+      [
+        'domain_remove',
+        async (fields) => {
+          const handle = fields.text('domain');
+          await this.#iommufd.destroy(this.#domains.get(handle) ?? NO_OBJECT);
+          this.#domains.delete(handle);
+          return DONE;
+        },
+      ],
+      [
+        'check_map',
+        async (fields) => {
+          const request = { hwpt: this.#hwpt(fields), ...iovaRange(fields), uptr: fields.hex('uptr') };
+          await this.#driver.checkMap(request);
+          return DONE;
+        },
+      ],
+    ];
+  }
+
+  #accessOperations(): [string, TraceOperation][] {
+    const driver = this.#driver;
+    return [
+      [
+        'access_create',
+        async (fields) => {
+          const handle = fields.text('access');
+          const request = { ioas: this.#ioas(fields), flags: fields.flag('pins') ? 1 : 0 };
+          this.#accesses.set(handle, await driver.createAccess(request));
+          return DONE;
+        },
+      ],
+      [
+        'access_destroy',
+        async (fields) => {
+          const handle = fields.text('access');
+          await driver.closeAccess(this.#accesses.get(handle) ?? NO_FILE);
+          this.#accesses.delete(handle);
+          return DONE;
+        },
+      ],
+      [
+        'access_replace_ioas',
+        async (fields) => {
+          await driver.accessReplaceIoas(this.#file(fields), this.#ioas(fields));
+          return DONE;
+        },
+      ],
+      [
+        'access_pin',
+        async (fields) => {
+          const handle = fields.text('item');
+          const file = this.#file(fields);
+          const request = {
+            ...iovaRange(fields),
+            uptr: fields.hexOrNull('uptr'),
+            flags: fields.flag('write') ? MOCK_ACCESS.WRITE : 0,
+          };
+          this.#items.set(handle, await driver.accessPages(file, request));
+          return DONE;
+        },
+      ],
+      [
+        'access_unpin',
+        async (fields) => {
+          const item = this.#items.get(fields.text('item')) ?? NO_ITEM;
+          await driver.destroyAccessPages(this.#file(fields), item);
+          return DONE;
+        },
+      ],
+      [
+        'access_rw',
+        async (fields) => {
+          const file = this.#file(fields);
+          const write = fields.flag('write');
+          const seed = write ? fields.number('seed') : 0;
+          const request = {
+            ...iovaRange(fields),
+            flags: (write ? MOCK_ACCESS.WRITE : 0) | (fields.flag('slow') ? MOCK_ACCESS.SLOW_PATH : 0),
+            source: (length: number) => pattern(seed, length),
+          };
+          const bytes = await driver.accessRw(file, request);
+          return write ? DONE : { hash: fnvHash(bytes) };
+        },
+      ],
+    ];
+  }
+
+  #dirtyOperations(): [string, TraceOperation][] {
+    return [
+      [
+        'dirty_set_tracking',
+        async (fields) => {
+          const request = { hwpt: this.#hwpt(fields), enable: fields.flag('enable') };
+          await this.#iommufd.setDirtyTracking(request);
+          return DONE;
+        },
+      ],
+      [
+        'dirty_mark',
+        async (fields) => {
+          const marked = await this.#driver.dirty({
+            hwpt: this.#hwpt(fields),
+            ...iovaRange(fields),
+            pageSize: fields.hex('page_size'),
+            bitmap: fields.bytes('bitmap'),
+          });
+          return { marked };
+        },
+      ],
+      [
+        'dirty_get',
+        async (fields) => {
+          const bitmap = await this.#iommufd.getDirtyBitmap({
+            hwpt: this.#hwpt(fields),
+            ...iovaRange(fields),
+            pageSize: fields.hex('page_size'),
+            noClear: fields.flag('no_clear'),
+          });
+          return {
+            bitmap: Buffer.from(bitmap)
+              .toString('hex')
+              .replace(/(00)+$/, ''),
+          };
+        },
+      ],
+    ];
+  }
+
+  #vfioOperations(): [string, TraceOperation][] {
+    const iommufd = this.#iommufd;
+    return [
+      [
+        'vfio_ioas_set',
+        async (fields) => {
+          await iommufd.vfioIoasSet(this.#ioas(fields));
+          return DONE;
+        },
+      ],
+      [
+        'vfio_ioas_get',
+        async () => {
+          const id = await iommufd.vfioIoasGet();
+          const [handle] = [...this.#spaces].find(([, space]) => space === id) ?? [`object ${id}`];
+          return { ioas: handle };
+        },
+      ],
+      [
+        'vfio_ioas_clear',
+        async () => {
+          await iommufd.vfioIoasClear();
+          return DONE;
+        },
+      ],
+      [
+        'vfio_set_iommu',
+        async (fields) => {
+          await iommufd.vfioSetIommu(fields.number('type'));
+          return DONE;
+        },
+      ],
+      [
+        'vfio_check_extension',
+        async (fields) => ({ value: await iommufd.vfioCheckExtension(fields.number('extension')) }),
+      ],
+      [
+        'vfio_map',
+        async (fields) => {
+          await iommufd.vfioMap({ iova: fields.hex('iova'), ...memoryRange(fields) });
+          return DONE;
+        },
+      ],
+      [
+        'vfio_unmap',
+        async (fields) => {
+          const request = { ...iovaRange(fields), all: fields.flag('all') };
+          return await failing(
+            async () => ({ unmapped: hex(await iommufd.vfioUnmap(request)) }),
+            (error) => ({ unmapped: hex(error.unmapped ?? request.length) }),
+          );
+        },
+      ],
+      [
+        'vfio_info',
+        async () => {
+          const { pageSizes, ranges } = await iommufd.vfioInfo();
+          return { page_sizes: hex(pageSizes), ranges: rangesOf(ranges) };
+        },
+      ],
+    ];
+  }
+
+  #ioas(fields: TraceArguments, name = 'ioas'): number {
+    return this.#spaces.get(fields.text(name)) ?? NO_OBJECT;
+  }
+
+  #hwpt(fields: TraceArguments): number {
+    return this.#domains.get(fields.text('domain')) ?? NO_OBJECT;
+  }
+
+  #file(fields: TraceArguments): number {
+    return this.#accesses.get(fields.text('access')) ?? NO_FILE;
+  }
+
+  /** A device to make page tables for. It is attached to an address space of its own, as the recorder's was. */
+  async #device(huge: boolean): Promise<number> {
+    const known = this.#devices.get(huge);
+    if (known !== undefined) return known;
+    const pt = await this.#iommufd.ioasAlloc();
+    const { device } = await this.#driver.mockDomain({ pt, flags: huge ? MOCK_FLAGS.HUGE_IOVA : 0 });
+    this.#devices.set(huge, device);
+    return device;
+  }
+}
+
+/** An operation that has outputs also where it fails. */
+async function failing(work: () => Promise<Answer>, outputs: (error: IommuError) => Answer): Promise<Answer> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof IommuError)) throw error;
+    return { errno: error.code, ...outputs(error) };
+  }
+}
+
+function iovaRange(fields: TraceArguments): { iova: bigint; length: bigint } {
+  return { iova: fields.hex('iova'), length: fields.hex('length') };
+}
+
+function memoryRange(fields: TraceArguments): { uptr: bigint; length: bigint; prot: Protection } {
+  return { uptr: fields.hex('uptr'), length: fields.hex('length'), prot: fields.protection('prot') };
+}
+
+function rangesAnswer({ ranges, total, alignment }: IovaRanges): Answer {
+  return { num_iovas: total, ranges: rangesOf(ranges), alignment: hex(alignment) };
+}
+
+/** The bytes that a write of a trace writes. */
+function pattern(seed: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  for (let at = 0; at < length; at++) bytes[at] = Math.imul(seed + at, 0x9e37_79b1) >>> 24;
+  return bytes;
+}

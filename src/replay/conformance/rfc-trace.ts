@@ -1,0 +1,152 @@
+/** Replaying a trace of profile `rfc-v1`: page tables and domains alone, there was no ioctl layer. */
+
+import type { IommuDomain } from '../../domain/iommu-domain.js';
+import { IommuError } from '../../errors.js';
+import { IoPagetable } from '../../io-pagetable.js';
+import type { ProcessMemory } from '../../memory/process-memory.js';
+import { checkMap, MockDomain } from '../../testing/index.js';
+import { hex, MAX_U64 } from '../../u64.js';
+import type { TraceArguments } from './trace-arguments.js';
+import {
+  type Answer,
+  DONE,
+  memoryOperations,
+  type TraceOperation,
+  type TraceTarget,
+} from './trace-target.js';
+
+interface Attached {
+  readonly domain: IommuDomain;
+  readonly table: IoPagetable;
+}
+
+/** One process with page tables. */
+export class RfcTrace implements TraceTarget {
+  readonly operations: ReadonlyMap<string, TraceOperation>;
+  readonly #memory: ProcessMemory;
+  readonly #tables = new Map<string, IoPagetable>();
+  readonly #domains = new Map<string, Attached>();
+
+  constructor(memory: ProcessMemory) {
+    this.#memory = memory;
+    this.operations = new Map<string, TraceOperation>([
+      ['ioas_alloc', (fields) => this.#alloc(fields)],
+      ['ioas_destroy', (fields) => this.#destroy(fields)],
+      ['map', (fields) => this.#map(fields)],
+      ['unmap', (fields) => this.#unmap(fields)],
+      ['copy', (fields) => this.#copy(fields)],
+      ['reserve', (fields) => this.#reserve(fields)],
+      ['domain_add', (fields) => this.#addDomain(fields)],
+      ['domain_remove', (fields) => this.#removeDomain(fields)],
+      ['check_map', (fields) => this.#checkMap(fields)],
+      ...memoryOperations(memory).filter(([name]) => name === 'page_pins'),
+    ]);
+  }
+
+  check(): void {
+    for (const table of this.#tables.values()) table.check();
+  }
+
+  async close(): Promise<void> {
+    for (const { table, domain } of this.#domains.values()) await table.removeDomain(domain);
+    for (const table of this.#tables.values()) await table.unmapAll();
+  }
+
+  async #alloc(fields: TraceArguments): Promise<Answer> {
+    const handle = fields.text('ioas');
+    this.#tables.set(handle, new IoPagetable({ memory: this.#memory, profile: 'rfc-v1' }));
+    return DONE;
+  }
+
+  async #destroy(fields: TraceArguments): Promise<Answer> {
+    const handle = fields.text('ioas');
+    await found(this.#tables, handle).unmapAll();
+    this.#tables.delete(handle);
+    return DONE;
+  }
+
+  async #map(fields: TraceArguments): Promise<Answer> {
+    const handle = fields.text('ioas');
+    const request = {
+      iova: fields.hexOrNull('iova'),
+      uptr: fields.hex('uptr'),
+      length: fields.hex('length'),
+      prot: fields.protection('prot'),
+    };
+    return { iova: hex(await found(this.#tables, handle).map(request)) };
+  }
+
+  /** The first patch gave no byte count: the length of the operation stays what it was. */
+  async #unmap(fields: TraceArguments): Promise<Answer> {
+    const handle = fields.text('ioas');
+    const [iova, length] = [fields.hex('iova'), fields.hex('length')];
+    const unmapped = hex(length);
+    try {
+      const table = found(this.#tables, handle);
+      await (iova === 0n && length === MAX_U64 ? table.unmapAll() : table.unmap(iova, length));
+      return { unmapped };
+    } catch (error) {
+      if (!(error instanceof IommuError)) throw error;
+      return { errno: error.code, unmapped };
+    }
+  }
+
+  async #copy(fields: TraceArguments): Promise<Answer> {
+    const [dst, src] = [fields.text('dst'), fields.text('src')];
+    const request = {
+      srcIova: fields.hex('src_iova'),
+      iova: fields.hexOrNull('dst_iova'),
+      length: fields.hex('length'),
+      prot: fields.protection('prot'),
+    };
+    const from = found(this.#tables, src);
+    return { iova: hex(await found(this.#tables, dst).copy({ from, ...request })) };
+  }
+
+  async #reserve(fields: TraceArguments): Promise<Answer> {
+    const handle = fields.text('ioas');
+    const [start, length] = [fields.hex('start'), fields.hex('length')];
+    await found(this.#tables, handle).reserveIova({ start, last: start + length - 1n, owner: null });
+    return DONE;
+  }
+
+  async #addDomain(fields: TraceArguments): Promise<Answer> {
+    const [handle, ioas] = [fields.text('domain'), fields.text('ioas')];
+    const [huge, dirty] = [fields.flag('huge'), fields.flag('dirty')];
+    const domain = new MockDomain({
+      huge,
+      dirty,
+      ...(fields.has('io_page') ? { ioPageSize: fields.number('io_page') } : {}),
+      ...(fields.has('aperture') ? { aperture: fields.range('aperture') } : {}),
+    });
+    const table = found(this.#tables, ioas);
+    await table.addDomain(domain);
+    this.#domains.set(handle, { domain, table });
+    return DONE;
+  }
+
+  async #removeDomain(fields: TraceArguments): Promise<Answer> {
+    const handle = fields.text('domain');
+    const { table, domain } = found(this.#domains, handle);
+    await table.removeDomain(domain);
+    this.#domains.delete(handle);
+    return DONE;
+  }
+
+  async #checkMap(fields: TraceArguments): Promise<Answer> {
+    const handle = fields.text('domain');
+    const request = { iova: fields.hex('iova'), length: fields.hex('length'), uptr: fields.hex('uptr') };
+    const bitmap = this.#domains.get(handle)?.domain.pageSizeBitmap;
+    const ioPage = bitmap === undefined ? undefined : bitmap & -bitmap;
+    const domain = () => found(this.#domains, handle).domain;
+    checkMap({ ...request, memory: this.#memory, ioPage, domain });
+    return DONE;
+  }
+}
+
+/** @throws ENOENT if the handle names nothing that exists. */
+function found<T>(objects: ReadonlyMap<string, T>, handle: string): T {
+  const object = objects.get(handle);
+  if (object !== undefined) return object;
+  throw new IommuError('ENOENT', { check: 'object', id: handle, detail: 'does not exist' });
+}

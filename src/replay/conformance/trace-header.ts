@@ -1,0 +1,78 @@
+/** The first line of a conformance trace. */
+import type { Profile } from '../../table/table-state.js';
+import type { TestRegion } from '../../testing/create-memory.js';
+import { PAGE_SIZE } from '../../u64.js';
+import { readObject, TraceArguments, TraceError } from './trace-arguments.js';
+
+/** What a trace says about its process. */
+export interface TraceHeader {
+  readonly profile: Profile;
+  /** The memory of the process. */
+  readonly memory: readonly TestRegion[];
+  /** How many pages may be locked; absent for a privileged process. */
+  readonly lockedPages: number | undefined;
+  /** Whom locked pages are charged to. */
+  readonly accounting: 'user' | 'mm';
+}
+
+/** The kinds of traces there are. */
+const CATEGORIES: ReadonlySet<string> = new Set([
+  'access',
+  'basic',
+  'copy',
+  'dirty',
+  'domains',
+  'hugepages',
+  'memlock',
+  'mixed',
+  'nodomain',
+  'ranges',
+  'rfc',
+  'vfio',
+]);
+
+const FORMAT = 1;
+const IO_PAGE_SIZE = 2048;
+
+/** @throws TraceError if the line is not a header of the format, or asks for something that is not known. */
+export function readHeader(line: unknown): TraceHeader {
+  const fields = new TraceArguments(readObject(line, 'the header'));
+  require(fields.number('format') === FORMAT, `the format is not ${FORMAT}`);
+  fields.text('kernel');
+  require(fields.number('page_size') === PAGE_SIZE, `the page size is not ${PAGE_SIZE}`);
+  require(fields.number('io_page_size') === IO_PAGE_SIZE, `the io page size is not ${IO_PAGE_SIZE}`);
+  const category = fields.text('category');
+  require(CATEGORIES.has(category), `category ${category} is not known`);
+  fields.number('seed');
+  if (fields.has('name')) fields.text('name');
+  const profile = fields.has('profile') ? fields.text('profile') : 'linux';
+  require(profile === 'linux' || profile === 'rfc-v1', `profile ${profile} is not known`);
+  const memory = fields.list('memory').map(readRegion);
+  const limited = fields.has('memlock_pages');
+  const lockedPages = limited ? fields.number('memlock_pages') : undefined;
+  const mode = limited && fields.has('rlimit_mode') ? fields.number('rlimit_mode') : 0;
+  require(mode <= 1, 'rlimit_mode is neither 0 nor 1');
+  requireAllRead(fields);
+  return { profile, memory, lockedPages, accounting: mode === 1 ? 'mm' : 'user' };
+}
+
+/** @throws TraceError if there are fields that the format doesn't have. */
+export function requireAllRead(fields: TraceArguments): void {
+  const [name] = fields.unread;
+  if (name !== undefined) throw new TraceError(`field ${name} is not known`);
+}
+
+function readRegion(value: unknown): TestRegion {
+  const fields = new TraceArguments(readObject(value, 'a memory region'));
+  const region = {
+    uptr: fields.hex('uptr'),
+    length: fields.hex('length'),
+    writable: fields.flag('writable'),
+  };
+  requireAllRead(fields);
+  return region;
+}
+
+function require(condition: boolean, otherwise: string): asserts condition {
+  if (!condition) throw new TraceError(otherwise);
+}

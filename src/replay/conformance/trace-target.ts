@@ -1,0 +1,68 @@
+/** What the operations of a trace are performed on. */
+import type { ProcessMemory } from '../../memory/process-memory.js';
+import { checkRefs, pagePins } from '../../testing/checks.js';
+import { hex } from '../../u64.js';
+import type { TraceArguments } from './trace-arguments.js';
+
+/** What an operation answered: its outputs as the trace has them, and `errno` where that is not `OK`. */
+export type Answer = Readonly<Record<string, unknown>>;
+
+/** Performs one operation. Errors of the library are answers; it reads its arguments before it does anything. */
+export type TraceOperation = (fields: TraceArguments) => Promise<Answer>;
+
+/** Something that a trace can be replayed on. */
+export interface TraceTarget {
+  /** All operations that it knows, by name. */
+  readonly operations: ReadonlyMap<string, TraceOperation>;
+  /** Checks the invariants of everything there is. */
+  check(): void;
+  /** Releases everything; nothing may be pinned afterwards. */
+  close(): Promise<void>;
+}
+
+/** The answer of an operation that gives nothing. */
+export const DONE: Answer = {};
+
+/** The operations on the memory of the process alone. */
+export function memoryOperations(memory: ProcessMemory): [string, TraceOperation][] {
+  return [
+    [
+      'page_pins',
+      async (fields) => {
+        const request = { uptr: fields.hex('uptr'), length: fields.hex('length') };
+        return { runs: pagePins(memory, request).map(({ pages, pins }) => [pages, pins]) };
+      },
+    ],
+    [
+      'check_refs',
+      async (fields) => {
+        const request = {
+          uptr: fields.hex('uptr'),
+          length: fields.hex('length'),
+          refs: fields.number('refs'),
+        };
+        checkRefs(memory, request);
+        return DONE;
+      },
+    ],
+    [
+      'mem_hash',
+      async (fields) => {
+        const [uptr, length] = [fields.hex('uptr'), fields.hex('length')];
+        return { hash: fnvHash(memory.read(uptr, length)) };
+      },
+    ],
+  ];
+}
+
+/** FNV-1a, 32 bits, as the trace has it. */
+export function fnvHash(bytes: Uint8Array): string {
+  let hash = 0x811c_9dc5;
+  for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x0100_0193);
+  return `0x${(hash >>> 0).toString(16).padStart(8, '0')}`;
+}
+
+/** Ranges as the trace has them. */
+export function rangesOf(ranges: readonly { readonly start: bigint; readonly last: bigint }[]): string[][] {
+  return ranges.map(({ start, last }) => [hex(start), hex(last)]);
+}

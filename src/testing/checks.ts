@@ -1,0 +1,105 @@
+/** What the kernel's test driver verifies: translations of a domain, and pins of pages. */
+import type { IommuDomain } from '../domain/iommu-domain.js';
+import { refuse } from '../errors.js';
+import { readValue } from '../iommufd/read-value.js';
+import type { ProcessMemory } from '../memory/process-memory.js';
+import { hex, MAX_U64, PAGE_SIZE, type U64Input } from '../u64.js';
+
+const PAGE = BigInt(PAGE_SIZE);
+
+/** Bytes of an io page of the mock domain. */
+const MOCK_IO_PAGE = 2048n;
+
+/** What `checkMap` takes. */
+export interface CheckMapRequest {
+  /** The domain, or how to find it once the arguments are known to be good. */
+  readonly domain: () => IommuDomain;
+  /** The memory that should be behind it. */
+  readonly memory: ProcessMemory;
+  readonly iova: U64Input;
+  readonly length: U64Input;
+  /** User address that `iova` should lead to. */
+  readonly uptr: U64Input;
+  /** Bytes of an io page; default 2048. */
+  readonly ioPage?: bigint | undefined;
+}
+
+/**
+ * Verifies that a domain translates a range to the bytes of user memory (MD_CHECK_MAP), one io page after the other.
+ *
+ * @throws EINVAL if `iova`, `length` or `uptr` is not a multiple of the io page or the user range passes 2^64 − 1;
+ * what finding the domain throws; EFAULT if there is no user memory; EINVAL if an io page leads elsewhere or nowhere.
+ */
+export function checkMap(request: CheckMapRequest): void {
+  const { memory, ioPage = MOCK_IO_PAGE } = request;
+  const iova = readValue(request.iova, 'iova');
+  const length = readValue(request.length, 'length');
+  const uptr = readValue(request.uptr, 'uptr');
+  if ((iova | length | uptr) % ioPage !== 0n) {
+    throw refuse('EINVAL', 'argument', `iova, length or uptr is not a multiple of ${ioPage}`);
+  }
+  checkUserRange(uptr, length);
+  const domain = request.domain();
+  for (let at = 0n; at < length; at += ioPage) {
+    const expected = BigInt(memory.frameOf(uptr + at)) * PAGE + ((uptr + at) % PAGE);
+    const actual = domain.iovaToPhys((iova + at) & MAX_U64);
+    if (actual === expected) continue;
+    const found = actual === undefined ? 'nothing' : hex(actual);
+    const detail = `iova ${hex(iova + at)} should lead to ${hex(expected)}, but leads to ${found}`;
+    throw refuse('EINVAL', 'state', detail);
+  }
+}
+
+/**
+ * Verifies how often each page of a user range is pinned, by anybody (MD_CHECK_REFS).
+ *
+ * @throws EINVAL if `uptr` or `length` is not a multiple of 4096 or the range passes 2^64 − 1, EFAULT if there is no
+ * memory, EIO if a page is pinned another number of times than `refs`.
+ */
+export function checkRefs(
+  memory: ProcessMemory,
+  request: { readonly uptr: U64Input; readonly length: U64Input; readonly refs: number },
+): void {
+  const uptr = readValue(request.uptr, 'uptr');
+  const length = readValue(request.length, 'length');
+  if ((uptr | length) % PAGE !== 0n) {
+    throw refuse('EINVAL', 'argument', `uptr or length is not a multiple of ${PAGE_SIZE}`);
+  }
+  checkUserRange(uptr, length);
+  for (let at = 0n; at < length; at += PAGE) {
+    const pins = memory.pins(uptr + at);
+    if (pins === request.refs) continue;
+    throw refuse('EIO', 'state', `user page ${hex(uptr + at)} is pinned ${pins} times, not ${request.refs}`);
+  }
+}
+
+/** `pages` neighbouring pages that are all pinned `pins` times. */
+export interface PinRun {
+  pages: number;
+  readonly pins: number;
+}
+
+/**
+ * How often each page of a user range is pinned, as runs of pages with the same count.
+ *
+ * @throws EFAULT if a page is no memory.
+ */
+export function pagePins(
+  memory: ProcessMemory,
+  request: { readonly uptr: U64Input; readonly length: U64Input },
+): PinRun[] {
+  const uptr = readValue(request.uptr, 'uptr');
+  const length = readValue(request.length, 'length');
+  const runs: PinRun[] = [];
+  for (let at = 0n; at < length; at += PAGE) {
+    const pins = memory.pins((uptr + at) & MAX_U64);
+    const run = runs.at(-1);
+    if (run?.pins === pins) run.pages += 1;
+    else runs.push({ pages: 1, pins });
+  }
+  return runs;
+}
+
+function checkUserRange(uptr: bigint, length: bigint): void {
+  if (uptr + length > MAX_U64) throw refuse('EINVAL', 'argument', 'the user range reaches past 2^64 - 1');
+}

@@ -1,0 +1,241 @@
+/** The operations of the kernel's iommufd test driver, typed. */
+import { IommuError, refuse } from '../errors.js';
+import type { BoundDevice } from '../iommufd/bound-device.js';
+import type { Iommufd } from '../iommufd/iommufd.js';
+import { readValue } from '../iommufd/read-value.js';
+import type { ProcessMemory } from '../memory/process-memory.js';
+import { MAX_U64, type U64Input } from '../u64.js';
+import { AccessFiles } from './access-files.js';
+import { checkMap, checkRefs } from './checks.js';
+import { type AccessPagesRequest, type AccessRwRequest, MockAccess } from './mock-access.js';
+import { MockDevice } from './mock-device.js';
+import { MockDomain } from './mock-domain.js';
+
+/** What a mock device that has been attached is known by. */
+export interface MockDomainIds {
+  /** Id of the test device: destroying it detaches and unbinds the device. */
+  readonly testDevice: number;
+  /** Id of the bound device, which page tables are made for. */
+  readonly device: number;
+  /** Id of the page table in use. */
+  readonly hwpt: number;
+}
+
+/** Bits of a dirty bitmap that one call may have. */
+const MOST_DIRTY_BITS = 2n ** 27n;
+/** The least bytes that the driver lets internal batches shrink to. */
+const LEAST_MEMORY_LIMIT = 12;
+const CREATE_ACCESS_NEEDS_PIN = 1;
+
+/**
+ * The kernel's test driver on a context: what the test ioctl of `/dev/iommu` does.
+ *
+ * Access files can be shared between the drivers of several contexts, as the files of a process are.
+ */
+export class TestDriver {
+  readonly #iommufd: Iommufd;
+  readonly #memory: ProcessMemory;
+  readonly #files: AccessFiles;
+  readonly #devices = new Map<number, BoundDevice>();
+
+  constructor(
+    iommufd: Iommufd,
+    options: {
+      /** The memory of the process that uses the driver. */
+      readonly memory: ProcessMemory;
+      readonly files?: AccessFiles;
+    },
+  ) {
+    this.#iommufd = iommufd;
+    this.#memory = options.memory;
+    this.#files = options.files ?? new AccessFiles();
+  }
+
+  /**
+   * ADD_RESERVED: reserves IOVA for nobody, for good.
+   *
+   * @throws EINVAL if the length is 0, EOVERFLOW if the range passes 2^64 − 1, ENOENT if there is no such address
+   * space, EADDRINUSE if a mapping or an allowed range is in the way.
+   */
+  async addReserved(request: {
+    readonly ioas: number;
+    readonly start: U64Input;
+    readonly length: U64Input;
+  }): Promise<void> {
+    const start = readValue(request.start, 'start');
+    const length = readValue(request.length, 'length');
+    if (length === 0n) throw refuse('EINVAL', 'argument', 'the length is 0');
+    const last = start + (length - 1n);
+    if (last > MAX_U64) throw refuse('EOVERFLOW', 'overflow', 'the range reaches past 2^64 - 1');
+    await this.#iommufd.ioasTable(request.ioas).reserveIova({ start, last, owner: null });
+  }
+
+  /**
+   * MOCK_DOMAIN: makes a mock device, binds it and attaches it. The ids are taken in the order test device, bound
+   * device, automatic page table.
+   *
+   * @param request - `pt`: id of an address space or a page table; `flags`: bits of `MOCK_FLAGS`
+   * @throws EINVAL for unknown flags, and as `BoundDevice.attach`; nothing is left of the device then.
+   */
+  async mockDomain(request: {
+    readonly pt: number;
+    readonly flags?: number | undefined;
+  }): Promise<MockDomainIds> {
+    const device = new MockDevice({ flags: request.flags });
+    const testDevice = await this.#iommufd.addDriverObject(async (id) => {
+      const bound = await this.#iommufd.deviceBind(device);
+      try {
+        await bound.attach(request.pt);
+      } catch (error) {
+        await bound.unbind();
+        throw error;
+      }
+      this.#devices.set(id, bound);
+      return {
+        kind: 'test device',
+        dispose: () => {
+          this.#devices.delete(id);
+          return bound.unbind();
+        },
+      };
+    });
+    const bound = this.#devices.get(testDevice)!;
+    return { testDevice, device: bound.id, hwpt: bound.hwpt! };
+  }
+
+  /**
+   * MOCK_DOMAIN_REPLACE: moves a test device to another address space or page table, and gives the id of the page
+   * table it uses now.
+   *
+   * @param request - `testDevice`: id of the test device; `pt`: id of an address space or a page table
+   * @throws ENOENT if there is no such test device, and as `BoundDevice.replace`.
+   */
+  async mockDomainReplace(request: { readonly testDevice: number; readonly pt: number }): Promise<number> {
+    const bound = this.#devices.get(request.testDevice);
+    if (bound === undefined) {
+      throw new IommuError('ENOENT', {
+        check: 'object',
+        id: String(request.testDevice),
+        detail: 'is not a test device',
+      });
+    }
+    return await bound.replace(request.pt);
+  }
+
+  /**
+   * MD_CHECK_MAP: verifies that a page table translates a range to the bytes of user memory.
+   *
+   * @throws as `checkMap`, and ENOENT if there is no such page table.
+   */
+  async checkMap(request: {
+    readonly hwpt: number;
+    readonly iova: U64Input;
+    readonly length: U64Input;
+    readonly uptr: U64Input;
+    readonly memory?: ProcessMemory | undefined;
+  }): Promise<void> {
+    const domain = () => this.#iommufd.hwptDomain(request.hwpt);
+    checkMap({ ...request, memory: request.memory ?? this.#memory, domain });
+  }
+
+  /** MD_CHECK_REFS: verifies how often pages are pinned. @throws as `checkRefs` */
+  async checkRefs(request: {
+    readonly uptr: U64Input;
+    readonly length: U64Input;
+    readonly refs: number;
+    readonly memory?: ProcessMemory | undefined;
+  }): Promise<void> {
+    checkRefs(request.memory ?? this.#memory, request);
+  }
+
+  /**
+   * SET_TEMP_MEMORY_LIMIT: the kernel works in smaller batches then; the answers are the same.
+   *
+   * @throws EINVAL if the limit is below 12 bytes.
+   */
+  async setTempMemoryLimit(limit: number): Promise<void> {
+    if (limit >= LEAST_MEMORY_LIMIT) return;
+    throw refuse('EINVAL', 'argument', `the limit is ${limit} bytes; the least is ${LEAST_MEMORY_LIMIT}`);
+  }
+
+  /**
+   * DIRTY: marks io pages as written by the device, and gives the number of pages found.
+   *
+   * @param request - bit n of `bitmap` (bit n mod 8 of byte n div 8) is the io page at iova + n * pageSize. A function is
+   * asked for the bitmap once the checks before it have passed.
+   * @throws EINVAL if the page size or the length is 0 or the range is not aligned to the page size, EOVERFLOW for more
+   * than 2^27 bits, ENOENT if there is no such page table, EINVAL if tracking is off, what `bitmap` throws, EFAULT if
+   * the bitmap is too short.
+   */
+  async dirty(request: {
+    readonly hwpt: number;
+    readonly iova: U64Input;
+    readonly length: U64Input;
+    readonly pageSize: U64Input;
+    readonly bitmap: Uint8Array | (() => Uint8Array | Promise<Uint8Array>);
+  }): Promise<number> {
+    const iova = readValue(request.iova, 'iova');
+    const length = readValue(request.length, 'length');
+    const pageSize = readValue(request.pageSize, 'pageSize');
+    if (pageSize === 0n || length === 0n || iova % pageSize !== 0n || length % pageSize !== 0n) {
+      throw refuse('EINVAL', 'argument', 'the range is empty or not aligned to the page size');
+    }
+    const bits = length / pageSize;
+    if (bits > MOST_DIRTY_BITS) throw refuse('EOVERFLOW', 'overflow', `${bits} bits are too many`);
+    const domain = this.#iommufd.hwptDomain(request.hwpt);
+    if (!(domain instanceof MockDomain) || !domain.dirty?.tracking)
+      throw refuse('EINVAL', 'state', 'the page table does not track dirty pages now');
+    const bitmap = typeof request.bitmap === 'function' ? await request.bitmap() : request.bitmap;
+    return domain.makeDirty(iova, length, pageSize, bitmap);
+  }
+
+  /**
+   * CREATE_ACCESS: opens a mock access on an address space and gives the number of its file.
+   *
+   * @param request - `flags`: 1 it pins
+   * @throws EOPNOTSUPP for unknown flags, and as `Iommufd.accessCreate`.
+   */
+  async createAccess(request: { readonly ioas: number; readonly flags: number }): Promise<number> {
+    const { ioas, flags } = request;
+    if (flags & ~CREATE_ACCESS_NEEDS_PIN) {
+      throw refuse('EOPNOTSUPP', 'unsupported', `flags ${flags} are not all known`);
+    }
+    const access = await MockAccess.create(this.#iommufd, { ioas, needsPin: flags !== 0 });
+    return this.#files.add(access);
+  }
+
+  /** Closes an access file: unpins its items and ends the access. @throws EBADFD if there is no such file */
+  async closeAccess(file: number): Promise<void> {
+    const access = this.#files.remove(file);
+    if (access === undefined) throw refuse('EBADFD', 'state', `file ${file} is not an open access`);
+    await access.close();
+  }
+
+  /** ACCESS_PAGES. @throws as `MockAccess.pages`, EBADFD also if there is no such file */
+  accessPages(
+    file: number,
+    request: AccessPagesRequest,
+    memory: ProcessMemory = this.#memory,
+  ): Promise<number> {
+    return this.#files.get(file).pages(request, memory);
+  }
+
+  /** DESTROY_ACCESS_PAGES. @throws as `MockAccess.destroyPages`, EBADFD also if there is no such file */
+  destroyAccessPages(file: number, item: number): Promise<void> {
+    return this.#files.get(file).destroyPages(item);
+  }
+
+  /** ACCESS_RW. @throws as `MockAccess.rw`, EBADFD also if there is no such file */
+  accessRw(
+    file: number,
+    request: AccessRwRequest,
+    memory: ProcessMemory = this.#memory,
+  ): Promise<Uint8Array> {
+    return this.#files.get(file).rw(request, memory);
+  }
+
+  /** ACCESS_REPLACE_IOAS. @throws as `MockAccess.replaceIoas`, EBADFD also if there is no such file */
+  accessReplaceIoas(file: number, ioas: number): Promise<void> {
+    return this.#files.get(file).replaceIoas(ioas);
+  }
+}

@@ -1,0 +1,181 @@
+/** The requests that a domain gets (spec 4.5, 4.7, 4.8). */
+import { describe, expect, it } from 'vitest';
+import { IoptAccess } from '../../src/access/iopt-access.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import type { FrameRuns } from '../../src/memory/frame-runs.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
+import { MAX_U64 } from '../../src/u64.js';
+import { RecordingDomain } from '../helpers/recording-domain.js';
+import { PAGE, SCATTERED, USER, World } from '../helpers/world.js';
+
+/** Memory in which user page n, counted from 0x10000, has the n-th of some frames. */
+class GivenFrames extends ProcessMemory {
+  readonly #pfns: readonly number[];
+
+  constructor(...pfns: number[]) {
+    super();
+    this.#pfns = pfns;
+  }
+
+  override pin(page: number, count: number, _write: boolean, into: FrameRuns): number {
+    for (const pfn of this.#pfns.slice(page - 0x10, page - 0x10 + count)) into.push(pfn, 1);
+    return count;
+  }
+
+  override unpin(): void {}
+}
+
+describe('a map', () => {
+  it("is one request a run: the specification's example", async () => {
+    const table = new IoPagetable({ memory: new GivenFrames(10, 11, 12, 40, 41) });
+    const domain = new RecordingDomain({ ioPage: 2048 });
+    await table.addDomain(domain);
+    await table.map({ uptr: 0x10800n, iova: 0x1000000n, length: 0x4000n, prot: 'rw' });
+    expect(domain.requests).toEqual([
+      'map 0x1000000 to 0xa800 + 0x2800 rw',
+      'map 0x1002800 to 0x28000 + 0x1800 rw',
+    ]);
+    await table.unmapAll();
+    expect(domain.requests.slice(2)).toEqual(['unmap 0x1000000 + 0x4000']);
+  });
+
+  it.each([false, true])('runs go on across calls of pin and tiers (whole pages: %s)', async (wholePages) => {
+    const world = new World();
+    const table = world.table();
+    world.memory.mostPerPin = 2;
+    await table.map({ uptr: USER, iova: 0x8000n, length: 7n * PAGE, prot: 'r' });
+    const access = new IoptAccess({ needsPin: true, onUnmap: () => undefined });
+    await access.attach(table);
+    await access.pin(0xa000n, PAGE);
+    const domain = await world.domain(table, new RecordingDomain({ wholePages }));
+    expect(domain.requests).toHaveLength(1);
+    expect(domain.requests[0]).toMatch(/^map 0x8000 to 0x[0-9a-f]+ \+ 0x7000 r$/);
+  });
+
+  it.each([false, true])('scattered frames are a request each (whole pages: %s)', async (wholePages) => {
+    const world = new World();
+    const table = world.table();
+    const domain = await world.domain(table, new RecordingDomain({ wholePages }));
+    await table.map({ uptr: SCATTERED, iova: 0x8000n, length: 3n * PAGE, prot: 'w' });
+    const expected = [0n, 1n, 2n].map((page) => {
+      const physical = BigInt(world.process.frameOf(SCATTERED + page * PAGE)) * PAGE;
+      return `map 0x${(0x8000n + page * PAGE).toString(16)} to 0x${physical.toString(16)} + 0x1000 w`;
+    });
+    expect(domain.requests).toEqual(expected);
+    await table.unmapAll();
+    expect(domain.requests.slice(3)).toEqual(['unmap 0x8000 + 0x3000']);
+  });
+
+  it.each([false, true])('without large pages is a request a page (whole pages: %s)', async (wholePages) => {
+    const world = new World();
+    const table = world.table();
+    await table.setLargePages(false);
+    const domain = await world.domain(table, new RecordingDomain({ wholePages }));
+    await table.map({ uptr: USER, iova: 0x8000n, length: 3n * PAGE, prot: 'rw' });
+    expect(domain.requests.map((request) => request.replace(/to 0x[0-9a-f]+ /, ''))).toEqual([
+      'map 0x8000 + 0x1000 rw',
+      'map 0x9000 + 0x1000 rw',
+      'map 0xa000 + 0x1000 rw',
+    ]);
+    await table.setLargePages(true);
+    await table.map({ uptr: USER, iova: 0x20000n, length: 3n * PAGE, prot: 'rw' });
+    expect(domain.requests).toHaveLength(4);
+    world.check();
+  });
+
+  it('an area at the end of the address space with several runs is mapped right (Q6)', async () => {
+    const pfns = [0x200, 0x201, 0x202, 0x203, 0x304, 0x305, 0x306, 0x307];
+    const table = new IoPagetable({ memory: new GivenFrames(...pfns) });
+    const domain = new RecordingDomain();
+    await table.addDomain(domain);
+    const iova = MAX_U64 - 0x7fffn;
+    await table.map({ uptr: 0x10000n, iova, length: 0x8000n, prot: 'rw' });
+    expect(domain.requests).toEqual([
+      'map 0xffffffffffff8000 to 0x200000 + 0x4000 rw',
+      'map 0xffffffffffffc000 to 0x304000 + 0x4000 rw',
+    ]);
+    expect(pfns.map((_, at) => domain.iovaToPhys(iova + BigInt(at) * PAGE))).toEqual(
+      pfns.map((pfn) => BigInt(pfn) * PAGE),
+    );
+    table.check();
+  });
+
+  it('iova and memory may begin at different bytes of a page: requests break where CPU pages do', async () => {
+    const table = new IoPagetable({ memory: new GivenFrames(10, 40) });
+    const domain = new RecordingDomain({ ioPage: 512 });
+    await table.addDomain(domain);
+    await table.map({ uptr: 0x10200n, iova: 0x1000600n, length: 0x1000n, prot: 'r' });
+    expect(domain.requests).toEqual([
+      'map 0x1000600 to 0xa200 + 0xe00 r',
+      'map 0x1001400 to 0x28000 + 0x200 r',
+    ]);
+    expect(domain.iovaToPhys(0x10013ffn)).toBe(0xafffn);
+    table.check();
+  });
+});
+
+describe('an unmap', () => {
+  it('empties every domain before a page is unpinned', async () => {
+    const world = new World();
+    const table = world.table();
+    const domains = [
+      await world.domain(table, new RecordingDomain()),
+      await world.domain(table, new RecordingDomain({ wholePages: true })),
+    ];
+    await table.map({ uptr: USER, iova: 0x8000n, length: 3n * PAGE, prot: 'rw' });
+    const diary: string[] = [];
+    for (const [number, domain] of domains.entries()) {
+      const unmap = domain.unmap.bind(domain);
+      domain.unmap = (iova, size) => {
+        diary.push(`domain ${number}`);
+        unmap(iova, size);
+      };
+    }
+    const unpin = world.memory.unpin.bind(world.memory);
+    world.memory.unpin = (pfn, count) => {
+      diary.push(`unpin ${count}`);
+      unpin(pfn, count);
+    };
+    await table.unmapAll();
+    // The storage domain comes last, as the frames are read back from it.
+    expect(diary).toEqual(['domain 1', 'domain 0', 'unpin 3']);
+    world.check();
+  });
+
+  it('unpins only what nobody else holds, though it unmaps everything at once', async () => {
+    const world = new World();
+    const table = world.table();
+    const domain = await world.domain(table, new RecordingDomain());
+    await table.map({ uptr: USER, iova: 0x8000n, length: 5n * PAGE, prot: 'rw' });
+    await table.copy({ from: table, srcIova: 0xa000n, iova: 0x20000n, length: PAGE, prot: 'r' });
+    const unpinned: number[] = [];
+    const unpin = world.memory.unpin.bind(world.memory);
+    world.memory.unpin = (pfn, count) => {
+      unpinned.push(pfn - world.process.frameOf(USER), count);
+      unpin(pfn, count);
+    };
+    await table.unmap(0x8000n, 5n * PAGE);
+    expect(domain.requests.slice(-1)).toEqual(['unmap 0x8000 + 0x5000']);
+    expect(unpinned).toEqual([0, 2, 3, 2]);
+    world.check();
+  });
+
+  it('tells the memory whether pages may have been written', async () => {
+    const world = new World();
+    const table = world.table();
+    await world.domain(table);
+    const dirty: boolean[] = [];
+    const { memory } = world;
+    const unpin = memory.unpin.bind(memory);
+    Object.assign(memory, {
+      unpin(pfn: number, count: number, written: boolean) {
+        dirty.push(written);
+        unpin(pfn, count);
+      },
+    });
+    await table.map({ uptr: USER, iova: 0x1000n, length: PAGE, prot: 'rw' });
+    await table.map({ uptr: USER, iova: 0x2000n, length: PAGE, prot: 'r' });
+    await table.unmapAll();
+    expect(dirty).toEqual([true, false]);
+  });
+});

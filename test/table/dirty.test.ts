@@ -1,0 +1,220 @@
+/** Dirty tracking (spec 3.21). */
+import { describe, expect, it } from 'vitest';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import { IommuError } from '../../src/errors.js';
+import type { ReadDirtyOptions } from '../../src/io-pagetable.js';
+import { MockDomain } from '../../src/testing/mock-domain.js';
+import { MAX_U64 } from '../../src/u64.js';
+import { expectError } from '../helpers/expect-error.js';
+import { RecordingDomain } from '../helpers/recording-domain.js';
+import { PAGE, USER, World } from '../helpers/world.js';
+
+const BASE = 0x100_0000n;
+
+function bits(bitmap: Uint8Array): number[] {
+  return Array.from({ length: bitmap.length * 8 }, (_, bit) => bit).filter(
+    (bit) => bitmap[bit >> 3]! & (1 << (bit & 7)),
+  );
+}
+
+/** A table with a mock domain that tracks, and areas of 4 and 2 pages in a row from BASE on, and one after a gap. */
+async function tracked() {
+  const world = new World();
+  const table = world.table();
+  const domain = await world.domain(table, new MockDomain({ dirty: true }));
+  await table.map({ uptr: USER, iova: BASE, length: 4n * PAGE, prot: 'rw' });
+  await table.map({ uptr: USER + 8n * PAGE, iova: BASE + 4n * PAGE, length: 2n * PAGE, prot: 'rw' });
+  await table.map({ uptr: USER + 16n * PAGE, iova: BASE + 8n * PAGE, length: 2n * PAGE, prot: 'rw' });
+  await table.setDirtyTracking(domain, true);
+  const read = async (
+    iova: bigint,
+    length: bigint,
+    pageSize: bigint,
+    more: Partial<ReadDirtyOptions> = {},
+  ) => {
+    const bitmap = more.bitmap ?? new Uint8Array(4);
+    await table.readDirty({ domain, iova, length, pageSize, bitmap, ...more });
+    return bits(bitmap);
+  };
+  return { world, table, domain, read };
+}
+
+describe('switching', () => {
+  it('a domain that cannot track: EOPNOTSUPP', async () => {
+    const world = new World();
+    const table = world.table();
+    const domain = await world.domain(table);
+    for (const enable of [true, false]) {
+      await world.unchanged(() => expectError(table.setDirtyTracking(domain, enable), 'EOPNOTSUPP'));
+    }
+  });
+
+  it('on forgets old marks; off and on again, as often as one likes', async () => {
+    const { table, domain, read } = await tracked();
+    domain.dirty!.mark(BASE, PAGE);
+    await table.setDirtyTracking(domain, true);
+    expect([domain.dirty!.tracking, await read(BASE, 4n * PAGE, PAGE)]).toEqual([true, []]);
+    domain.dirty!.mark(BASE, PAGE);
+    for (let times = 0; times < 2; times++) await table.setDirtyTracking(domain, false);
+    expect(domain.dirty!.tracking).toBe(false);
+    // Nothing is read while it is off, and that is no error.
+    expect(await read(BASE, 4n * PAGE, PAGE)).toEqual([]);
+    await table.setDirtyTracking(domain, true);
+    expect(await read(BASE, 4n * PAGE, PAGE)).toEqual([]);
+  });
+
+  it('what the domain throws while it forgets ends it', async () => {
+    const { table, domain } = await tracked();
+    await table.setDirtyTracking(domain, false);
+    const broken = new IommuError('EIO', { check: 'domain', detail: 'the test says so' });
+    Object.assign(domain.dirty!, {
+      readAndClear() {
+        throw broken;
+      },
+    });
+    await expect(table.setDirtyTracking(domain, true)).rejects.toBe(broken);
+    expect(domain.dirty!.tracking).toBe(false);
+  });
+});
+
+describe('the checks of a read, in order', () => {
+  it.each([
+    ['1 length 0', { length: 0n, pageSize: 0n }, 'EINVAL', 'the length is 0'],
+    ['2 past 2^64 - 1', { iova: BASE, length: MAX_U64, pageSize: 0n }, 'EOVERFLOW', '2^64 - 1'],
+    ['3 iova not aligned to 2048', { iova: BASE + 512n, pageSize: 0n }, 'EINVAL', '2048'],
+    ['3 end not aligned to 2048', { length: PAGE + 512n, pageSize: 0n }, 'EINVAL', '2048'],
+    ['4 page size 0', { pageSize: 0n }, 'EINVAL', 'page size is 0'],
+    ['5 iova not aligned to the page size', { iova: BASE + PAGE, pageSize: 2n * PAGE }, 'EINVAL', '0x2000'],
+    ['5 end not aligned to the page size', { length: 3n * PAGE, pageSize: 2n * PAGE }, 'EINVAL', '0x2000'],
+  ] as const)('%s', async (_row, more, code, words) => {
+    const { world, table, domain } = await tracked();
+    domain.dirty!.mark(BASE, PAGE);
+    const bitmap = new Uint8Array(8);
+    const request = { domain, iova: BASE, length: 2n * PAGE, bitmap, ...more };
+    await world.unchanged(async () => {
+      const error = await expectError(table.readDirty(request), code);
+      expect([error.syscall, error.message]).toEqual(['readDirty', expect.stringContaining(words)]);
+    });
+    expect(bits(bitmap)).toEqual([]);
+  });
+
+  it('6 comes last: a domain that cannot track is EOPNOTSUPP only for a good request', async () => {
+    const world = new World();
+    const table = world.table();
+    const domain = await world.domain(table, new RecordingDomain());
+    const request = { domain, iova: 0n, length: PAGE, pageSize: PAGE, bitmap: new Uint8Array(1) };
+    await expectError(table.readDirty({ ...request, pageSize: 0 }), 'EINVAL');
+    await expectError(table.readDirty(request), 'EOPNOTSUPP');
+  });
+
+  it('a range may end at 2^64 - 1', async () => {
+    const { read } = await tracked();
+    expect(await read(1n << 63n, 1n << 63n, PAGE)).toEqual([]);
+  });
+});
+
+describe('a read', () => {
+  it('gives a bit for every page with a mark, and clears the marks', async () => {
+    const { domain, read } = await tracked();
+    domain.dirty!.mark(BASE + 0x1800n, 1n);
+    domain.dirty!.mark(BASE + 3n * PAGE, 2n * PAGE);
+    expect(await read(BASE, 6n * PAGE, PAGE)).toEqual([1, 3, 4]);
+    expect(await read(BASE, 6n * PAGE, PAGE)).toEqual([]);
+  });
+
+  it('in units of the page size asked for, smaller and larger than the io page', async () => {
+    const { domain, read } = await tracked();
+    const mark = () => domain.dirty!.mark(BASE + 0x800n, 1n);
+    for (const [pageSize, expected] of [
+      [0x400n, [2, 3]],
+      [0x800n, [1]],
+      [0x1000n, [0]],
+      [0x2000n, [0]],
+    ] as const) {
+      mark();
+      expect(await read(BASE, 2n * PAGE, pageSize), `page size ${pageSize}`).toEqual(expected);
+    }
+  });
+
+  it('a page size that is no power of two counts by its lowest bit', async () => {
+    const { domain, read } = await tracked();
+    domain.dirty!.mark(BASE + 2n * PAGE, 1n);
+    // 0x3000 passes the check of the range, as its bits are 0x2fff.
+    expect(await read(BASE, 4n * PAGE, 0x3000n)).toEqual([2]);
+  });
+
+  it('only ever sets bits', async () => {
+    const { domain, read } = await tracked();
+    domain.dirty!.mark(BASE, 1n);
+    const bitmap = Uint8Array.of(0b1010_0000, 0, 0xff, 0);
+    expect(await read(BASE, 4n * PAGE, PAGE, { bitmap })).toEqual([0, 5, 7, 16, 17, 18, 19, 20, 21, 22, 23]);
+  });
+
+  it('keeps the marks when told to', async () => {
+    const { domain, read } = await tracked();
+    domain.dirty!.mark(BASE + PAGE, 1n);
+    expect(await read(BASE, 4n * PAGE, PAGE, { keep: true })).toEqual([1]);
+    expect(await read(BASE, 4n * PAGE, PAGE)).toEqual([1]);
+    expect(await read(BASE, 4n * PAGE, PAGE)).toEqual([]);
+  });
+
+  it('ends at the first gap, in silence; what begins in a gap gives nothing', async () => {
+    const { domain, read } = await tracked();
+    domain.dirty!.mark(BASE, 16n * PAGE);
+    expect(await read(BASE + 6n * PAGE, 4n * PAGE, PAGE)).toEqual([]);
+    expect(await read(BASE + 4n * PAGE, 8n * PAGE, PAGE)).toEqual([0, 1]);
+    // Marks after the gap are still there.
+    expect(await read(BASE + 8n * PAGE, 2n * PAGE, PAGE)).toEqual([0, 1]);
+  });
+
+  it('clips a page that reaches over an end of the request', async () => {
+    const world = new World();
+    const table = world.table();
+    const domain = await world.domain(table, new MockDomain({ dirty: true, huge: true }));
+    world.process.mmap({ uptr: 0x5000_0000n, length: 0x20_0000n });
+    await table.map({ uptr: 0x5000_0000n, iova: BASE, length: 0x20_0000n, prot: 'rw' });
+    await table.setDirtyTracking(domain, true);
+    domain.dirty!.mark(BASE + 0x8_0000n, 1n);
+    const bitmap = new Uint8Array(64);
+    // The huge page begins before the request and ends after it.
+    const request = { domain, iova: BASE + 0x4_0000n, length: 0x4000n, pageSize: PAGE, bitmap, keep: true };
+    await table.readDirty(request);
+    expect(bits(bitmap)).toEqual([0, 1, 2, 3]);
+    expect(Object.keys(bitmap)).toHaveLength(64);
+  });
+
+  it('drops what the bitmap has no bits for', async () => {
+    const { domain, read } = await tracked();
+    domain.dirty!.mark(BASE, 6n * PAGE);
+    expect(await read(BASE, 6n * PAGE, 0x400n, { bitmap: new Uint8Array(1) })).toEqual([
+      0, 1, 2, 3, 4, 5, 6, 7,
+    ]);
+    expect(await read(BASE, 6n * PAGE, 0x400n, { bitmap: new Uint8Array(0) })).toEqual([]);
+  });
+
+  it.each([true, false])('of part of a large page (keep: %s)', async (keep) => {
+    const world = new World();
+    const table = world.table();
+    const domain = await world.domain(table, new RadixDomain({ dirty: true }));
+    world.process.mmap({ uptr: 0x6000_0000n, length: 0x40_0000n });
+    await table.map({ uptr: 0x6000_0000n, iova: 0x40_0000n, length: 0x40_0000n, prot: 'rw' });
+    await table.setDirtyTracking(domain, true);
+    domain.dirty!.mark(0x50_0000n, 1n);
+    const bitmap = new Uint8Array(2);
+    await table.readDirty({ domain, iova: 0x4f_e000n, length: 0x4000n, pageSize: PAGE, bitmap, keep });
+    expect(bits(bitmap)).toEqual([0, 1, 2, 3]);
+  });
+
+  it('passes on what is not an errno', async () => {
+    const { table, domain } = await tracked();
+    const broken = new Error('the domain is broken');
+    Object.assign(domain.dirty!, {
+      readAndClear() {
+        throw broken;
+      },
+    });
+    const request = { domain, iova: BASE, length: PAGE, pageSize: PAGE, bitmap: new Uint8Array(1) };
+    await expect(table.readDirty(request)).rejects.toBe(broken);
+    expect(table.state.iovaLock.free).toBe(true);
+  });
+});

@@ -1,0 +1,206 @@
+import { describe, expect, it } from 'vitest';
+import type { MapOptions } from '../../src/io-pagetable.js';
+import { MAX_U64 } from '../../src/u64.js';
+import { expectError } from '../helpers/expect-error.js';
+import { RecordingDomain } from '../helpers/recording-domain.js';
+import { NOWHERE, PAGE, READ_ONLY, USER, World } from '../helpers/world.js';
+
+const LAST_PAGE = 0xffff_ffff_ffff_f000n;
+const rw = { uptr: USER, length: PAGE, prot: 'rw' } as const;
+
+/** A table with alignment 4096, an area at [0x10000, 0x11fff] and a reservation [0x20000, 0x20fff]. */
+async function occupied() {
+  const world = new World();
+  const table = world.table();
+  await world.domain(table);
+  await table.map({ ...rw, iova: 0x10000n, length: 2n * PAGE });
+  await table.reserveIova({ start: 0x20000n, last: 0x20fffn, owner: { name: 'the test' } });
+  return { world, table };
+}
+
+describe('the checks of a map, row by row (spec 3.2)', () => {
+  const refused: [
+    row: string,
+    request: Partial<MapOptions>,
+    code: 'EINVAL' | 'EOVERFLOW' | 'EEXIST',
+    reason: object,
+  ][] = [
+    ['A1 length 0', { length: 0 }, 'EINVAL', { check: 'argument' }],
+    ['A1 length 0 before A2', { uptr: MAX_U64, length: 0 }, 'EINVAL', { check: 'argument' }],
+    ['A1 length above 2^64 - 1 - 4096', { uptr: 0, length: LAST_PAGE }, 'EINVAL', { check: 'argument' }],
+    ['A1 length 2^64 - 1, before A2', { uptr: MAX_U64, length: MAX_U64 }, 'EINVAL', { check: 'argument' }],
+    [
+      'A2 user memory up to 2^64 exactly',
+      { uptr: LAST_PAGE, length: PAGE },
+      'EOVERFLOW',
+      { check: 'overflow' },
+    ],
+    ['A2 before B3e', { uptr: LAST_PAGE, iova: 0x10000n, length: PAGE }, 'EOVERFLOW', { check: 'overflow' }],
+    ['A2 before B2', { uptr: LAST_PAGE, length: 0x1800 }, 'EOVERFLOW', { check: 'overflow' }],
+    ['B2 length', { length: 0x1800 }, 'EINVAL', { check: 'alignment', what: 'length', value: '0x1800' }],
+    ['B2 before B3b', { iova: 0x800, length: 0x1800 }, 'EINVAL', { check: 'alignment', what: 'length' }],
+    ['B3b iova', { iova: 0x800 }, 'EINVAL', { check: 'alignment', what: 'iova', value: '0x800' }],
+    ['B3b before B3c', { iova: MAX_U64, length: 2n * PAGE }, 'EINVAL', { check: 'alignment', what: 'iova' }],
+    ['B3c iova', { iova: LAST_PAGE, length: 2n * PAGE }, 'EOVERFLOW', { check: 'overflow' }],
+    [
+      'B3d reserved',
+      { iova: 0x1f000n, length: 2n * PAGE },
+      'EINVAL',
+      { check: 'reserved', range: '[0x20000, 0x20fff]', owner: 'Object the test' },
+    ],
+    ['B3d before B3e', { iova: 0x10000n, length: 0x11000n }, 'EINVAL', { check: 'reserved' }],
+    [
+      'B3e overlap at the start',
+      { iova: 0xf000n, length: 2n * PAGE },
+      'EEXIST',
+      { check: 'overlap', area: { iova: '0x10000', last: '0x11fff', uptr: '0x10000000' } },
+    ],
+    ['B3e overlap at the end', { iova: 0x11000n }, 'EEXIST', { check: 'overlap' }],
+    ['B3e the same range', { iova: 0x10000n, length: 2n * PAGE }, 'EEXIST', { check: 'overlap' }],
+    ['B3e all around', { iova: 0xf000n, length: 4n * PAGE }, 'EEXIST', { check: 'overlap' }],
+    ['B3e before B5', { iova: 0x10000n, uptr: USER + 0x800n }, 'EEXIST', { check: 'overlap' }],
+    [
+      'B5 user address',
+      { iova: 0x30000n, uptr: USER + 0x800n },
+      'EINVAL',
+      { check: 'alignment', what: 'user address', value: '0x10000800', alignment: 4096 },
+    ],
+  ];
+
+  it.each(refused)('%s', async (_row, request, code, reason) => {
+    const { world, table } = await occupied();
+    await world.unchanged(async () => {
+      const error = await expectError(table.map({ ...rw, iova: 0x50000n, ...request }), code);
+      expect(error.reason).toMatchObject(reason);
+      expect(error.syscall).toBe('map');
+    });
+  });
+
+  it('B3e a half-initialised area is in the way, too', async () => {
+    const { world, table } = await occupied();
+    world.memory.close();
+    const first = table.map({ ...rw, iova: 0x40000n });
+    const error = await expectError(table.map({ ...rw, iova: 0x40000n }), 'EEXIST');
+    expect(error.reason).toEqual({ check: 'overlap', area: { iova: '0x40000', last: '0x40fff' } });
+    world.memory.open();
+    expect(await first).toBe(0x40000n);
+    world.check();
+  });
+
+  it('the longest length and the highest user address that A1 and A2 let through', async () => {
+    const world = new World();
+    const table = world.table();
+    expect(await table.map({ uptr: 0, iova: 0, length: MAX_U64 - PAGE, prot: 'r' })).toBe(0n);
+    await table.unmapAll();
+    const top = { uptr: MAX_U64 - 0x1fffn, iova: 0n, length: 0x1fffn, prot: 'r' } as const;
+    expect(await table.map(top)).toBe(0n);
+    world.check();
+  });
+
+  it('an area may end at 2^64 - 1', async () => {
+    const world = new World();
+    const table = world.table();
+    await world.domain(table);
+    expect(await table.map({ ...rw, iova: LAST_PAGE })).toBe(LAST_PAGE);
+    expect(await table.unmap(LAST_PAGE, PAGE)).toBe(PAGE);
+    world.check();
+  });
+
+  it('what is not checked: the allowed list, for a fixed map', async () => {
+    const world = new World();
+    const table = world.table();
+    await table.setAllowedIova([{ start: 0x100000n, last: 0x1fffffn }]);
+    expect(await table.map({ ...rw, iova: 0x5000n })).toBe(0x5000n);
+  });
+});
+
+describe('what a map does', () => {
+  it('pins nothing while there is no domain, so it needs no memory', async () => {
+    const world = new World();
+    const table = world.table();
+    await table.map({ ...rw, uptr: NOWHERE, iova: 0x1000n });
+    expect(world.memory.pins).toEqual([]);
+    expect(table.snapshot().pages).toMatchObject([
+      { uptr: '0x40000000', npages: 1, pinned: 0, references: 1 },
+    ]);
+  });
+
+  it('with a domain pins each page once and maps it in every domain before it succeeds', async () => {
+    const world = new World();
+    const table = world.table();
+    const first = await world.domain(table, new RecordingDomain());
+    const second = await world.domain(table, new RecordingDomain({ wholePages: true }));
+    await table.map({ ...rw, iova: 0x4000n, length: 3n * PAGE });
+    const physical = world.process.frameOf(USER) * 0x1000;
+    const request = `map 0x4000 to 0x${physical.toString(16)} + 0x3000 rw`;
+    expect([first.requests, second.requests]).toEqual([[request], [request]]);
+    expect(world.physical.pinned).toBe(3);
+    expect(world.memory.pins).toEqual([{ page: Number(USER / PAGE), count: 3, write: true }]);
+    world.check();
+  });
+
+  it('pins for writing only what may be written', async () => {
+    const world = new World();
+    const table = world.table();
+    await world.domain(table);
+    await table.map({ uptr: READ_ONLY, iova: 0x1000n, length: PAGE, prot: 'r' });
+    expect(world.memory.pins.map(({ write }) => write)).toEqual([false]);
+    await world.unchanged(() =>
+      expectError(table.map({ uptr: READ_ONLY, iova: 0x2000n, length: PAGE, prot: 'rw' }), 'EFAULT'),
+    );
+  });
+
+  it.each(['', 'r', 'w', 'rw'] as const)("grants devices '%s'", async (prot) => {
+    const world = new World();
+    const table = world.table();
+    const domain = await world.domain(table);
+    await table.map({ ...rw, iova: 0x1000n, prot });
+    expect(table.snapshot().areas[0]!.prot).toBe(prot);
+    expect(domain.translate(0x1000n)?.protection).toBe(['', 'r', 'w', 'rw'].indexOf(prot));
+  });
+
+  it('a page that is no memory: EFAULT naming it, in the middle of a range, too', async () => {
+    const world = new World();
+    const table = world.table();
+    await world.domain(table);
+    const last = USER + 511n * PAGE;
+    await world.unchanged(async () => {
+      const error = await expectError(
+        table.map({ uptr: last, iova: 0, length: 2n * PAGE, prot: 'rw' }),
+        'EFAULT',
+      );
+      expect(error.reason).toMatchObject({ check: 'memory', uptr: '0x10200000' });
+    });
+  });
+
+  it('uses the memory and the accounting of the call before those of the table', async () => {
+    const [own, other] = [new World(100), new World(100)];
+    const table = own.table({ accounting: 'mm' });
+    await own.domain(table);
+    await table.map({ ...rw, iova: 0x1000n, memory: other.memory });
+    await table.map({ ...rw, iova: 0x2000n, accounting: 'user' });
+    await table.map({ ...rw, iova: 0x3000n, accounting: 'none' });
+    const counters = [own, other].map(({ process }) => [
+      process.locked!.user.lockedPages,
+      process.locked!.mm.lockedPages,
+    ]);
+    expect(counters).toEqual([
+      [1, 0],
+      [0, 1],
+    ]);
+    expect([own.physical.pinned, other.physical.pinned]).toEqual([2, 1]);
+  });
+
+  it('runs to its end before the promise is returned', () => {
+    const world = new World();
+    const table = world.table();
+    void table.map({ ...rw, iova: 0x1000n });
+    expect(table.snapshot().areas).toMatchObject([{ iova: '0x1000', uptr: '0x10000000' }]);
+    void table.addDomain(new RecordingDomain());
+    expect(world.physical.pinned).toBe(1);
+    void table.unmap(0x1000n, PAGE);
+    expect(table.snapshot().areas).toEqual([]);
+    expect(world.physical.pinned).toBe(0);
+    world.check();
+  });
+});

@@ -1,0 +1,120 @@
+/**
+ * The memory behind the user addresses of a log.
+ */
+import { IommuError } from '../errors.js';
+import type { FrameRuns } from '../memory/frame-runs.js';
+import type { LockedMemory } from '../memory/locked-memory.js';
+import type { UserMemory } from '../memory/user-memory.js';
+import { hex, PAGE_SIZE } from '../u64.js';
+
+/** Pages of user space on x86-64 with four levels: addresses below 2^47. */
+const USER_PAGES = 2 ** 35;
+/** The first frame given out, so that no physical address equals its user address. */
+const FIRST_FRAME = 2 ** 20;
+
+/**
+ * Memory of a process of which only addresses are known: every user address below 2^47 is mapped, writable and
+ * has a frame of its own, in the order of addresses. Its bytes are unknown: all read as 0, and what is written is
+ * dropped.
+ */
+export class LoggedMemory implements UserMemory {
+  pin(page: number, count: number, _write: boolean, into: FrameRuns): number {
+    if (page >= USER_PAGES) {
+      const uptr = hex({ page, offset: 0 });
+      throw new IommuError('EFAULT', { check: 'memory', uptr, detail: 'is not below 2^47' });
+    }
+    const pinned = Math.min(count, USER_PAGES - page);
+    into.push(page + FIRST_FRAME, pinned);
+    return pinned;
+  }
+
+  unpin(): void {}
+
+  frames(): Uint8Array {
+    return new Uint8Array(PAGE_SIZE);
+  }
+
+  copyFromUser(
+    _page: number,
+    _offset: number,
+    target: Uint8Array,
+    targetOffset: number,
+    length: number,
+  ): number {
+    target.fill(0, targetOffset, targetOffset + length);
+    return length;
+  }
+
+  copyToUser(
+    _page: number,
+    _offset: number,
+    _source: Uint8Array,
+    _sourceOffset: number,
+    length: number,
+  ): number {
+    return length;
+  }
+}
+
+/** Another memory with its pins counted. */
+export class MeteredMemory implements UserMemory {
+  /** Pins that are held now: a page counts once for each pin of it. */
+  pinnedPages = 0;
+  /** The most that were held at a time. */
+  peakPinnedPages = 0;
+  readonly locked?: { readonly user: LockedMemory; readonly mm: LockedMemory };
+  readonly #memory: UserMemory;
+
+  constructor(memory: UserMemory) {
+    this.#memory = memory;
+    if (memory.locked !== undefined) this.locked = memory.locked;
+  }
+
+  get exited(): boolean {
+    return this.#memory.exited ?? false;
+  }
+
+  pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number> {
+    const pinned = this.#memory.pin(page, count, write, into);
+    return typeof pinned === 'number' ? this.#add(pinned) : pinned.then((later) => this.#add(later));
+  }
+
+  #add(pages: number): number {
+    this.pinnedPages += pages;
+    this.peakPinnedPages = Math.max(this.peakPinnedPages, this.pinnedPages);
+    return pages;
+  }
+
+  unpin(pfn: number, count: number, dirty: boolean): void {
+    this.pinnedPages -= count;
+    this.#memory.unpin(pfn, count, dirty);
+  }
+
+  frames(pfn: number, count: number): Uint8Array {
+    return this.#memory.frames(pfn, count);
+  }
+
+  copyFromUser(
+    page: number,
+    offset: number,
+    target: Uint8Array,
+    targetOffset: number,
+    length: number,
+  ): number | Promise<number> {
+    return this.#memory.copyFromUser(page, offset, target, targetOffset, length);
+  }
+
+  copyToUser(
+    page: number,
+    offset: number,
+    source: Uint8Array,
+    sourceOffset: number,
+    length: number,
+  ): number | Promise<number> {
+    return this.#memory.copyToUser(page, offset, source, sourceOffset, length);
+  }
+
+  resident(page: number, count: number, write: boolean): boolean {
+    return this.#memory.resident?.(page, count, write) ?? true;
+  }
+}

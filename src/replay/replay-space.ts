@@ -1,0 +1,92 @@
+/**
+ * One IOVA space of a log, on the model.
+ */
+import type { IommuDomain } from '../domain/iommu-domain.js';
+import { type Protection, READ, WRITE } from '../protection.js';
+import { type ErrorCode, IommuError, notMapped, sentence } from '../errors.js';
+import { IoPagetable } from '../io-pagetable.js';
+import type { UserMemory } from '../memory/user-memory.js';
+import type { Profile } from '../table/table-state.js';
+import { MAX_U64, split } from '../u64.js';
+
+/** How the model answered a request. */
+export interface Answer {
+  readonly code: 'OK' | ErrorCode;
+  /** For an unmap: bytes that went, also before an error. */
+  readonly unmapped: bigint;
+  /** Why, as a sentence without a full stop. */
+  readonly because: string;
+  /** The error, if it is one. */
+  readonly error?: IommuError;
+}
+
+/** What a new space is made with. */
+export interface SpaceOptions {
+  readonly profile: Profile;
+  readonly memory: UserMemory;
+  readonly createDomain: () => IommuDomain;
+}
+
+/** An `IoPagetable` and the domain that devices translate by, with the answers of its calls as values. */
+export class ReplaySpace {
+  /** What the log calls it: `container 0x55b99d7b7d40`, `domain 0`. */
+  readonly name: string;
+  readonly table: IoPagetable;
+  readonly domain: IommuDomain;
+
+  private constructor(name: string, table: IoPagetable, domain: IommuDomain) {
+    this.name = name;
+    this.table = table;
+    this.domain = domain;
+  }
+
+  /** A new, empty space with a domain attached. */
+  static async create(name: string, options: SpaceOptions): Promise<ReplaySpace> {
+    const domain = options.createDomain();
+    const space = new ReplaySpace(name, new IoPagetable(options), domain);
+    await space.table.addDomain(domain);
+    return space;
+  }
+
+  /** What a device's access meets in the domain, or `undefined` if nothing is mapped there. */
+  translate(iova: bigint): { readonly physical: bigint; readonly protection: number } | undefined {
+    if (this.domain.translate !== undefined) return this.domain.translate(iova);
+    const physical = this.domain.iovaToPhys(iova);
+    return physical === undefined ? undefined : { physical, protection: READ | WRITE };
+  }
+
+  /** Maps at a fixed IOVA. */
+  map(iova: bigint, uptr: bigint, length: bigint, prot: Protection): Promise<Answer> {
+    return answer(async () => {
+      await this.table.map({ iova, uptr, length, prot });
+      return { code: 'OK', unmapped: 0n, because: 'nothing is mapped or reserved in that range' };
+    });
+  }
+
+  /** Unmaps as the ioctl IOMMU_IOAS_UNMAP does: nothing there is ENOENT, [0, 2^64 − 1] is everything. */
+  unmap(iova: bigint, length: bigint): Promise<Answer> {
+    return answer(async () => {
+      const everything = iova === 0n && length >= MAX_U64;
+      const unmapped = await (everything ? this.table.unmapAll() : this.table.unmap(iova, length));
+      if (unmapped === 0n && !everything) throw notMapped(split(iova));
+      const because = `an unmap takes all areas that lie wholly inside its range: 0x${unmapped.toString(16)} bytes`;
+      return { code: 'OK', unmapped, because };
+    });
+  }
+
+  /** Unmaps everything and lets go of the domain. */
+  async close(): Promise<void> {
+    await this.table.unmapAll();
+    await this.table.removeDomain(this.domain);
+  }
+}
+
+/** The answer of a call; an error of the model is one too. */
+export async function answer(call: () => Promise<Answer>): Promise<Answer> {
+  try {
+    return await call();
+  } catch (error) {
+    if (!(error instanceof IommuError)) throw error;
+    return { code: error.code, unmapped: error.unmapped ?? 0n, because: sentence(error.reason), error };
+  }
+}

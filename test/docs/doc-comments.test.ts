@@ -27,7 +27,8 @@ function undocumentedMembers(symbol: ts.Symbol): string[] {
     const kind = member.flags & (ts.SymbolFlags.Method | ts.SymbolFlags.Accessor);
     if (kind === 0 || String(name).startsWith('__') || isHidden(member) || documented(member)) continue;
     if (String(name).startsWith('#') || member.valueDeclaration?.getText().startsWith('*#')) continue;
-    if (ts.isClassElement(member.valueDeclaration!) && ts.isPrivateIdentifier(member.valueDeclaration.name!)) continue;
+    if (ts.isClassElement(member.valueDeclaration!) && ts.isPrivateIdentifier(member.valueDeclaration.name!))
+      continue;
     bare.push(`${symbol.name}.${String(name)}`);
   }
   return bare;

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -22,9 +22,14 @@ function extract(document: string): Snippet[] {
   });
 }
 
+/** The documents of a folder; examples are looked for in what Git would clone. */
+function documentsIn(name: string): string[] {
+  return existsSync(`${root}${name}`) ? readdirSync(`${root}${name}`).map((file) => `${name}/${file}`) : [];
+}
+
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });
-const documents = ['README.md', 'DESIGN.md', ...readdirSync(`${root}docs`).map((name) => `docs/${name}`)];
+const documents = ['README.md', 'DESIGN.md', ...documentsIn('docs')];
 const snippets = documents.filter((name) => name.endsWith('.md')).flatMap(extract);
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

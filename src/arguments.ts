@@ -1,6 +1,7 @@
 /** Reading the arguments that several public calls share. */
-import { type Protection, protectionBits } from './protection.js';
+
 import { refuse } from './errors.js';
+import { type Protection, protectionBits } from './protection.js';
 import {
   type Address,
   between,

@@ -9,7 +9,6 @@ export { PinnedRange, type PinnedRangeOptions } from './access/pinned-range.js';
 export type { TransferOptions } from './access/transfer.js';
 export type { IovaRange } from './arguments.js';
 export type { DirtyOperations, IommuDomain, PageOperations } from './domain/iommu-domain.js';
-export type { Protection } from './protection.js';
 export { RadixDomain } from './domain/radix-domain.js';
 export { type AreaInTheWay, ERRNO, type ErrorCode, type ErrorReason, IommuError } from './errors.js';
 export type {
@@ -46,6 +45,7 @@ export { PhysicalMemory } from './memory/physical-memory.js';
 export { type MmapOptions, ProcessMemory, type ProcessMemoryOptions } from './memory/process-memory.js';
 export type { UserMemory } from './memory/user-memory.js';
 export { IoptPages } from './pages/iopt-pages.js';
+export type { Protection } from './protection.js';
 export { IoptArea } from './table/iopt-area.js';
 export { IovaSpace } from './table/iova-space.js';
 export type { ReservedRegion, ReservedRegionType } from './table/reservations.js';

@@ -11,7 +11,6 @@ import {
   readRange,
 } from './arguments.js';
 import type { IommuDomain } from './domain/iommu-domain.js';
-import type { Protection } from './protection.js';
 import { during, IommuError, wouldWait } from './errors.js';
 import { explainCall } from './explain/explain.js';
 import type { Explanation } from './explain/explanation.js';
@@ -22,6 +21,7 @@ import { logCopy, logDomain, logMap, logUnmap } from './log.js';
 import type { AccountingMode } from './memory/locked-memory.js';
 import type { UserMemory } from './memory/user-memory.js';
 import { finish, type Operation, start } from './operation.js';
+import type { Protection } from './protection.js';
 import { copyPages } from './table/copy.js';
 import { cutAreas } from './table/cut.js';
 import { readDirty, setDirtyTracking } from './table/dirty.js';

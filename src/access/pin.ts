@@ -3,13 +3,14 @@
  *
  * All functions are called with the iova lock held for reading.
  */
-import { READ, WRITE } from '../protection.js';
+
 import { IommuError, notMapped, refuse } from '../errors.js';
 import type { FrameRuns } from '../memory/frame-runs.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import type { Operation } from '../operation.js';
 import { pageBehind } from '../pages/mapped-area.js';
 import { addPagesAccess, removePagesAccess } from '../pages/pages-access.js';
+import { READ, WRITE } from '../protection.js';
 import { walkContiguous } from '../table/area-lookup.js';
 import { describeArea, type IoptArea } from '../table/iopt-area.js';
 import type { TableState } from '../table/table-state.js';

@@ -4,9 +4,9 @@
  */
 import { during, type ErrorReason, IommuError } from '../errors.js';
 import type { UserMemory } from '../memory/user-memory.js';
+import { READ, WRITE } from '../protection.js';
 import { hex, invalidType, join, MAX_U64, PAGE_SIZE, readU64, split, type U64Input } from '../u64.js';
 import type { IommuDomain, Translation } from './iommu-domain.js';
-import { READ, WRITE } from '../protection.js';
 
 /** EFAULT of a device's access: the domain does not map an address, or not with that permission. */
 export class DmaFault extends IommuError {

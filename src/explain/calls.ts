@@ -4,10 +4,10 @@
 import { pinForUse } from '../access/pinned-range.js';
 import { checkedInterval } from '../arguments.js';
 import type { IommuDomain } from '../domain/iommu-domain.js';
-import { protectionBits } from '../protection.js';
 import type { AccountingMode } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import type { Operation } from '../operation.js';
+import { protectionBits } from '../protection.js';
 import { copyPages } from '../table/copy.js';
 import { cutAreas } from '../table/cut.js';
 import { addDomain } from '../table/domains.js';

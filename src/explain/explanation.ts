@@ -1,8 +1,9 @@
 /**
  * What `IoPagetable.explain` says about a call: plain data and a text.
  */
-import type { Protection } from '../protection.js';
+
 import type { AreaInTheWay, ErrorCode, ErrorReason } from '../errors.js';
+import type { Protection } from '../protection.js';
 
 /** A call of `IoPagetable` as plain data. The memory, source table or domain it is about are those asked about. */
 export type PlannedCall =

@@ -3,9 +3,9 @@
  */
 import { checkBoolean, checkObject, readProtection } from '../arguments.js';
 import type { IommuDomain } from '../domain/iommu-domain.js';
-import type { Protection } from '../protection.js';
 import type { AccountingMode } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
+import type { Protection } from '../protection.js';
 import { IovaSpace } from '../table/iova-space.js';
 import type { TableState } from '../table/table-state.js';
 import { invalidType, join, readU64, type U64Input } from '../u64.js';

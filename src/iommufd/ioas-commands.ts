@@ -1,7 +1,7 @@
 /** The commands on address spaces, with their fields and flags as the kernel takes them. */
 import { checkedInterval, type IovaRange } from '../arguments.js';
-import { type Protection, protectionName, READ, WRITE } from '../protection.js';
 import { type ErrorReason, IommuError, notMapped, refuse } from '../errors.js';
+import { type Protection, protectionName, READ, WRITE } from '../protection.js';
 import { allowedTree } from '../table/reservations.js';
 import { type Address, between, hex, isZero, LAST_PAGE, PAGE_MASK, readU64, type U64Input } from '../u64.js';
 import type { Caller } from './caller.js';

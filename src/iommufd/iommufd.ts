@@ -7,9 +7,9 @@
  */
 import { type IovaRange, readProtection } from '../arguments.js';
 import type { IommuDomain } from '../domain/iommu-domain.js';
-import { type Protection, READ, WRITE } from '../protection.js';
 import { IommuError } from '../errors.js';
 import type { IoPagetable } from '../io-pagetable.js';
+import { type Protection, READ, WRITE } from '../protection.js';
 import type { Profile } from '../table/table-state.js';
 import type { U64Input } from '../u64.js';
 import { type AccessOptions, IommufdAccess } from './access-object.js';

@@ -1,7 +1,7 @@
 /** VFIO type 1 calls on a context. They act on the compatibility address space, which VFIO_IOAS names. */
 
-import { protectionName } from '../protection.js';
 import { IommuError, refuse } from '../errors.js';
+import { protectionName } from '../protection.js';
 import { MAX_U64, type U64Input } from '../u64.js';
 import type { Caller } from './caller.js';
 import { type Context, holding } from './context.js';

@@ -2,10 +2,10 @@
  * One IOVA space of a log, on the model.
  */
 import type { IommuDomain } from '../domain/iommu-domain.js';
-import { type Protection, READ, WRITE } from '../protection.js';
 import { type ErrorCode, IommuError, notMapped, sentence } from '../errors.js';
 import { IoPagetable } from '../io-pagetable.js';
 import type { UserMemory } from '../memory/user-memory.js';
+import { type Protection, READ, WRITE } from '../protection.js';
 import type { Profile } from '../table/table-state.js';
 import { MAX_U64, split } from '../u64.js';
 

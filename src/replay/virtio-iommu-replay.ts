@@ -5,10 +5,11 @@
  * mapping to guest physical P is one of user address U + P, and a device's access is translated by the space's
  * domain as an IOMMU would.
  */
-import { protectionName } from '../protection.js';
+
 import { IommuError } from '../errors.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import type { UserMemory } from '../memory/user-memory.js';
+import { protectionName } from '../protection.js';
 import type { ReservedRegion } from '../table/reservations.js';
 import { hex, join, MAX_U64, split } from '../u64.js';
 import type { Divergence, ReplayJournal, ReplayStep } from './figures.js';

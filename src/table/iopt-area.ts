@@ -2,11 +2,11 @@
  * An area: one mapped IOVA interval, the unit of unmap.
  */
 import type { IommuDomain } from '../domain/iommu-domain.js';
-import { type Protection, protectionName } from '../protection.js';
 import { type AreaInTheWay, areaInTheWay } from '../errors.js';
 import type { TreeNode } from '../interval-tree.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
 import type { MappedArea } from '../pages/mapped-area.js';
+import { type Protection, protectionName } from '../protection.js';
 import { type Address, byteLength, type Interval, join } from '../u64.js';
 
 /**

@@ -1,12 +1,13 @@
 /**
  * `map`: user memory into a table.
  */
-import { WRITE } from '../protection.js';
+
 import { refuse } from '../errors.js';
 import type { AccountingMode } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import type { Operation } from '../operation.js';
 import { IoptPages } from '../pages/iopt-pages.js';
+import { WRITE } from '../protection.js';
 import { type Address, hex, isZero, LAST_PAGE, PAGE_MASK, PAGE_SHIFT } from '../u64.js';
 import { mapPages } from './map-pages.js';
 import type { TableState } from './table-state.js';

@@ -3,9 +3,10 @@
  *
  * All functions are called with the iova lock held for writing.
  */
-import { WRITE } from '../protection.js';
+
 import { IommuError, misaligned, refuse, reservedInTheWay } from '../errors.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
+import { WRITE } from '../protection.js';
 import { type Address, hex, type Interval, intervalOf, isZero, LAST_PAGE, lastOf, next } from '../u64.js';
 import { chooseIova } from './choose-iova.js';
 import { describeArea, IoptArea } from './iopt-area.js';

@@ -1,7 +1,7 @@
 /** A domain that keeps a list of the requests it gets, and fails when the test says so. */
 import type { IommuDomain, PageOperations } from '../../src/domain/iommu-domain.js';
-import { protectionName } from '../../src/protection.js';
 import { refuse } from '../../src/errors.js';
+import { protectionName } from '../../src/protection.js';
 import { hex, join, MAX_U64, split } from '../../src/u64.js';
 
 /** How a recording domain is made. */

@@ -1,10 +1,10 @@
 /** Replaying a trace of profile `linux`: on an `Iommufd` and the test driver. */
 
-import type { Protection } from '../../protection.js';
 import { IommuError } from '../../errors.js';
 import { type IovaRanges, PartialAnswerError } from '../../iommufd/ioas-commands.js';
 import { Iommufd } from '../../iommufd/iommufd.js';
 import type { ProcessMemory } from '../../memory/process-memory.js';
+import type { Protection } from '../../protection.js';
 import { MOCK_ACCESS, MOCK_FLAGS, TestDriver } from '../../testing/index.js';
 import { hex } from '../../u64.js';
 import type { TraceArguments } from './trace-arguments.js';

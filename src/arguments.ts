@@ -32,10 +32,26 @@ export function checkBoolean(value: unknown, name: string): void {
   if (typeof value !== 'boolean') throw invalidType(name, 'a boolean', value);
 }
 
+/** @throws TypeError if `value` is neither absent nor a boolean. */
+export function checkFlag(value: unknown, name: string): void {
+  if (value !== undefined) checkBoolean(value, name);
+}
+
+/** @throws TypeError if `value` is neither absent nor a function. */
+export function checkCallback(value: unknown, name: string): void {
+  if (value !== undefined && typeof value !== 'function') throw invalidType(name, 'a function', value);
+}
+
+/** @throws TypeError if `value` is not one of the given words. */
+export function checkWord(value: unknown, words: readonly string[], name: string): void {
+  if (words.some((word) => word === value)) return;
+  throw invalidType(name, `one of ${words.map((word) => `'${word}'`).join(', ')}`, value);
+}
+
 /** The permission bits of a `prot` argument. */
-export function readProtection(value: Protection): number {
+export function readProtection(value: Protection, name = 'prot'): number {
   const bits = protectionBits(value);
-  if (bits === undefined) throw invalidType('prot', `one of 'r', 'w', 'rw' and ''`, value);
+  if (bits === undefined) throw invalidType(name, `one of 'r', 'w', 'rw' and ''`, value);
   return bits;
 }
 

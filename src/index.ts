@@ -4,7 +4,12 @@
  * `IoPagetable` says which I/O virtual addresses a device may use and which pages of a process are behind them,
  * errno for errno as the kernel does.
  */
-export { IoptAccess, type IoptAccessOptions, type UnmapNotice } from './access/iopt-access.js';
+export {
+  IoptAccess,
+  type IoptAccessOptions,
+  type PinOptions,
+  type UnmapNotice,
+} from './access/iopt-access.js';
 export { PinnedRange, type PinnedRangeOptions } from './access/pinned-range.js';
 export type { TransferOptions } from './access/transfer.js';
 export type { IovaRange } from './arguments.js';
@@ -21,6 +26,7 @@ export type {
   PlannedCall,
 } from './explain/explanation.js';
 export type { ExplainRequest } from './explain/request.js';
+export type { FaultInjector, FaultPoint } from './faults.js';
 export { InvariantError } from './inspect/check.js';
 export type {
   AreaSnapshot,
@@ -44,6 +50,7 @@ export type { MemorySource, WebAssemblyMemory } from './memory/page-content.js';
 export { PhysicalMemory } from './memory/physical-memory.js';
 export { type MmapOptions, ProcessMemory, type ProcessMemoryOptions } from './memory/process-memory.js';
 export type { UserMemory } from './memory/user-memory.js';
+export type { Abortable } from './operation.js';
 export { IoptPages } from './pages/iopt-pages.js';
 export type { Protection } from './protection.js';
 export { IoptArea } from './table/iopt-area.js';

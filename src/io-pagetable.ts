@@ -4,27 +4,31 @@
 import { type PinnedRange, type PinnedRangeOptions, pinForUse } from './access/pinned-range.js';
 import {
   checkBoolean,
+  checkCallback,
   checkedInterval,
+  checkFlag,
   checkObject,
+  checkWord,
   type IovaRange,
   readProtection,
   readRange,
 } from './arguments.js';
-import type { IommuDomain } from './domain/iommu-domain.js';
+import { checkDomain, type IommuDomain } from './domain/iommu-domain.js';
 import { during, IommuError, wouldWait } from './errors.js';
 import { explainCall } from './explain/explain.js';
 import type { Explanation } from './explain/explanation.js';
 import { type ExplainRequest, readRequest } from './explain/request.js';
+import { checkFaults, type FaultInjector } from './faults.js';
 import { checkTable } from './inspect/check.js';
 import { snapshotTable, type TableSnapshot } from './inspect/snapshot.js';
 import { logCopy, logDomain, logMap, logUnmap } from './log.js';
 import type { AccountingMode } from './memory/locked-memory.js';
-import type { UserMemory } from './memory/user-memory.js';
-import { finish, type Operation, start } from './operation.js';
+import { checkMemory, type UserMemory } from './memory/user-memory.js';
+import { type Abortable, finish, type Operation, start } from './operation.js';
 import type { Protection } from './protection.js';
 import { copyPages } from './table/copy.js';
 import { cutAreas } from './table/cut.js';
-import { readDirty, setDirtyTracking } from './table/dirty.js';
+import { type BitSink, readDirty, setDirtyTracking } from './table/dirty.js';
 import { addDomain, removeDomain } from './table/domains.js';
 import { IovaSpace } from './table/iova-space.js';
 import { setLargePages } from './table/large-pages.js';
@@ -33,6 +37,7 @@ import {
   allowedTree,
   type DeviceRegion,
   type ReservedRegion,
+  type ReservedRegionType,
   removeReservations,
   replaceAllowed,
   reserve,
@@ -62,10 +67,12 @@ export interface IoPagetableOptions {
   readonly profile?: Profile;
   /** Who is charged for pinned pages: `'user'` (the default), `'mm'` (the process) or `'none'`. */
   readonly accounting?: AccountingMode;
+  /** What makes calls fail, in tests: see `FaultCounter` of `io-pagetable/testing`. */
+  readonly faults?: FaultInjector;
 }
 
 /** What to map, and where. */
-export interface MapOptions {
+export interface MapOptions extends Abortable {
   /** Where to; absent: the lowest free IOVA that suits the user memory, as the kernel chooses it. */
   readonly iova?: U64Input | undefined;
   /** User address of the first byte. */
@@ -81,7 +88,7 @@ export interface MapOptions {
 }
 
 /** What to copy, and where. */
-export interface CopyOptions {
+export interface CopyOptions extends Abortable {
   /** The table to copy from; may be the same one. */
   readonly from: IoPagetable;
   /** First IOVA of the source. */
@@ -104,11 +111,23 @@ export interface ReadDirtyOptions {
   readonly length: U64Input;
   /** Bytes that one bit of the bitmap stands for. */
   readonly pageSize: U64Input;
-  /** Bit n (byte n / 8, bit n % 8) stands for `pageSize` bytes at iova + n · pageSize. Bits are only ever set. */
-  readonly bitmap: Uint8Array;
+  /**
+   * Bit n (byte n / 8, bit n % 8) stands for `pageSize` bytes at iova + n · pageSize. Bits are only ever set. A
+   * function is told which bits those are.
+   */
+  readonly bitmap: Uint8Array | BitSink;
   /** Leave the marks in the domain as they are. */
   readonly keep?: boolean | undefined;
 }
+
+const ACCOUNTING_MODES: readonly AccountingMode[] = ['none', 'user', 'mm'];
+const REGION_TYPES: readonly ReservedRegionType[] = [
+  'direct',
+  'direct-relaxable',
+  'reserved',
+  'msi',
+  'sw-msi',
+];
 
 /** An I/O virtual address space with its areas, reservations and domains (the kernel's `io_pagetable`). */
 export class IoPagetable extends IovaSpace {
@@ -117,10 +136,12 @@ export class IoPagetable extends IovaSpace {
 
   constructor(options: IoPagetableOptions = {}) {
     checkObject(options, 'options');
-    const { memory, profile = 'linux', accounting = 'user' } = options;
-    if (profile !== 'linux' && profile !== 'rfc-v1')
-      throw invalidType('options.profile', `'linux' or 'rfc-v1'`, profile);
-    super(profile);
+    const { memory, profile = 'linux', accounting = 'user', faults } = options;
+    checkWord(profile, ['linux', 'rfc-v1'], 'options.profile');
+    checkWord(accounting, ACCOUNTING_MODES, 'options.accounting');
+    if (memory !== undefined) checkMemory(memory, 'options.memory');
+    checkFaults(faults);
+    super(profile, faults);
     this.#memory = memory;
     this.#accounting = accounting;
   }
@@ -137,7 +158,7 @@ export class IoPagetable extends IovaSpace {
    * Nothing has changed then.
    */
   map(options: MapOptions): Promise<bigint> {
-    return start(this.#map(options));
+    return start(this.#map(options), options);
   }
 
   /** As `map`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `map` */
@@ -147,13 +168,15 @@ export class IoPagetable extends IovaSpace {
 
   *#map(options: MapOptions): Operation<bigint> {
     checkObject(options, 'options');
-    const memory = options.memory ?? this.#memory;
-    if (memory === undefined) throw invalidType('options.memory', 'a UserMemory: the table has none', memory);
+    const { memory = this.#memory, accounting = this.#accounting } = options;
+    if (memory === undefined)
+      throw invalidType('options.memory', 'a UserMemory, as the table has none', memory);
+    if (memory !== this.#memory) checkMemory(memory, 'options.memory');
+    checkWord(accounting, ACCOUNTING_MODES, 'options.accounting');
     const iova = options.iova === undefined ? undefined : readU64(options.iova, 'options.iova');
     const uptr = readU64(options.uptr, 'options.uptr');
     const length = readU64(options.length, 'options.length');
-    const prot = readProtection(options.prot);
-    const accounting = options.accounting ?? this.#accounting;
+    const prot = readProtection(options.prot, 'options.prot');
     try {
       const placed = yield* mapUserMemory(this.state, { memory, accounting, uptr, length, iova, prot });
       if (logMap.enabled) logMap('%s + %s at %s %s', hex(uptr), hex(length), hex(placed), options.prot);
@@ -172,7 +195,7 @@ export class IoPagetable extends IovaSpace {
    * EPERM for `w` if the memory was first mapped without; else as `map`. Nothing has changed then.
    */
   copy(options: CopyOptions): Promise<bigint> {
-    return start(this.#copy(options));
+    return start(this.#copy(options), options);
   }
 
   /** As `copy`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `copy` */
@@ -188,7 +211,7 @@ export class IoPagetable extends IovaSpace {
     const srcIova = readU64(options.srcIova, 'options.srcIova');
     const iova = options.iova === undefined ? undefined : readU64(options.iova, 'options.iova');
     const length = readU64(options.length, 'options.length');
-    const prot = readProtection(options.prot);
+    const prot = readProtection(options.prot, 'options.prot');
     try {
       const placed = yield* copyPages(this.state, { from, srcIova, length, iova, prot });
       if (logCopy.enabled) logCopy('%s + %s to %s %s', hex(srcIova), hex(length), hex(placed), options.prot);
@@ -207,8 +230,8 @@ export class IoPagetable extends IovaSpace {
    * go. Areas before it are gone then; the error's `unmapped` has their bytes. `rfc-v1`: ENOENT unless the range is
    * exactly one area, EBUSY if that is pinned.
    */
-  unmap(iova: U64Input, length: U64Input): Promise<bigint> {
-    return start(this.#unmap(iova, length, false));
+  unmap(iova: U64Input, length: U64Input, options?: Abortable): Promise<bigint> {
+    return start(this.#unmap(iova, length, false), options);
   }
 
   /**
@@ -229,7 +252,7 @@ export class IoPagetable extends IovaSpace {
       if (now) checkUnmapNeedsNoWait(this.state, range);
       const linux = this.profile === 'linux';
       const unmapped = yield* linux ? unmapRange(this.state, range) : unmapExactly(this.state, range);
-      if (logUnmap.enabled) logUnmap('%s + %s: %d bytes', hex(from), hex(bytes), unmapped);
+      if (logUnmap.enabled) logUnmap('%s + %s: %s bytes', hex(from), hex(bytes), hex(unmapped));
       return unmapped;
     } catch (error) {
       throw this.#advised(during(error, 'unmap', from, bytes), { call: 'unmap', iova, length });
@@ -237,8 +260,8 @@ export class IoPagetable extends IovaSpace {
   }
 
   /** Unmaps everything. @throws EBUSY, EDEADLOCK as `unmap` */
-  unmapAll(): Promise<bigint> {
-    return start(this.#unmapAll(false));
+  unmapAll(options?: Abortable): Promise<bigint> {
+    return start(this.#unmapAll(false), options);
   }
 
   /** As `unmapAll`, now. @throws EAGAIN as `unmapSync`; EBUSY as `unmap` */
@@ -263,13 +286,15 @@ export class IoPagetable extends IovaSpace {
    * @throws EADDRINUSE if an area is not page aligned; else as `IoptAccess.pin`. Nothing is pinned then.
    */
   access(iova: U64Input, length: U64Input, options: PinnedRangeOptions = {}): Promise<PinnedRange> {
-    return start(this.#access(iova, length, options));
+    return start(this.#access(iova, length, options), options);
   }
 
   *#access(iova: U64Input, length: U64Input, options: PinnedRangeOptions): Operation<PinnedRange> {
     const from = readU64(iova, 'iova');
     const bytes = readU64(length, 'length');
     checkObject(options, 'options');
+    checkFlag(options.write, 'options.write');
+    checkCallback(options.onUnmap, 'options.onUnmap');
     try {
       return yield* pinForUse(this, checkedInterval(from, bytes), options);
     } catch (error) {
@@ -285,14 +310,14 @@ export class IoPagetable extends IovaSpace {
    * area does not fit its page size or its aperture, or an allowed range its aperture; EFAULT, ENOMEM from
    * pinning; and what the domain throws. Nothing has changed then.
    */
-  addDomain(domain: IommuDomain): Promise<void> {
-    return start(this.#addDomain(domain));
+  addDomain(domain: IommuDomain, options?: Abortable): Promise<void> {
+    return start(this.#addDomain(domain), options);
   }
 
   *#addDomain(domain: IommuDomain): Operation<void> {
     try {
       yield* this.#withBoth('addDomain', () => {
-        checkObject(domain, 'domain');
+        checkDomain(domain, 'domain');
         if (logDomain.enabled) logDomain('add a domain to %d others', this.state.domains.length);
         return addDomain(this.state, domain);
       });
@@ -303,7 +328,10 @@ export class IoPagetable extends IovaSpace {
 
   /** Empties a domain and detaches it; pages that nobody else holds are unpinned. Does nothing for an unknown one. */
   removeDomain(domain: IommuDomain): Promise<void> {
-    return this.#exclusively('removeDomain', () => removeDomain(this.state, domain));
+    return this.#exclusively('removeDomain', () => {
+      checkDomain(domain, 'domain');
+      return removeDomain(this.state, domain);
+    });
   }
 
   /**
@@ -315,14 +343,22 @@ export class IoPagetable extends IovaSpace {
   reserveIova(options: IovaRange & { readonly owner?: object | null }): Promise<void> {
     return start(
       this.#withIova('reserveIova', () => {
-        reserve(this.state, readRange(options, 'options'), options.owner ?? null);
+        const range = readRange(options, 'options');
+        const { owner = null } = options;
+        checkOwner(owner, 'options.owner');
+        reserve(this.state, range, owner);
       }),
     );
   }
 
   /** Removes all reservations of an owner. */
   removeReservedIova(owner: object | null): Promise<void> {
-    return start(this.#withIova('removeReservedIova', () => removeReservations(this.state, owner)));
+    return start(
+      this.#withIova('removeReservedIova', () => {
+        checkOwner(owner, 'owner');
+        removeReservations(this.state, owner);
+      }),
+    );
   }
 
   /**
@@ -385,15 +421,18 @@ export class IoPagetable extends IovaSpace {
   ): Operation<{ swMsiStart: bigint | undefined }> {
     checkObject(device, 'device');
     if (!Array.isArray(regions)) throw invalidType('regions', 'an array', regions);
-    const read: DeviceRegion[] = regions.map((region: ReservedRegion, at) => ({
-      range: checkedInterval(
-        readU64(region.start, `regions[${at}].start`),
-        readU64(region.length, `regions[${at}].length`),
-      ),
-      type: region.type,
-    }));
+    const read = regions.map((region: ReservedRegion, at) => {
+      const name = `regions[${at}]`;
+      checkObject(region, name);
+      checkWord(region.type, REGION_TYPES, `${name}.type`);
+      const first = readU64(region.start, `${name}.start`);
+      return { first, length: readU64(region.length, `${name}.length`), type: region.type };
+    });
     return yield* this.#withIova('enforceReservedRegions', () => {
-      const software = reserveRegions(this.state, device, read);
+      const checked = read.map(({ first, length, type }): DeviceRegion => {
+        return { range: checkedInterval(first, length), type };
+      });
+      const software = reserveRegions(this.state, device, checked);
       return { swMsiStart: software && join(software.page, software.offset) };
     });
   }
@@ -444,7 +483,7 @@ export class IoPagetable extends IovaSpace {
   }
 
   *#setDirtyTracking(domain: IommuDomain, enable: boolean): Operation<void> {
-    checkObject(domain, 'domain');
+    checkDomain(domain, 'domain');
     checkBoolean(enable, 'enable');
     try {
       yield* setDirtyTracking(this.state, domain, enable);
@@ -466,9 +505,12 @@ export class IoPagetable extends IovaSpace {
 
   *#readDirty(options: ReadDirtyOptions): Operation<void> {
     checkObject(options, 'options');
-    checkObject(options.domain, 'options.domain');
     const { domain, bitmap, keep = false } = options;
-    if (!(bitmap instanceof Uint8Array)) throw invalidType('options.bitmap', 'a Uint8Array', bitmap);
+    checkDomain(domain, 'options.domain');
+    checkBoolean(keep, 'options.keep');
+    if (!(bitmap instanceof Uint8Array || typeof bitmap === 'function')) {
+      throw invalidType('options.bitmap', 'a Uint8Array or a function', bitmap);
+    }
     const iova = readU64(options.iova, 'options.iova');
     const length = readU64(options.length, 'options.length');
     const pageSize = readU64(options.pageSize, 'options.pageSize');
@@ -520,7 +562,7 @@ export class IoPagetable extends IovaSpace {
   }
 
   *#withBoth(syscall: string, begin: () => Operation<void> | void): Operation<void> {
-    if (!tryWriteBoth(this.state)) yield () => writeBoth(this.state);
+    if (!tryWriteBoth(this.state)) yield* writeBoth(this.state);
     try {
       const operation = begin();
       if (operation !== undefined) yield* operation;
@@ -542,4 +584,8 @@ export class IoPagetable extends IovaSpace {
       iovaLock.releaseWrite();
     }
   }
+}
+
+function checkOwner(owner: object | null, name: string): void {
+  if (owner !== null) checkObject(owner, name);
 }

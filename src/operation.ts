@@ -4,13 +4,38 @@
  * An operation is a generator that yields a `Wait` where it has to wait, and nothing where it hasn't: an
  * uncontended call runs to its end without touching a promise. `start` drives it for the promise API, `finish`
  * for the synchronous one.
+ *
+ * An operation can be stopped where it waits: because its caller cannot wait, or because an `AbortSignal` says so.
+ * The reason is then thrown into it at that point, where it has not got what it waited for, and its own failure
+ * path undoes what it did. Where there is no way back it says so (`unstoppable`).
  */
+import { invalidType } from './u64.js';
+
+/** Something to wait for. */
+export interface Waiting extends PromiseLike<unknown> {
+  /** Gives the wait up: leaves the queue, or gives back what was got by now. Absent: it is left to itself. */
+  cancel?(): void;
+}
 
 /** Begins a wait. It is called only by a driver that can wait, so a refused wait leaves no trace. */
-export type Wait = () => PromiseLike<unknown>;
+export interface Wait {
+  (): Waiting;
+  /** The operation cannot be stopped here. */
+  readonly unstoppable?: true;
+}
 
 /** An operation with result `T`; it yields what it has to wait for and is resumed with what that gave. */
 export type Operation<T> = Generator<Wait, T, unknown>;
+
+/** What the options of a call that may have to wait have in common. */
+export interface Abortable {
+  /**
+   * Ends the call where it waits, for a lock, for memory or for a callback: its promise is rejected with the reason of
+   * the signal once what the call did has been undone. Memory that is pinned for it after that is unpinned again. A
+   * signal that is aborted already ends the call before it begins. A call that is past undoing completes.
+   */
+  readonly signal?: AbortSignal | undefined;
+}
 
 /** Whether a value is something to wait for. */
 export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
@@ -18,29 +43,55 @@ export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T
 }
 
 /** Runs an operation up to its first wait at once; the promise gets its result or its error. */
-export function start<T>(operation: Operation<T>): Promise<T> {
+export function start<T>(operation: Operation<T>, options?: Abortable): Promise<T> {
   try {
+    const signal = options?.signal;
+    if (signal !== undefined) checkNotAborted(signal);
     const step = operation.next();
-    return step.done ? Promise.resolve(step.value) : resume(operation, step.value);
+    return step.done ? Promise.resolve(step.value) : resume(operation, step.value, signal);
   } catch (error) {
     return Promise.reject(error);
   }
 }
 
-async function resume<T>(operation: Operation<T>, firstWait: Wait): Promise<T> {
+async function resume<T>(operation: Operation<T>, firstWait: Wait, signal?: AbortSignal): Promise<T> {
   let wait = firstWait;
+  let stoppedBy = signal;
   for (;;) {
     let answer: unknown;
     let failure: { error: unknown } | undefined;
     try {
-      answer = await wait();
+      answer = await (stoppedBy === undefined || wait.unstoppable ? wait() : untilAborted(wait, stoppedBy));
     } catch (error) {
       failure = { error };
+      // What the operation waits for from now on, it waits for to undo what it did.
+      if (signal?.aborted) stoppedBy = undefined;
     }
     const step = failure ? operation.throw(failure.error) : operation.next(answer);
     if (step.done) return step.value;
     wait = step.value;
   }
+}
+
+/** Waits, but no longer than until the signal is aborted. */
+function untilAborted(wait: Wait, signal: AbortSignal): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    const waiting = wait();
+    const abort = () => {
+      reject(signal.reason);
+      waiting.cancel?.();
+    };
+    signal.addEventListener('abort', abort);
+    const settled = () => signal.removeEventListener('abort', abort);
+    Promise.resolve(waiting).finally(settled).then(resolve, reject);
+  });
+}
+
+/** @throws TypeError if it is no signal, its reason if it is aborted. */
+function checkNotAborted(signal: AbortSignal): void {
+  if (!(signal instanceof AbortSignal)) throw invalidType('options.signal', 'an AbortSignal', signal);
+  signal.throwIfAborted();
 }
 
 /**
@@ -51,7 +102,29 @@ export function finish<T>(operation: Operation<T>, refusal: () => Error): T {
   const step = operation.next();
   if (step.done) return step.value;
   const refused = refusal();
-  const undoing = operation.throw(refused);
-  if (!undoing.done) resume(operation, undoing.value).catch(() => undefined);
+  const rest = step.value.unstoppable ? step : operation.throw(refused);
+  if (!rest.done) resume(operation, rest.value).catch(() => undefined);
   throw refused;
+}
+
+/** A wait in which the operation cannot be stopped. */
+export function mustWait(begin: () => Waiting): Wait {
+  return Object.assign(() => begin(), { unstoppable: true } as const);
+}
+
+/** Runs an operation as a part of another one that cannot be stopped in it, as when it undoes what was done. */
+export function* unstoppable<T>(operation: Operation<T>): Operation<T> {
+  let step = operation.next();
+  while (!step.done) {
+    const wait = step.value;
+    let answer: unknown;
+    let failure: { error: unknown } | undefined;
+    try {
+      answer = yield mustWait(wait);
+    } catch (error) {
+      failure = { error };
+    }
+    step = failure ? operation.throw(failure.error) : operation.next(answer);
+  }
+  return step.value;
 }

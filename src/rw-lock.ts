@@ -7,11 +7,23 @@
  * same however many there are.
  */
 import { Semaphore } from 'async-mutex';
+import { insideCallOut } from './call-out.js';
+import { type IommuError, refuse } from './errors.js';
+import { logLock } from './log.js';
 
 interface Waiter {
   readonly exclusive: boolean;
   readonly gate: Semaphore;
+  /** Still in the queue; else it has the lock. */
+  queued: boolean;
+  previous: Waiter | undefined;
   next: Waiter | undefined;
+}
+
+/** A wait for a lock; it is over when the caller has the lock. */
+export interface LockWait extends Promise<unknown> {
+  /** Leaves the queue, or gives the lock back if the caller has it by now. The caller does not go on. */
+  cancel(): void;
 }
 
 /** A fair reader-writer lock. Ownership passes straight to the waiter that is next. */
@@ -45,14 +57,20 @@ export class RwLock {
     return true;
   }
 
-  /** Takes the lock for reading, after all who asked before. */
-  async read(): Promise<void> {
-    if (!this.tryRead()) await this.#queue(false);
+  /**
+   * Takes the lock for reading, after all who asked before.
+   *
+   * @throws EDEADLOCK if it would have to wait inside code of the user's that may have been called with the lock held
+   */
+  read(): LockWait {
+    if (!this.tryRead()) return this.#queue(false);
+    return Object.assign(Promise.resolve(), { cancel: () => this.releaseRead() });
   }
 
-  /** Takes the lock for writing, after all who asked before. */
-  async write(): Promise<void> {
-    if (!this.tryWrite()) await this.#queue(true);
+  /** Takes the lock for writing, after all who asked before. @throws as `read` */
+  write(): LockWait {
+    if (!this.tryWrite()) return this.#queue(true);
+    return Object.assign(Promise.resolve(), { cancel: () => this.releaseWrite() });
   }
 
   /** Gives back a lock held for reading. */
@@ -67,12 +85,30 @@ export class RwLock {
     if (this.#head !== undefined) this.#serve();
   }
 
-  #queue(exclusive: boolean): Promise<unknown> {
-    const waiter: Waiter = { exclusive, gate: new Semaphore(0), next: undefined };
-    if (this.#tail === undefined) this.#head = waiter;
-    else this.#tail.next = waiter;
+  #queue(exclusive: boolean): LockWait {
+    if (insideCallOut()) throw deadlock();
+    if (logLock.enabled) logLock('wait to %s', exclusive ? 'write' : 'read');
+    const last = this.#tail;
+    const waiter: Waiter = {
+      exclusive,
+      gate: new Semaphore(0),
+      queued: true,
+      previous: last,
+      next: undefined,
+    };
+    if (last === undefined) this.#head = waiter;
+    else last.next = waiter;
     this.#tail = waiter;
-    return waiter.gate.acquire();
+    return Object.assign(waiter.gate.acquire(), { cancel: () => this.#cancel(waiter) });
+  }
+
+  #cancel(waiter: Waiter): void {
+    if (waiter.queued) {
+      this.#unlink(waiter);
+      // Those behind it may have waited for nobody else.
+      this.#serve();
+    } else if (waiter.exclusive) this.releaseWrite();
+    else this.releaseRead();
   }
 
   #serve(): void {
@@ -80,9 +116,25 @@ export class RwLock {
       if (this.#writing || (waiter.exclusive && this.#readers > 0)) return;
       if (waiter.exclusive) this.#writing = true;
       else this.#readers += 1;
-      this.#head = waiter.next;
-      if (this.#head === undefined) this.#tail = undefined;
+      this.#unlink(waiter);
       waiter.gate.release();
     }
   }
+
+  #unlink(waiter: Waiter): void {
+    const { previous, next } = waiter;
+    if (previous === undefined) this.#head = next;
+    else previous.next = next;
+    if (next === undefined) this.#tail = previous;
+    else next.previous = previous;
+    waiter.queued = false;
+  }
+}
+
+function deadlock(): IommuError {
+  return refuse(
+    'EDEADLOCK',
+    'state',
+    'the call was made by a memory while it pins or copies, and would wait for a lock that may be held meanwhile',
+  );
 }

@@ -48,11 +48,6 @@ export const WHOLE_SPACE: Interval = Object.freeze({
   lastOffset: PAGE_MASK,
 });
 
-/** An address from its two parts. */
-export function address(page: number, offset: number): Address {
-  return { page, offset };
-}
-
 /** Splits a bigint that is known to be in 0..2^64 − 1. */
 export function split(value: bigint): Address {
   whole[0] = value;
@@ -110,11 +105,6 @@ export function isZero(value: Address): boolean {
 /** Negative, zero or positive as `a` is below, at or above `b`. */
 export function compare(a: Address, b: Address): number {
   return a.page - b.page || a.offset - b.offset;
-}
-
-/** The page after which nothing follows would be 2^52: `true` if `page` is not a page of the space. */
-export function pastSpace(page: number): boolean {
-  return page > LAST_PAGE;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { finish, isThenable, type Operation, start } from '../src/operation.js';
+import { finish, isThenable, mustWait, type Operation, start, unstoppable } from '../src/operation.js';
+import { settled } from './helpers/watch.js';
 
 /** Keeps a diary of what it waits for and how it ends. */
 function* diarist(diary: string[], ...waits: (() => PromiseLike<unknown>)[]): Operation<string> {
@@ -126,8 +127,120 @@ describe('finish', () => {
     expect(() => finish(undoing, refusal)).toThrow('refused');
     expect(diary).toEqual([]);
     open();
-    await new Promise((resolve) => setImmediate(resolve));
+    await settled();
     expect(diary).toEqual(['undone']);
+  });
+});
+
+describe('start with a signal', () => {
+  const never = () => new Promise<never>(() => undefined);
+  const stop = new Error('stop');
+
+  it('that is aborted already does not begin', async () => {
+    const diary: string[] = [];
+    await expect(start(diarist(diary), { signal: AbortSignal.abort(stop) })).rejects.toBe(stop);
+    expect(diary).toEqual([]);
+  });
+
+  it('that is none: a TypeError', async () => {
+    const signal = Reflect.construct(Object, []) as AbortSignal;
+    await expect(start(diarist([]), { signal })).rejects.toMatchObject({ code: 'ERR_INVALID_ARG_TYPE' });
+  });
+
+  it('that is aborted later throws its reason into the operation where it waits, and gives up the wait', async () => {
+    const diary: string[] = [];
+    const controller = new AbortController();
+    const wait = () => Object.assign(never(), { cancel: () => void diary.push('cancelled') });
+    const running = start(
+      diarist(diary, async () => 'one', wait),
+      { signal: controller.signal },
+    );
+    await settled();
+    expect(diary).toEqual(['got one']);
+    controller.abort(stop);
+    await expect(running).rejects.toBe(stop);
+    expect(diary).toEqual(['got one', 'cancelled', 'caught stop']);
+  });
+
+  it('that is aborted between two waits ends it at the second, which is not begun', async () => {
+    const controller = new AbortController();
+    let begun = false;
+    const running = start(
+      diarist(
+        [],
+        async () => controller.abort(stop),
+        async () => {
+          begun = true;
+        },
+      ),
+      { signal: controller.signal },
+    );
+    await expect(running).rejects.toBe(stop);
+    expect(begun).toBe(false);
+  });
+
+  it('that is never aborted leaves no listener behind', async () => {
+    const { signal } = new AbortController();
+    let listeners = 0;
+    const [add, remove] = [signal.addEventListener.bind(signal), signal.removeEventListener.bind(signal)];
+    Object.assign(signal, {
+      addEventListener: (...listener: Parameters<typeof add>) => {
+        listeners += 1;
+        add(...listener);
+      },
+      removeEventListener: (...listener: Parameters<typeof remove>) => {
+        listeners -= 1;
+        remove(...listener);
+      },
+    });
+    const wait = async () => {
+      expect(listeners).toBe(0);
+    };
+    expect(await start(diarist([], wait, wait), { signal })).toBe('result');
+    expect(listeners).toBe(0);
+  });
+
+  it('does not stop an operation where that says it cannot be stopped', async () => {
+    const diary: string[] = [];
+    const controller = new AbortController();
+    let open = () => {};
+    const gate = new Promise<string>((resolve) => {
+      open = () => resolve('the gate');
+    });
+    const parts = (function* (): Operation<string> {
+      const part = yield* unstoppable(diarist(diary, () => gate));
+      return `${part} of ${String(yield mustWait(async () => 'two parts'))}`;
+    })();
+    const running = start(parts, { signal: controller.signal });
+    controller.abort(stop);
+    await settled();
+    expect(diary).toEqual([]);
+    open();
+    expect(await running).toBe('result of two parts');
+    expect(diary).toEqual(['got the gate', 'end']);
+  });
+
+  it('lets what undoes an aborted operation wait', async () => {
+    const diary: string[] = [];
+    const controller = new AbortController();
+    const undoing = (function* (): Operation<void> {
+      try {
+        yield never;
+      } finally {
+        diary.push(String(yield async () => 'undone'));
+      }
+    })();
+    const running = start(undoing, { signal: controller.signal });
+    controller.abort(stop);
+    await expect(running).rejects.toBe(stop);
+    expect(diary).toEqual(['undone']);
+  });
+
+  it('passes a failure in a part that cannot be stopped on to it', async () => {
+    const diary: string[] = [];
+    const failing = start(unstoppable(diarist(diary, () => Promise.reject(new Error('no')))));
+    await expect(failing).rejects.toThrow('no');
+    expect(diary).toEqual(['caught no']);
   });
 });
 

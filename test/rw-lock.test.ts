@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { enterCallOut, leaveCallOut } from '../src/call-out.js';
 import { RwLock } from '../src/rw-lock.js';
+import { expectErrorNow } from './helpers/expect-error.js';
 import { settled, watch } from './helpers/watch.js';
 
 /** Asks for the lock and writes down when it is had. */
@@ -158,5 +160,91 @@ describe('waiting', () => {
     expect(waiting.state).toBe('fulfilled');
     lock.releaseRead();
     expect([lock.tryWrite(), lock.writing]).toEqual([true, true]);
+  });
+});
+
+describe('giving up a wait', () => {
+  it('leaves the queue; those behind go on as if it had never been there', async () => {
+    const lock = new RwLock();
+    const { had, ask } = asker(lock);
+    await ask('r1');
+    const writing = lock.write();
+    const written = watch(writing);
+    void ask('r2');
+    void ask('r3');
+    await settled();
+    expect(had).toEqual(['r1']);
+    writing.cancel();
+    await settled();
+    expect([had, written.state]).toEqual([['r1', 'r2', 'r3'], 'pending']);
+    for (let readers = 0; readers < 3; readers++) lock.releaseRead();
+    expect([lock.free, lock.tryWrite()]).toEqual([true, true]);
+  });
+
+  it('gives the lock back if it has been had meanwhile, or was free', async () => {
+    const lock = new RwLock();
+    await lock.write();
+    const [reading, writing] = [lock.read(), lock.write()];
+    lock.releaseWrite();
+    // Both were cancelled before they could run: one has the lock by now, the other gets it from that.
+    reading.cancel();
+    expect(lock.writing).toBe(true);
+    writing.cancel();
+    expect(lock.free).toBe(true);
+    lock.write().cancel();
+    lock.read().cancel();
+    expect(lock.free).toBe(true);
+  });
+
+  it('in any order, of any waiters, leaves the others in theirs', async () => {
+    const waiters = fc.array(fc.record({ exclusive: fc.boolean(), cancelled: fc.boolean() }), {
+      maxLength: 20,
+    });
+    await fc.assert(
+      fc.asyncProperty(waiters, fc.infiniteStream(fc.nat()), async (waiters, random) => {
+        const lock = new RwLock();
+        await lock.write();
+        const order: number[] = [];
+        const waits = waiters.map(({ exclusive }, number) => {
+          const wait = exclusive ? lock.write() : lock.read();
+          void wait.then(() => {
+            order.push(number);
+            if (exclusive) lock.releaseWrite();
+            else lock.releaseRead();
+          });
+          return wait;
+        });
+        const cancelled = waits.filter((_, number) => waiters[number]!.cancelled);
+        while (cancelled.length > 0) {
+          const [wait] = cancelled.splice(random.next().value % cancelled.length, 1);
+          wait!.cancel();
+        }
+        lock.releaseWrite();
+        await settled();
+        expect(order).toEqual([...waiters.keys()].filter((number) => !waiters[number]!.cancelled));
+        expect(lock.free).toBe(true);
+      }),
+      { numRuns: 100 },
+    );
+  });
+});
+
+describe('inside code that was called with locks held', () => {
+  it('a lock that is free can be had, one that is not is EDEADLOCK, without a trace', async () => {
+    const [free, held] = [new RwLock(), new RwLock()];
+    await held.write();
+    enterCallOut();
+    try {
+      await free.read();
+      free.releaseRead();
+      for (const take of [() => held.read(), () => held.write()]) expectErrorNow(take, 'EDEADLOCK');
+    } finally {
+      leaveCallOut();
+    }
+    held.releaseWrite();
+    expect([free.free, held.free]).toEqual([true, true]);
+    const waiting = watch(held.read());
+    await settled();
+    expect(waiting.state).toBe('fulfilled');
   });
 });

@@ -1,11 +1,19 @@
 /**
  * An access: a user of a table that touches mapped memory through the CPU, as a device model does.
  */
-import { checkBoolean, checkedInterval, checkObject } from '../arguments.js';
+import { checkBoolean, checkCallback, checkedInterval, checkFlag, checkObject } from '../arguments.js';
 import { during, refuse, wouldWait } from '../errors.js';
 import { logAccess } from '../log.js';
 import { FrameRuns } from '../memory/frame-runs.js';
-import { finish, isThenable, type Operation, start } from '../operation.js';
+import {
+  type Abortable,
+  finish,
+  isThenable,
+  mustWait,
+  type Operation,
+  start,
+  unstoppable,
+} from '../operation.js';
 import { RwLock } from '../rw-lock.js';
 import { addAccess, removeAccess } from '../table/access-list.js';
 import { IovaSpace } from '../table/iova-space.js';
@@ -33,6 +41,12 @@ export interface IoptAccessOptions {
   readonly onUnmap?: ((area: UnmapNotice) => void | PromiseLike<void>) | undefined;
 }
 
+/** How `pin` pins. */
+export interface PinOptions extends Abortable {
+  /** Pin for writing; a read-only mapping is refused then. */
+  readonly write?: boolean;
+}
+
 /** A CPU user of a page table (the kernel's `iommufd_access`). */
 export class IoptAccess implements AttachedAccess {
   /** Whether the access can pin. */
@@ -49,9 +63,7 @@ export class IoptAccess implements AttachedAccess {
   constructor(options: IoptAccessOptions) {
     checkObject(options, 'options');
     checkBoolean(options.needsPin, 'options.needsPin');
-    if (options.onUnmap !== undefined && typeof options.onUnmap !== 'function') {
-      throw invalidType('options.onUnmap', 'a function', options.onUnmap);
-    }
+    checkCallback(options.onUnmap, 'options.onUnmap');
     this.needsPin = options.needsPin;
     this.iovaAlignment = options.needsPin ? PAGE_SIZE : 1;
     this.#onUnmap = options.onUnmap;
@@ -137,7 +149,7 @@ export class IoptAccess implements AttachedAccess {
     } catch (error) {
       if (joined !== undefined) {
         const { state } = joined;
-        yield* withBoth(state, () => removeAccess(state, this));
+        yield* unstoppable(withBoth(state, () => removeAccess(state, this)));
       }
       this.#table = old;
       throw during(error, syscall);
@@ -153,7 +165,7 @@ export class IoptAccess implements AttachedAccess {
       const answer = this.notifyUnmap({ iova: 0n, length: MAX_U64 });
       if (isThenable(answer)) yield () => answer;
     } finally {
-      if (!this.#mutex.tryWrite()) yield () => this.#mutex.write();
+      if (!this.#mutex.tryWrite()) yield mustWait(() => this.#mutex.write());
     }
   }
 
@@ -166,19 +178,22 @@ export class IoptAccess implements AttachedAccess {
    * the range is not wholly mapped; EPERM without permission; EFAULT and ENOMEM from pinning. Nothing is pinned
    * then.
    */
-  pin(iova: U64Input, length: U64Input, options: { readonly write?: boolean } = {}): Promise<FrameRuns> {
-    return start(framesOf(this.pinning(iova, length, options.write === true)));
+  pin(iova: U64Input, length: U64Input, options: PinOptions = {}): Promise<FrameRuns> {
+    return start(framesOf(this.pinning(iova, length, options)), options);
   }
 
   /** As `pin`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `pin` */
   pinSync(iova: U64Input, length: U64Input, options: { readonly write?: boolean } = {}): FrameRuns {
-    return finish(framesOf(this.pinning(iova, length, options.write === true)), wouldWait);
+    return finish(framesOf(this.pinning(iova, length, options)), wouldWait);
   }
 
   /** @internal */
-  *pinning(iova: U64Input, length: U64Input, write: boolean): Operation<PinnedPart[]> {
+  *pinning(iova: U64Input, length: U64Input, options: { readonly write?: boolean }): Operation<PinnedPart[]> {
     const from = readU64(iova, 'iova');
     const bytes = readU64(length, 'length');
+    checkObject(options, 'options');
+    checkFlag(options.write, 'options.write');
+    const write = options.write === true;
     try {
       if (!this.needsPin || this.#onUnmap === undefined) {
         throw refuse('EINVAL', 'state', 'only an access made with needsPin and an onUnmap callback can pin');
@@ -232,12 +247,12 @@ export class IoptAccess implements AttachedAccess {
    * of earlier areas have been copied then.
    */
   read(iova: U64Input, target: Uint8Array, options: TransferOptions = {}): Promise<void> {
-    return start(this.#transfer('read', iova, target, options, false));
+    return start(this.#transfer('read', iova, target, options, false), options);
   }
 
   /** The reverse of `read`. @throws as `read` */
   write(iova: U64Input, source: Uint8Array, options: TransferOptions = {}): Promise<void> {
-    return start(this.#transfer('write', iova, source, options, false));
+    return start(this.#transfer('write', iova, source, options, false), options);
   }
 
   /** As `read`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `read` */
@@ -259,6 +274,7 @@ export class IoptAccess implements AttachedAccess {
   ): Operation<void> {
     const from = readU64(iova, 'iova');
     if (!(buffer instanceof Uint8Array)) throw invalidType('buffer', 'a Uint8Array', buffer);
+    checkObject(options, 'options');
     const length: Address = readU64(buffer.length, 'length');
     try {
       const range = checkedInterval(from, length);
@@ -306,7 +322,7 @@ function checkTable(table: IovaSpace): IovaSpace {
 }
 
 function* withBoth(table: TableState, step: () => void): Operation<void> {
-  if (!tryWriteBoth(table)) yield () => writeBoth(table);
+  if (!tryWriteBoth(table)) yield* writeBoth(table);
   try {
     step();
   } finally {

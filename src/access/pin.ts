@@ -7,7 +7,7 @@
 import { IommuError, notMapped, refuse } from '../errors.js';
 import type { FrameRuns } from '../memory/frame-runs.js';
 import type { UserMemory } from '../memory/user-memory.js';
-import type { Operation } from '../operation.js';
+import { type Operation, unstoppable } from '../operation.js';
 import { pageBehind } from '../pages/mapped-area.js';
 import { addPagesAccess, removePagesAccess } from '../pages/pages-access.js';
 import { READ, WRITE } from '../protection.js';
@@ -52,7 +52,7 @@ export function* pinRange(table: TableState, range: Interval, write: boolean): O
       reached = first;
       const start = pageBehind(area, first);
       const stop = pageBehind(area, last);
-      checkPin(area, start, compare(last, rangeLast) === 0 ? undefined : stop, write);
+      checkPin(table, area, start, compare(last, rangeLast) === 0 ? undefined : stop, write);
       const frames = yield* pinArea(area, start.page, stop.page);
       parts.push({ memory: area.pages!.memory, frames });
     }
@@ -63,7 +63,9 @@ export function* pinRange(table: TableState, range: Interval, write: boolean): O
     return parts;
   } catch (error) {
     const pinnedLast = compare(reached, range) > 0 ? previous(reached) : undefined;
-    if (pinnedLast !== undefined) yield* unpinRange(table, between(firstOf(range), pinnedLast));
+    if (pinnedLast !== undefined) {
+      yield* unstoppable(unpinRange(table, between(firstOf(range), pinnedLast)));
+    }
     throw error;
   }
 }
@@ -108,9 +110,15 @@ export function* unpinRange(table: TableState, range: Interval): Operation<void>
 }
 
 /** The checks of one area of a pin; `stop` is the area's last byte in its pages if the range goes on after it. */
-function checkPin(area: IoptArea, start: Address, stop: Address | undefined, write: boolean): void {
+function checkPin(
+  table: TableState,
+  area: IoptArea,
+  start: Address,
+  stop: Address | undefined,
+  write: boolean,
+): void {
   checkAccessible(area);
-  if (start.offset !== 0) {
+  if (start.offset !== 0 && table.profile === 'linux') {
     throw refuse(
       'EINVAL',
       'argument',

@@ -1,7 +1,8 @@
 /**
  * A pinned range of IOVA with its bytes at hand, as `IoPagetable.access` gives it.
  */
-import { type Operation, start } from '../operation.js';
+import { frameBytes } from '../memory/frame-bytes.js';
+import { type Abortable, type Operation, start, unstoppable } from '../operation.js';
 import type { IovaSpace } from '../table/iova-space.js';
 import {
   byteLength,
@@ -18,7 +19,7 @@ import { IoptAccess, type UnmapNotice } from './iopt-access.js';
 import type { PinnedPart } from './pin.js';
 
 /** How a range is to be pinned. */
-export interface PinnedRangeOptions {
+export interface PinnedRangeOptions extends Abortable {
   /** Pin for writing; a read-only mapping is refused then. */
   readonly write?: boolean;
   /**
@@ -66,7 +67,7 @@ export class PinnedRange implements Disposable {
     for (const { memory, frames } of this.#parts) {
       frames.forEachRun(0, frames.frames, (pfn, count) => {
         for (let frame = 0; frame < count; ) {
-          const bytes = memory.frames(pfn + frame, count - frame);
+          const bytes = frameBytes(memory, pfn + frame, count - frame);
           for (let at = 0; at < bytes.length; at += PAGE_SIZE) views.push(bytes.subarray(at, at + PAGE_SIZE));
           frame += bytes.length / PAGE_SIZE;
         }
@@ -111,15 +112,11 @@ export function* pinForUse(
   try {
     const { page, offset } = lengthOf(range);
     const first = firstOf(range);
-    const parts = yield* access.pinning(
-      join(first.page, first.offset),
-      join(page, offset),
-      options.write === true,
-    );
+    const parts = yield* access.pinning(join(first.page, first.offset), join(page, offset), options);
     pinned = new PinnedRange(access, range, parts);
     return pinned;
   } catch (error) {
-    yield* access.detachment();
+    yield* unstoppable(access.detachment());
     throw error;
   }
 }

@@ -3,21 +3,24 @@
  *
  * All functions are called with the iova lock held for reading.
  */
-import { IommuError, notMapped, wouldWait } from '../errors.js';
+import { enterCallOut, leaveCallOut } from '../call-out.js';
+import { IommuError, notMapped, refuse, wouldWait } from '../errors.js';
+import { faultPoint } from '../faults.js';
+import { frameBytes } from '../memory/frame-bytes.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import type { UserMemory } from '../memory/user-memory.js';
-import { isThenable, type Operation } from '../operation.js';
-import { ReadFrames, readFrames, releaseFresh } from '../pages/frame-reader.js';
+import { type Abortable, isThenable, type Operation } from '../operation.js';
+import { checkPinned, ReadFrames, readFrames, releaseFresh, whenPinned } from '../pages/frame-reader.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
 import { indexInterval, pageBehind } from '../pages/mapped-area.js';
 import { doubleSpans } from '../spans.js';
 import { walkContiguous } from '../table/area-lookup.js';
 import type { TableState } from '../table/table-state.js';
-import { type Address, between, hex, type Interval, lengthOf, PAGE_SIZE } from '../u64.js';
+import { type Address, between, hex, type Interval, lengthOf, outOfRange, PAGE_SIZE } from '../u64.js';
 import { checkAccessible, checkPermission, notGranted } from './pin.js';
 
 /** How a read or write goes about its work. */
-export interface TransferOptions {
+export interface TransferOptions extends Abortable {
   /** Go through pinned frames even where a plain copy would do (the kernel's test-only SLOW_PATH flag). */
   readonly slow?: boolean;
   /** The memory of the calling process; absent: the one that made the mapping. */
@@ -109,11 +112,20 @@ function* transferDirectly(
 ): Operation<void> {
   const { memory } = pages;
   const page = pages.userPage + start.page;
-  const asked = write
-    ? memory.copyToUser(page, start.offset, buffer, done, bytes)
-    : memory.copyFromUser(page, start.offset, buffer, done, bytes);
+  let asked: number | PromiseLike<number>;
+  enterCallOut();
+  try {
+    asked = write
+      ? memory.copyToUser(page, start.offset, buffer, done, bytes)
+      : memory.copyFromUser(page, start.offset, buffer, done, bytes);
+  } finally {
+    leaveCallOut();
+  }
   const copied = isThenable(asked) ? ((yield () => asked) as number) : asked;
-  if (copied < bytes) throw fault(pages, start, copied, write);
+  if (copied === bytes) return;
+  if (copied >= 0 && copied < bytes) throw fault(pages, start, copied, write);
+  const detail = `the memory was asked to copy ${bytes} bytes and says it copied ${String(copied)}`;
+  throw refuse('EFAULT', 'fault', detail);
 }
 
 function* transferOnePage(
@@ -123,12 +135,33 @@ function* transferOnePage(
   bytes: number,
   { buffer, write }: Transfer,
 ): Operation<void> {
-  const { memory } = pages;
+  const { memory, faults } = pages;
   const frames = new FrameRuns();
-  const asked = memory.pin(pages.userPage + start.page, 1, write, frames);
-  if (isThenable(asked)) yield () => asked;
-  copyFrames(memory, frames, start.offset, buffer.subarray(done, done + bytes), write);
-  memory.unpin(frames.at(0), 1, write);
+  faultPoint(faults, 'page-transfer');
+  faultPoint(faults, 'pin');
+  let answer: number | PromiseLike<number>;
+  enterCallOut();
+  try {
+    answer = memory.pin(pages.userPage + start.page, 1, write, frames);
+  } catch (error) {
+    throw asSinglePageFault(error);
+  } finally {
+    leaveCallOut();
+  }
+  const pinned = isThenable(answer) ? yield* whenPinned(pages, frames, 0, answer) : answer;
+  try {
+    checkPinned(1, frames.frames, pinned);
+    copyFrames(memory, frames, start.offset, partOf(buffer, done, bytes), write);
+  } finally {
+    frames.forEachRun(0, frames.frames, (pfn, count) => memory.unpin(pfn, count, write));
+  }
+}
+
+/** A page that is had one by one is missing or there: that a run of pages reaches 2^64 is no concern of its. */
+function asSinglePageFault(error: unknown): unknown {
+  return error instanceof IommuError && error.code === 'EOVERFLOW'
+    ? new IommuError('EFAULT', error.reason)
+    : error;
 }
 
 /** Through the frames that domains and accesses hold, pinning the others for the while. Nothing is charged. */
@@ -144,11 +177,20 @@ function* transferFrames(
   try {
     const reading = readFrames(pages, start.page, last);
     const read = reading instanceof ReadFrames ? reading : yield* reading;
-    copyFrames(pages.memory, read.frames, start.offset, buffer.subarray(done, done + bytes), write);
-    releaseFresh(pages, read);
+    try {
+      copyFrames(pages.memory, read.frames, start.offset, partOf(buffer, done, bytes), write);
+    } finally {
+      releaseFresh(pages, read);
+    }
   } finally {
     pages.mutex.releaseWrite();
   }
+}
+
+/** Bytes of the caller's buffer, which may have shrunk while the call waited. */
+function partOf(buffer: Uint8Array, from: number, bytes: number): Uint8Array {
+  if (buffer.length >= from + bytes) return buffer.subarray(from, from + bytes);
+  throw outOfRange('buffer.length', 'what it was when the call began', buffer.length);
 }
 
 /** Copies between a buffer and frames, from byte `offset` of the first frame on. */
@@ -163,7 +205,7 @@ function copyFrames(
   let skip = offset;
   frames.forEachRun(0, frames.frames, (pfn, count) => {
     for (let frame = 0; frame < count && at < buffer.length; ) {
-      const bytes = memory.frames(pfn + frame, count - frame);
+      const bytes = frameBytes(memory, pfn + frame, count - frame);
       const length = Math.min(bytes.length - skip, buffer.length - at);
       if (write) bytes.set(buffer.subarray(at, at + length), skip);
       else buffer.set(bytes.subarray(skip, skip + length), at);

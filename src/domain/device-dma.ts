@@ -3,6 +3,7 @@
  * frames behind them and a buffer of its own.
  */
 import { during, type ErrorReason, IommuError } from '../errors.js';
+import { frameBytes } from '../memory/frame-bytes.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import { READ, WRITE } from '../protection.js';
 import { hex, invalidType, join, MAX_U64, PAGE_SIZE, readU64, split, type U64Input } from '../u64.js';
@@ -117,7 +118,7 @@ function copyFrames(
   let skip = offset;
   let done = 0;
   while (done < length) {
-    const view = memory.frames(pfn, Math.ceil((skip + length - done) / PAGE_SIZE));
+    const view = frameBytes(memory, pfn, Math.ceil((skip + length - done) / PAGE_SIZE));
     const part = view.subarray(skip, skip + length - done);
     copy(part, position + done);
     done += part.length;

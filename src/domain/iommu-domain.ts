@@ -1,7 +1,9 @@
 /**
  * The driver side of a page table: an IOMMU domain, which translates a device's addresses.
  */
+
 import type { FrameRuns } from '../memory/frame-runs.js';
+import { invalidType, MAX_U64, outOfRange } from '../u64.js';
 
 /** An IOMMU page table that an `IoPagetable` fills with its areas. All operations are synchronous. */
 export interface IommuDomain {
@@ -103,4 +105,24 @@ export interface DirtyOperations {
     keep: boolean,
     report: ((iova: bigint, size: bigint) => void) | undefined,
   ): void;
+}
+
+const FUNCTIONS = ['map', 'unmap', 'iovaToPhys'] as const;
+
+/** @throws TypeError or RangeError if `domain` lacks what every `IommuDomain` has. */
+export function checkDomain(domain: IommuDomain, name: string): void {
+  for (const part of FUNCTIONS) {
+    if (typeof domain?.[part] !== 'function')
+      throw invalidType(name, `an IommuDomain: it has no ${part}`, domain);
+  }
+  const { pageSizeBitmap, aperture } = domain;
+  const parts = { pageSizeBitmap, 'aperture.start': aperture?.start, 'aperture.last': aperture?.last };
+  for (const [part, value] of Object.entries(parts)) {
+    if (typeof value !== 'bigint') throw invalidType(`${name}.${part}`, 'a bigint', value);
+    if (value < 0n || value > MAX_U64) throw outOfRange(`${name}.${part}`, 'between 0 and 2^64 - 1', value);
+  }
+  if (pageSizeBitmap === 0n) throw outOfRange(`${name}.pageSizeBitmap`, 'at least one page size', 0n);
+  if (aperture.start > aperture.last) {
+    throw outOfRange(`${name}.aperture.last`, 'at or above its start', aperture.last);
+  }
 }

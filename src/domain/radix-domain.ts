@@ -3,16 +3,7 @@
  */
 import { misaligned, refuse } from '../errors.js';
 import { FrameRuns } from '../memory/frame-runs.js';
-import {
-  join,
-  LAST_PAGE,
-  MAX_U64,
-  outOfRange,
-  PAGE_MASK,
-  PAGE_SIZE,
-  readU64,
-  type U64Input,
-} from '../u64.js';
+import { join, MAX_U64, outOfRange, PAGE_MASK, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
 import type { DirtyOperations, IommuDomain, PageOperations, Translation } from './iommu-domain.js';
 import { readPageSizes } from './page-sizes.js';
 import { RadixTable } from './radix-table.js';
@@ -23,11 +14,11 @@ export interface RadixDomainOptions {
    * Page sizes in bytes: powers of two from 4096 to 2^39, at least one; the smallest is the io page. Default
    * 4 KiB, 2 MiB and 1 GiB. An io page above 4096 makes a domain that no `IoPagetable` takes (EINVAL).
    */
-  readonly pageSizes?: Iterable<U64Input>;
+  readonly pageSizes?: Iterable<U64Input> | undefined;
   /** First and last IOVA (inclusive) that it translates. Default: all 64 bits. */
-  readonly aperture?: { readonly start: U64Input; readonly last: U64Input };
+  readonly aperture?: { readonly start: U64Input; readonly last: U64Input } | undefined;
   /** Whether it can track which pages devices write. Default false. */
-  readonly dirty?: boolean;
+  readonly dirty?: boolean | undefined;
 }
 
 const DEFAULT_PAGE_SIZES = [4096, 2 ** 21, 2 ** 30];
@@ -194,15 +185,15 @@ class RadixDirty implements DirtyOperations {
     this.#table.readDirty(page, count, keep, (first, pages) => report?.(join(first, 0), join(pages, 0)));
   }
 
-  /** The io pages that a range touches, in 4096-byte pages; a range past 2^64 − 1 ends there. */
+  /** The io pages that a range touches, in 4096-byte pages. It may reach past 2^64 − 1, where nothing is mapped. */
   #touched(iova: U64Input, size: U64Input): { page: number; count: number } {
     const from = readU64(iova, 'iova');
     const length = readU64(size, 'size');
     if (length.page === 0 && length.offset === 0) return { page: from.page, count: 0 };
     const lastPage = from.page + length.page + Math.floor((from.offset + length.offset - 1) / PAGE_SIZE);
     const page = from.page - (from.page % this.#ioPages);
-    const past = Math.min(lastPage, LAST_PAGE) + 1;
-    return { page, count: Math.ceil(past / this.#ioPages) * this.#ioPages - page };
+    const past = Math.ceil((lastPage + 1) / this.#ioPages) * this.#ioPages;
+    return { page, count: past - page };
   }
 }
 

@@ -153,7 +153,7 @@ export class RadixTable implements PageOperations {
     this.#openLevel = -1;
     try {
       const flags = LEAF | (protection & PROTECTION);
-      const list = from === 0 && count === frames.frames ? frames : frames.slice(from, count);
+      const list = count === frames.frames ? frames : frames.slice(from, count);
       for (let run = 0; run < list.runs; run++) {
         this.#fillRun(list.pfnOf(run), list.countOf(run), flags);
         run = this.#fillSingles(list, run, flags);

@@ -1,6 +1,7 @@
 /** An access as an object of a context: a CPU user of an address space, held by its driver. */
-import { IoptAccess, type UnmapNotice } from '../access/iopt-access.js';
+import { IoptAccess, type PinOptions, type UnmapNotice } from '../access/iopt-access.js';
 import type { TransferOptions } from '../access/transfer.js';
+import { checkCallback } from '../arguments.js';
 import { IommuError } from '../errors.js';
 import type { FrameRuns } from '../memory/frame-runs.js';
 import { MAX_U64, type U64Input } from '../u64.js';
@@ -49,6 +50,7 @@ export class IommufdAccess extends IommufdObject {
     // The driver's hold: DESTROY refuses an access.
     this.users = 1;
     const { needsPin = false, onUnmap } = options;
+    checkCallback(onUnmap, 'options.onUnmap');
     this.#access = new IoptAccess({
       needsPin,
       onUnmap: onUnmap && ((area) => this.#letGo(area, onUnmap)),
@@ -138,11 +140,7 @@ export class IommufdAccess extends IommufdObject {
    * page boundaries don't meet; EOVERFLOW if the range passes 2^64 − 1; ENOENT if the access is not attached or
    * the range is not wholly mapped; EPERM without permission; EFAULT and ENOMEM from pinning. Nothing is pinned then.
    */
-  async pin(
-    iova: U64Input,
-    length: U64Input,
-    options: { readonly write?: boolean } = {},
-  ): Promise<FrameRuns> {
+  async pin(iova: U64Input, length: U64Input, options?: PinOptions): Promise<FrameRuns> {
     const start = readValue(iova, 'iova');
     const pin: Pin = { length: readValue(length, 'length') };
     // Booked before it exists: an unmap that follows at once must find it.

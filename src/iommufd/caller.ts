@@ -1,5 +1,6 @@
 /** Who makes a call: whose memory it is about, and what that process may do. */
-import type { UserMemory } from '../memory/user-memory.js';
+import { checkCallback, checkObject } from '../arguments.js';
+import { checkMemory, type UserMemory } from '../memory/user-memory.js';
 
 /** A capability that a call may need. */
 export type Capability =
@@ -14,4 +15,11 @@ export interface Caller {
   readonly memory?: UserMemory | undefined;
   /** Whether it has a capability. Without it, a process has all of them exactly if its memory has no locked-memory counters. */
   readonly capable?: ((capability: Capability) => boolean) | undefined;
+}
+
+/** @throws TypeError if `caller`, an argument or its options, is not as `Caller` says. */
+export function checkCaller(caller: Caller, name: string): void {
+  checkObject(caller, name);
+  checkCallback(caller.capable, `${name}.capable`);
+  if (caller.memory !== undefined) checkMemory(caller.memory, `${name}.memory`);
 }

@@ -1,5 +1,6 @@
 /** What the calls of one context share: its objects, its accounting mode, its compatibility address space. */
 import { IommuError, refuse } from '../errors.js';
+import type { FaultInjector } from '../faults.js';
 import type { AccountingMode } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import type { Profile } from '../table/table-state.js';
@@ -16,7 +17,9 @@ export type ContextAccounting = Exclude<AccountingMode, 'none'>;
  * @internal
  */
 export class Context {
-  readonly objects = new ObjectTable();
+  readonly objects: ObjectTable;
+  /** What makes calls fail, in tests. */
+  readonly faults: FaultInjector | undefined;
   readonly profile: Profile;
   /** Whom new mappings charge: the `RLIMIT_MODE` option. */
   accounting: ContextAccounting;
@@ -27,8 +30,10 @@ export class Context {
   #closed = false;
   #whenIdle: (() => void) | undefined;
 
-  constructor(caller: Caller, profile: Profile, accounting: ContextAccounting) {
+  constructor(caller: Caller, profile: Profile, accounting: ContextAccounting, faults?: FaultInjector) {
     this.#caller = caller;
+    this.faults = faults;
+    this.objects = new ObjectTable(faults);
     this.profile = profile;
     this.accounting = accounting;
   }

@@ -1,6 +1,7 @@
 /** Dirty tracking of page tables: which pages devices have written. */
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { refuse } from '../errors.js';
+import type { BitSink } from '../table/dirty.js';
 import { MAX_U64, type U64Input } from '../u64.js';
 import { type Context, holding } from './context.js';
 import { HwPagetable } from './hwpt.js';
@@ -43,7 +44,7 @@ export interface GetDirtyBitmapFields {
   /** Bytes that a bit stands for. */
   readonly pageSize: U64Input;
   /** Where bits are set: bit n (bit n mod 8 of byte n div 8) is [iova + n * pageSize, + pageSize). */
-  readonly bitmap: Uint8Array;
+  readonly bitmap: Uint8Array | BitSink;
 }
 
 /**

@@ -1,4 +1,6 @@
 /** Objects that drivers add to a context: they share its ids, and DESTROY and close reach them. */
+import { checkObject } from '../arguments.js';
+import { invalidType } from '../u64.js';
 import { IommufdObject } from './object-table.js';
 
 /** What a driver's object does for the context. */
@@ -21,7 +23,11 @@ export class DriverObject extends IommufdObject {
 
   constructor(id: number, parts: DriverObjectParts) {
     super(id);
-    this.kind = parts.kind;
+    checkObject(parts, 'the driver object');
+    if (typeof parts.dispose !== 'function') {
+      throw invalidType('dispose', 'a function of the driver object', parts.dispose);
+    }
+    this.kind = String(parts.kind);
     this.#parts = parts;
   }
 

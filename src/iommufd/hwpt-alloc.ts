@@ -1,11 +1,12 @@
 /** Making page tables: the HWPT_ALLOC command, and what automatic page tables share with it. */
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { IommuError, refuse } from '../errors.js';
+import { faultPoint } from '../faults.js';
 import { BoundDevice } from './bound-device.js';
 import { type Context, holding } from './context.js';
 import { HwPagetable, type HwPagetableTraits } from './hwpt.js';
 import { Ioas } from './ioas.js';
-import { aKind } from './object-table.js';
+import { aKind, type DeliverId } from './object-table.js';
 
 /** Flags of HWPT_ALLOC. */
 export const HWPT_ALLOC = Object.freeze({
@@ -32,13 +33,19 @@ export interface HwptAllocFields {
  * HWPT_ALLOC: makes a page table for a device on an address space, and gives its id. The table is manual: it lives
  * until it is destroyed, and no device is attached to it unless asked to.
  *
+ * @param deliver - hands the id over before the page table can be found
  * @throws EINVAL if the data type and its length contradict each other, ENOENT if there is no such device, EINVAL if
  * `ptId` is neither an address space nor a page table, EOPNOTSUPP for flags or data that are not known, for dirty
- * tracking that the device lacks and for nesting, what the device's driver throws, and as `IoPagetable.addDomain`.
+ * tracking that the device lacks and for nesting, what the device's driver throws, as `IoPagetable.addDomain`, and what
+ * `deliver` throws. Nothing is left of the page table then.
  *
  * @internal
  */
-export async function hwptAlloc(context: Context, fields: HwptAllocFields): Promise<number> {
+export async function hwptAlloc(
+  context: Context,
+  fields: HwptAllocFields,
+  deliver?: DeliverId,
+): Promise<number> {
   const { flags, dataType, dataLen } = fields;
   if ((dataType === 0) !== (dataLen === 0)) {
     throw refuse('EINVAL', 'argument', `data of type ${dataType} cannot have ${dataLen} bytes`);
@@ -68,10 +75,15 @@ export async function hwptAlloc(context: Context, fields: HwptAllocFields): Prom
     target.exclusively(() =>
       context.objects.create(async (id) => {
         const domain = device.createDomain({ dirtyTracking, nestParent });
+        let made: HwPagetable | undefined;
         try {
-          return await addHwpt(id, target, domain, { automatic: false, nestParent, maker: device });
+          made = await addHwpt(id, target, domain, { automatic: false, nestParent, maker: device });
+          faultPoint(context.faults, 'response');
+          await deliver?.(id);
+          return made;
         } catch (error) {
-          device.freeDomain?.(domain);
+          if (made === undefined) device.freeDomain?.(domain);
+          else await made.dispose();
           throw error;
         }
       }),

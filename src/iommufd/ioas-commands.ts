@@ -1,12 +1,16 @@
 /** The commands on address spaces, with their fields and flags as the kernel takes them. */
 import { checkedInterval, type IovaRange } from '../arguments.js';
 import { type ErrorReason, IommuError, notMapped, refuse } from '../errors.js';
+import { faultPoint } from '../faults.js';
+import { IntervalTree } from '../interval-tree.js';
+import type { Abortable } from '../operation.js';
 import { type Protection, protectionName, READ, WRITE } from '../protection.js';
-import { allowedTree } from '../table/reservations.js';
+import { addAllowed } from '../table/reservations.js';
 import { type Address, between, hex, isZero, LAST_PAGE, PAGE_MASK, readU64, type U64Input } from '../u64.js';
 import type { Caller } from './caller.js';
 import { type Context, holding } from './context.js';
 import { Ioas } from './ioas.js';
+import type { DeliverId } from './object-table.js';
 
 /** Flags of IOAS_MAP and IOAS_COPY. */
 export const IOAS_MAP = Object.freeze({
@@ -42,13 +46,22 @@ export class PartialAnswerError<T> extends IommuError {
 /**
  * IOAS_ALLOC: makes an address space and gives its id.
  *
- * @throws EOPNOTSUPP if `flags` is not 0.
+ * @param deliver - hands the id over before the address space can be found
+ * @throws EOPNOTSUPP if `flags` is not 0, and what `deliver` throws; the id is free again then.
  *
  * @internal
  */
-export async function ioasAlloc(context: Context, fields: { readonly flags: number }): Promise<number> {
+export async function ioasAlloc(
+  context: Context,
+  fields: { readonly flags: number },
+  deliver?: DeliverId,
+): Promise<number> {
   refuseFlags(fields.flags, 0);
-  const ioas = await context.objects.create((id) => new Ioas(id, context));
+  const ioas = await context.objects.create(async (id) => {
+    faultPoint(context.faults, 'response');
+    await deliver?.(id);
+    return new Ioas(id, context);
+  });
   return ioas.id;
 }
 
@@ -78,7 +91,7 @@ export async function ioasIovaRanges(
 /**
  * IOAS_ALLOW_IOVAS: replaces the list of ranges that may not become reserved, and that automatic placement keeps to.
  *
- * @param fields - `ranges` is read once, in order; what reading it throws comes after the errors of earlier ranges
+ * @param fields - `ranges` is read once, in order, and no further than to the first one that is refused
  * @throws ENOENT if there is no such address space, EINVAL if a range has fewer than two bytes or meets an earlier
  * one, EADDRINUSE if one meets a reserved range. The old list stays then.
  *
@@ -86,17 +99,18 @@ export async function ioasIovaRanges(
  */
 export async function ioasAllowIovas(
   context: Context,
-  fields: { readonly ioasId: number; readonly ranges: Iterable<IovaRange> },
+  fields: { readonly ioasId: number; readonly ranges: Iterable<IovaRange> | AsyncIterable<IovaRange> },
 ): Promise<void> {
   const ioas = context.objects.get(fields.ioasId, Ioas);
-  const ranges: IovaRange[] = [];
-  try {
-    for (const range of fields.ranges) ranges.push(range);
-  } catch (error) {
-    checkAllowed(ranges);
-    throw error;
-  }
-  await holding([ioas], () => ioas.table.setAllowedIova(ranges));
+  await holding([ioas], async () => {
+    const ranges: IovaRange[] = [];
+    const earlier = new IntervalTree<undefined>();
+    for await (const range of fields.ranges) {
+      addAllowed(earlier, between(readU64(range.start, 'start'), readU64(range.last, 'last')));
+      ranges.push(range);
+    }
+    await ioas.table.setAllowedIova(ranges);
+  });
 }
 
 /** The fields of IOAS_MAP. */
@@ -117,24 +131,30 @@ export interface IoasMapFields {
  *
  * @internal
  */
-export async function ioasMap(context: Context, fields: IoasMapFields, caller?: Caller): Promise<bigint> {
+export async function ioasMap(
+  context: Context,
+  fields: IoasMapFields,
+  caller?: Caller & Abortable,
+): Promise<bigint> {
   const { flags, iova, userVa, length } = fields;
   refuseFlags(flags, IOAS_MAP.FIXED_IOVA | IOAS_MAP.WRITEABLE | IOAS_MAP.READABLE);
   refuseLargest('iova', readU64(iova, 'iova'));
   refuseLargest('length', readU64(length, 'length'));
   refuseNoPermission(flags);
   const ioas = context.objects.get(fields.ioasId, Ioas);
-  const memory = caller?.memory;
-  return await holding([ioas], () =>
+  const placed = await holding([ioas], () =>
     ioas.table.map({
       uptr: userVa,
       length,
       prot: protectionOf(flags),
       accounting: context.accountingOf(caller),
-      ...(flags & IOAS_MAP.FIXED_IOVA ? { iova } : {}),
-      ...(memory === undefined ? {} : { memory }),
+      iova: flags & IOAS_MAP.FIXED_IOVA ? iova : undefined,
+      memory: caller?.memory,
+      signal: caller?.signal,
     }),
   );
+  faultPoint(context.faults, 'response');
+  return placed;
 }
 
 /** The fields of IOAS_COPY. */
@@ -157,7 +177,11 @@ export interface IoasCopyFields {
  *
  * @internal
  */
-export async function ioasCopy(context: Context, fields: IoasCopyFields): Promise<bigint> {
+export async function ioasCopy(
+  context: Context,
+  fields: IoasCopyFields,
+  options?: Abortable,
+): Promise<bigint> {
   const { flags, length, srcIova, dstIova } = fields;
   refuseFlags(flags, IOAS_MAP.FIXED_IOVA | IOAS_MAP.WRITEABLE | IOAS_MAP.READABLE);
   const bytes = readU64(length, 'length');
@@ -170,15 +194,18 @@ export async function ioasCopy(context: Context, fields: IoasCopyFields): Promis
   // The source range is looked at before the destination; where it is not mapped, the answer is ENOENT either way.
   if (!(context.objects.find(fields.dstIoasId) instanceof Ioas)) checkedInterval(from, bytes);
   const target = context.objects.get(fields.dstIoasId, Ioas);
-  return await holding([source, target], () =>
+  const placed = await holding([source, target], () =>
     target.table.copy({
       from: source.table,
       srcIova,
       length,
       prot: protectionOf(flags),
-      ...(flags & IOAS_MAP.FIXED_IOVA ? { iova: dstIova } : {}),
+      iova: flags & IOAS_MAP.FIXED_IOVA ? dstIova : undefined,
+      signal: options?.signal,
     }),
   );
+  faultPoint(context.faults, 'response');
+  return placed;
 }
 
 /** The fields of IOAS_UNMAP. */
@@ -198,18 +225,24 @@ export interface IoasUnmapFields {
  *
  * @internal
  */
-export async function ioasUnmap(context: Context, fields: IoasUnmapFields): Promise<bigint> {
+export async function ioasUnmap(
+  context: Context,
+  fields: IoasUnmapFields,
+  options?: Abortable,
+): Promise<bigint> {
   const ioas = context.objects.get(fields.ioasId, Ioas);
   const iova = readU64(fields.iova, 'iova');
   const length = readU64(fields.length, 'length');
-  return await holding([ioas], async () => {
-    if (isZero(iova) && isLargest(length)) return await ioas.table.unmapAll();
+  const unmapped = await holding([ioas], async () => {
+    if (isZero(iova) && isLargest(length)) return await ioas.table.unmapAll(options);
     refuseLargest('iova', iova);
     refuseLargest('length', length);
-    const bytes = await ioas.table.unmap(fields.iova, fields.length);
+    const bytes = await ioas.table.unmap(fields.iova, fields.length, options);
     if (bytes === 0n) throw notMapped(iova);
     return bytes;
   });
+  faultPoint(context.faults, 'response');
+  return unmapped;
 }
 
 /** @throws EOPNOTSUPP if `flags` has bits outside `known`. */
@@ -232,9 +265,4 @@ function refuseNoPermission(flags: number): void {
 
 function protectionOf(flags: number): Protection {
   return protectionName((flags & IOAS_MAP.READABLE ? READ : 0) | (flags & IOAS_MAP.WRITEABLE ? WRITE : 0));
-}
-
-/** @throws EINVAL if one of the ranges has fewer than two bytes, or two intersect. */
-function checkAllowed(ranges: readonly IovaRange[]): void {
-  allowedTree(ranges.map(({ start, last }) => between(readU64(start, 'start'), readU64(last, 'last'))));
 }

@@ -24,8 +24,12 @@ export class Ioas extends IommufdObject {
     super(id);
     this.#context = context;
     const memory = context.memoryOf(undefined);
-    const { profile } = context;
-    this.table = new IoPagetable(memory === undefined ? { profile } : { profile, memory });
+    const { profile, faults } = context;
+    this.table = new IoPagetable({
+      profile,
+      ...(memory === undefined ? {} : { memory }),
+      ...(faults === undefined ? {} : { faults }),
+    });
   }
 
   describeUsers(): string {

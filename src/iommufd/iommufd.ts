@@ -5,16 +5,18 @@
  * The methods here take and give values as TypeScript programs have them. The commands they call, one function each
  * in the files of this folder, take the fields and flag bits of the kernel's structs and hold all the rules.
  */
-import { type IovaRange, readProtection } from '../arguments.js';
+import { checkBoolean, checkObject, checkWord, type IovaRange, readProtection } from '../arguments.js';
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { IommuError } from '../errors.js';
+import { checkFaults, type FaultInjector } from '../faults.js';
 import type { IoPagetable } from '../io-pagetable.js';
+import type { Abortable } from '../operation.js';
 import { type Protection, READ, WRITE } from '../protection.js';
 import type { Profile } from '../table/table-state.js';
-import type { U64Input } from '../u64.js';
+import { invalidType, type U64Input } from '../u64.js';
 import { type AccessOptions, IommufdAccess } from './access-object.js';
 import { BoundDevice } from './bound-device.js';
-import type { Caller } from './caller.js';
+import { type Caller, checkCaller } from './caller.js';
 import { checkObjects } from './check.js';
 import { Context, type ContextAccounting } from './context.js';
 import {
@@ -43,6 +45,7 @@ import type { IommuDevice } from './iommu-device.js';
 import { type LockedBytesAnswer, type LockedBytesQuestion, lockedBytesIfMapped } from './locked-bytes.js';
 import type { IommufdObject, ObjectType } from './object-table.js';
 import { OPTION, OPTION_OP, option } from './option.js';
+import { readValue } from './read-value.js';
 import {
   VFIO_IOAS_OP,
   VFIO_UNMAP,
@@ -63,10 +66,12 @@ export interface IommufdOptions extends Caller {
    * (`'mm'`, as when the device was opened through the VFIO container node). `option` changes it.
    */
   readonly accounting?: ContextAccounting;
+  /** What makes calls fail, in tests: see `FaultCounter` of `io-pagetable/testing`. */
+  readonly faults?: FaultInjector;
 }
 
 /** What `ioasMap` takes. */
-export interface IoasMapRequest extends Caller {
+export interface IoasMapRequest extends Caller, Abortable {
   /** Id of the address space. */
   readonly ioas: number;
   /** User address of the first byte. */
@@ -80,7 +85,7 @@ export interface IoasMapRequest extends Caller {
 }
 
 /** What `ioasCopy` takes. */
-export interface IoasCopyRequest {
+export interface IoasCopyRequest extends Abortable {
   /** Id of the address space to copy from. */
   readonly from: number;
   /** First IOVA of the source. */
@@ -93,6 +98,38 @@ export interface IoasCopyRequest {
   readonly length: U64Input;
   /** What devices may do; not more than the first mapping of the pages asked for in `prot: '…w'`. */
   readonly prot: Protection;
+}
+
+/** What `ioasUnmap` takes. */
+export interface IoasUnmapRequest extends Abortable {
+  /** Id of the address space. */
+  readonly ioas: number;
+  /** First byte of the range. */
+  readonly iova: U64Input;
+  /** Number of bytes. */
+  readonly length: U64Input;
+}
+
+/** What `vfioMap` takes. */
+export interface VfioMapRequest extends Caller, Abortable {
+  /** Where to map. */
+  readonly iova: U64Input;
+  /** User address of the first byte. */
+  readonly uptr: U64Input;
+  /** Number of bytes. */
+  readonly length: U64Input;
+  /** What devices may do. */
+  readonly prot: Protection;
+}
+
+/** What `vfioUnmap` takes. */
+export interface VfioUnmapRequest extends Abortable {
+  /** First byte of the range; default 0. */
+  readonly iova?: U64Input | undefined;
+  /** Number of bytes; default 0. */
+  readonly length?: U64Input | undefined;
+  /** Everything, whatever is mapped where. */
+  readonly all?: boolean | undefined;
 }
 
 /** What `getDirtyBitmap` takes. */
@@ -122,8 +159,13 @@ export class Iommufd implements AsyncDisposable {
    * `memory` is the memory of the process that opens it, where user addresses point unless a call says otherwise.
    */
   constructor(options: IommufdOptions = {}) {
-    const { profile = 'linux', accounting = 'user', ...caller } = options;
-    this.context = new Context(caller, profile, accounting);
+    checkObject(options, 'options');
+    const { profile = 'linux', accounting = 'user', faults, ...caller } = options;
+    checkWord(profile, ['linux', 'rfc-v1'], 'options.profile');
+    checkWord(accounting, ['user', 'mm'], 'options.accounting');
+    checkCaller(caller, 'options');
+    checkFaults(faults);
+    this.context = new Context(caller, profile, accounting, faults);
   }
 
   // Objects
@@ -153,6 +195,7 @@ export class Iommufd implements AsyncDisposable {
    */
   addDriverObject(make: (id: number) => Promise<DriverObjectParts>): Promise<number> {
     return this.context.run('object', async () => {
+      if (typeof make !== 'function') throw invalidType('make', 'a function', make);
       const object = await this.context.objects.create(async (id) => new DriverObject(id, await make(id)));
       return object.id;
     });
@@ -235,10 +278,12 @@ export class Iommufd implements AsyncDisposable {
    * `PartialAnswerError` with the first ones and their total.
    */
   ioasIovaRanges(request: { readonly ioas: number; readonly max?: number | undefined }): Promise<IovaRanges> {
-    const { ioas, max = Number.POSITIVE_INFINITY } = request;
-    return this.context.run('ioas_iova_ranges', () =>
-      ioasIovaRanges(this.context, { ioasId: ioas, numIovas: max }),
-    );
+    return this.context.run('ioas_iova_ranges', () => {
+      checkObject(request, 'request');
+      const { ioas, max } = request;
+      const numIovas = max === undefined ? Number.POSITIVE_INFINITY : Number(readValue(max, 'request.max'));
+      return ioasIovaRanges(this.context, { ioasId: ioas, numIovas });
+    });
   }
 
   /**
@@ -249,8 +294,14 @@ export class Iommufd implements AsyncDisposable {
    * EADDRINUSE if one meets a reserved range. The old list stays then.
    */
   ioasAllowIovas(request: { readonly ioas: number; readonly ranges: Iterable<IovaRange> }): Promise<void> {
-    const { ioas, ranges } = request;
-    return this.context.run('ioas_allow_iovas', () => ioasAllowIovas(this.context, { ioasId: ioas, ranges }));
+    return this.context.run('ioas_allow_iovas', () => {
+      checkObject(request, 'request');
+      const { ioas, ranges } = request;
+      if (typeof ranges?.[Symbol.iterator] !== 'function') {
+        throw invalidType('request.ranges', 'an iterable', ranges);
+      }
+      return ioasAllowIovas(this.context, { ioasId: ioas, ranges });
+    });
   }
 
   /**
@@ -260,8 +311,9 @@ export class Iommufd implements AsyncDisposable {
    * space, and as `IoPagetable.map`. Nothing has changed then.
    */
   ioasMap(request: IoasMapRequest): Promise<bigint> {
-    const { ioas, uptr, length, iova, prot } = request;
     return this.context.run('ioas_map', () => {
+      checkCaller(request, 'request');
+      const { ioas, uptr, length, iova, prot } = request;
       const flags = mapFlags(prot, iova);
       const fields = { flags, ioasId: ioas, userVa: uptr, length, iova: iova ?? 0n };
       return ioasMap(this.context, fields, request);
@@ -276,11 +328,12 @@ export class Iommufd implements AsyncDisposable {
    * not exist, and as `IoPagetable.copy`. Nothing has changed then.
    */
   ioasCopy(request: IoasCopyRequest): Promise<bigint> {
-    const { from, srcIova, to, iova, length, prot } = request;
     return this.context.run('ioas_copy', () => {
+      checkObject(request, 'request');
+      const { from, srcIova, to, iova, length, prot } = request;
       const flags = mapFlags(prot, iova);
       const fields = { flags, dstIoasId: to, srcIoasId: from, length, srcIova, dstIova: iova ?? 0n };
-      return ioasCopy(this.context, fields);
+      return ioasCopy(this.context, fields, request);
     });
   }
 
@@ -292,13 +345,12 @@ export class Iommufd implements AsyncDisposable {
    * `length` is 2^64 − 1 otherwise, and as `IoPagetable.unmap`. Areas below the one that failed are gone; the error's
    * `unmapped` has their bytes.
    */
-  ioasUnmap(request: {
-    readonly ioas: number;
-    readonly iova: U64Input;
-    readonly length: U64Input;
-  }): Promise<bigint> {
-    const { ioas, iova, length } = request;
-    return this.context.run('ioas_unmap', () => ioasUnmap(this.context, { ioasId: ioas, iova, length }));
+  ioasUnmap(request: IoasUnmapRequest): Promise<bigint> {
+    return this.context.run('ioas_unmap', () => {
+      checkObject(request, 'request');
+      const { ioas, iova, length } = request;
+      return ioasUnmap(this.context, { ioasId: ioas, iova, length }, request);
+    });
   }
 
   /**
@@ -311,13 +363,18 @@ export class Iommufd implements AsyncDisposable {
    * pages: ENOENT if there is no such address space, and as `IoPagetable.setLargePages`. Nothing has changed then.
    */
   option(request: IommufdOptionRequest): Promise<bigint> {
-    const fields = {
-      optionId: request.option === 'rlimit-mode' ? OPTION.RLIMIT_MODE : OPTION.HUGE_PAGES,
-      op: request.value === undefined ? OPTION_OP.GET : OPTION_OP.SET,
-      objectId: request.option === 'rlimit-mode' ? 0 : request.ioas,
-      value: BigInt(request.value ?? 0),
-    };
-    return this.context.run('option', () => option(this.context, fields, request));
+    return this.context.run('option', () => {
+      checkCaller(request, 'request');
+      checkWord(request.option, ['rlimit-mode', 'huge-pages'], 'request.option');
+      const { value } = request;
+      const fields = {
+        optionId: request.option === 'rlimit-mode' ? OPTION.RLIMIT_MODE : OPTION.HUGE_PAGES,
+        op: value === undefined ? OPTION_OP.GET : OPTION_OP.SET,
+        objectId: request.option === 'rlimit-mode' ? 0 : request.ioas,
+        value: value === undefined ? 0n : readValue(value, 'request.value'),
+      };
+      return option(this.context, fields, request);
+    });
   }
 
   /**
@@ -335,9 +392,11 @@ export class Iommufd implements AsyncDisposable {
   /** Binds a device to the context; attaching it is up to the result. */
   deviceBind(device: IommuDevice): Promise<BoundDevice> {
     const { context } = this;
-    return context.run('device_bind', () =>
-      context.objects.create((id) => new BoundDevice(id, context, device)),
-    );
+    return context.run('device_bind', () => {
+      checkObject(device, 'device');
+      if (typeof device.createDomain !== 'function') throw invalidType('device', 'an IommuDevice', device);
+      return context.objects.create((id) => new BoundDevice(id, context, device));
+    });
   }
 
   /**
@@ -347,7 +406,10 @@ export class Iommufd implements AsyncDisposable {
    * @throws ENOENT if there is no such bound device.
    */
   getHwInfo(request: { readonly device: number }): Promise<HwInfo> {
-    return this.context.run('get_hw_info', () => getHwInfo(this.context, { devId: request.device }));
+    return this.context.run('get_hw_info', () => {
+      checkObject(request, 'request');
+      return getHwInfo(this.context, { devId: request.device });
+    });
   }
 
   /**
@@ -365,11 +427,16 @@ export class Iommufd implements AsyncDisposable {
     readonly dirtyTracking?: boolean | undefined;
     readonly nestParent?: boolean | undefined;
   }): Promise<number> {
-    const flags =
-      (request.nestParent ? HWPT_ALLOC.NEST_PARENT : 0) |
-      (request.dirtyTracking ? HWPT_ALLOC.DIRTY_TRACKING : 0);
-    const fields = { flags, devId: request.device, ptId: request.ioas, dataType: 0, dataLen: 0 };
-    return this.context.run('hwpt_alloc', () => hwptAlloc(this.context, fields));
+    return this.context.run('hwpt_alloc', () => {
+      checkObject(request, 'request');
+      const { device, ioas, nestParent = false, dirtyTracking = false } = request;
+      checkBoolean(nestParent, 'request.nestParent');
+      checkBoolean(dirtyTracking, 'request.dirtyTracking');
+      const flags =
+        (nestParent ? HWPT_ALLOC.NEST_PARENT : 0) | (dirtyTracking ? HWPT_ALLOC.DIRTY_TRACKING : 0);
+      const fields = { flags, devId: device, ptId: ioas, dataType: 0, dataLen: 0 };
+      return hwptAlloc(this.context, fields);
+    });
   }
 
   /**
@@ -378,10 +445,13 @@ export class Iommufd implements AsyncDisposable {
    * @throws ENOENT if there is no such page table, EOPNOTSUPP if it was not made for dirty tracking.
    */
   setDirtyTracking(request: { readonly hwpt: number; readonly enable: boolean }): Promise<void> {
-    const flags = request.enable ? SET_DIRTY_TRACKING.ENABLE : 0;
-    return this.context.run('hwpt_set_dirty_tracking', () =>
-      setDirtyTracking(this.context, { flags, hwptId: request.hwpt }),
-    );
+    return this.context.run('hwpt_set_dirty_tracking', () => {
+      checkObject(request, 'request');
+      const { hwpt, enable } = request;
+      checkBoolean(enable, 'request.enable');
+      const flags = enable ? SET_DIRTY_TRACKING.ENABLE : 0;
+      return setDirtyTracking(this.context, { flags, hwptId: hwpt });
+    });
   }
 
   /**
@@ -395,8 +465,10 @@ export class Iommufd implements AsyncDisposable {
    * was not made for dirty tracking, ENOMEM if a new bitmap would be too large.
    */
   getDirtyBitmap(request: DirtyBitmapRequest): Promise<Uint8Array> {
-    const { hwpt, iova, length, pageSize, noClear } = request;
     return this.context.run('hwpt_get_dirty_bitmap', async () => {
+      checkObject(request, 'request');
+      const { hwpt, iova, length, pageSize, noClear = false } = request;
+      checkBoolean(noClear, 'request.noClear');
       const bitmap = request.bitmap ?? bitmapFor(this.hwptDomain(hwpt), iova, length, pageSize);
       const flags = noClear ? GET_DIRTY_BITMAP.NO_CLEAR : 0;
       await getDirtyBitmap(this.context, { flags, hwptId: hwpt, iova, length, pageSize, bitmap });
@@ -414,13 +486,14 @@ export class Iommufd implements AsyncDisposable {
    */
   accessCreate(options: AccessOptions = {}): Promise<IommufdAccess> {
     const { context } = this;
-    return context.run('access_create', () =>
-      context.objects.create(async (id) => {
+    return context.run('access_create', () => {
+      checkObject(options, 'options');
+      return context.objects.create(async (id) => {
         const access = new IommufdAccess(id, context, options);
         if (options.ioas !== undefined) await access.enter(options.ioas);
         return access;
-      }),
-    );
+      });
+    });
   }
 
   // VFIO type 1 compatibility
@@ -474,16 +547,10 @@ export class Iommufd implements AsyncDisposable {
    *
    * @throws ENODEV if no address space was set, and as `IoPagetable.map`. Nothing has changed then.
    */
-  vfioMap(
-    request: {
-      readonly iova: U64Input;
-      readonly uptr: U64Input;
-      readonly length: U64Input;
-      readonly prot: Protection;
-    } & Caller,
-  ): Promise<void> {
-    const { iova, uptr, length, prot } = request;
+  vfioMap(request: VfioMapRequest): Promise<void> {
     return this.context.run('vfio_map', () => {
+      checkCaller(request, 'request');
+      const { iova, uptr, length, prot } = request;
       const fields = { flags: readProtection(prot), vaddr: uptr, iova, size: length };
       return vfioMap(this.context, fields, request);
     });
@@ -497,14 +564,14 @@ export class Iommufd implements AsyncDisposable {
    * `IoPagetable.unmap`. The error's `unmapped` has the bytes that went, or is undefined if the unmap was not reached;
    * splits stay.
    */
-  vfioUnmap(request: {
-    readonly iova?: U64Input | undefined;
-    readonly length?: U64Input | undefined;
-    readonly all?: boolean | undefined;
-  }): Promise<bigint> {
-    const { iova = 0n, length = 0n, all = false } = request;
-    const fields = { flags: all ? VFIO_UNMAP.ALL : 0, iova, size: length };
-    return this.context.run('vfio_unmap', () => vfioUnmap(this.context, fields));
+  vfioUnmap(request: VfioUnmapRequest): Promise<bigint> {
+    return this.context.run('vfio_unmap', () => {
+      checkObject(request, 'request');
+      const { iova = 0n, length = 0n, all = false } = request;
+      checkBoolean(all, 'request.all');
+      const fields = { flags: all ? VFIO_UNMAP.ALL : 0, iova, size: length };
+      return vfioUnmap(this.context, fields, request);
+    });
   }
 
   /**

@@ -3,7 +3,11 @@
  * space.
  */
 import { IommuError, refuse } from '../errors.js';
+import { type FaultInjector, faultPoint } from '../faults.js';
+import { invalidType, outOfRange } from '../u64.js';
 import { IdPool } from './id-pool.js';
+
+const LARGEST_ID = 0xffff_ffff;
 
 /** An object of a context. */
 export abstract class IommufdObject {
@@ -47,6 +51,11 @@ export abstract class IommufdObject {
   }
 }
 
+/**
+ * Hands the id of an object over while the object is being made: it cannot be found yet, and is not made if that fails.
+ */
+export type DeliverId = (id: number) => void | Promise<void>;
+
 /** A class of objects that can be asked for. */
 export interface ObjectType<T extends IommufdObject> {
   new (...parts: never[]): T;
@@ -58,7 +67,12 @@ export interface ObjectType<T extends IommufdObject> {
 export class ObjectTable {
   readonly #ids = new IdPool(1);
   readonly #objects = new Map<number, IommufdObject>();
+  readonly #faults: FaultInjector | undefined;
   #taken = 0;
+
+  constructor(faults?: FaultInjector) {
+    this.#faults = faults;
+  }
 
   /** Whether no object exists, is being made or is being destroyed. */
   get empty(): boolean {
@@ -78,9 +92,10 @@ export class ObjectTable {
   /**
    * Makes an object. It has its id from the start and can be found once `make` is done.
    *
-   * @throws what `make` throws; the id is free again then.
+   * @throws what `make` throws; the id is free again then. ENOMEM is left to fault injection.
    */
   async create<T extends IommufdObject>(make: (id: number) => T | Promise<T>): Promise<T> {
+    faultPoint(this.#faults, 'object');
     const id = this.#ids.take();
     this.#taken += 1;
     try {
@@ -101,6 +116,8 @@ export class ObjectTable {
 
   /** The object with an id, of whatever kind. */
   find(id: number): IommufdObject | undefined {
+    checkId(id);
+    faultPoint(this.#faults, 'object-lookup');
     return this.#objects.get(id);
   }
 
@@ -110,7 +127,7 @@ export class ObjectTable {
    * @throws ENOENT if there is none, or it is of another kind.
    */
   get<T extends IommufdObject>(id: number, type: ObjectType<T>): T {
-    const object = this.#objects.get(id);
+    const object = this.find(id);
     if (object instanceof type) return object;
     throw noObject(id, object, type);
   }
@@ -148,6 +165,13 @@ export class ObjectTable {
     this.#taken -= 1;
     this.#ids.give(id);
   }
+}
+
+/** @throws TypeError or RangeError if `id` is not an unsigned 32-bit number. */
+function checkId(id: unknown): void {
+  if (typeof id !== 'number') throw invalidType('id', 'a number', id);
+  if (Number.isInteger(id) && id >= 0 && id <= LARGEST_ID) return;
+  throw outOfRange('id', 'an integer from 0 to 2^32 - 1', id);
 }
 
 function noObject(

@@ -1,6 +1,7 @@
 /** VFIO type 1 calls on a context. They act on the compatibility address space, which VFIO_IOAS names. */
 
 import { IommuError, refuse } from '../errors.js';
+import type { Abortable } from '../operation.js';
 import { protectionName } from '../protection.js';
 import { MAX_U64, type U64Input } from '../u64.js';
 import type { Caller } from './caller.js';
@@ -109,11 +110,14 @@ export interface VfioMapFields {
  *
  * @internal
  */
-export async function vfioMap(context: Context, fields: VfioMapFields, caller?: Caller): Promise<void> {
+export async function vfioMap(
+  context: Context,
+  fields: VfioMapFields,
+  caller?: Caller & Abortable,
+): Promise<void> {
   const { flags, vaddr, iova, size } = fields;
   if (flags & ~MAP_READ_WRITE) throw refuse('EINVAL', 'argument', `flags ${flags} are not all known`);
   const ioas = compat(context);
-  const memory = caller?.memory;
   await holding([ioas], () =>
     ioas.table.map({
       iova,
@@ -121,7 +125,8 @@ export async function vfioMap(context: Context, fields: VfioMapFields, caller?: 
       length: size,
       prot: protectionName(flags),
       accounting: context.accountingOf(caller),
-      ...(memory === undefined ? {} : { memory }),
+      memory: caller?.memory,
+      signal: caller?.signal,
     }),
   );
 }
@@ -143,7 +148,11 @@ export interface VfioUnmapFields {
  *
  * @internal
  */
-export async function vfioUnmap(context: Context, fields: VfioUnmapFields): Promise<bigint> {
+export async function vfioUnmap(
+  context: Context,
+  fields: VfioUnmapFields,
+  options?: Abortable,
+): Promise<bigint> {
   if (fields.flags & ~VFIO_UNMAP.ALL) {
     throw refuse('EINVAL', 'argument', `flags ${fields.flags} are not all known`);
   }
@@ -155,13 +164,13 @@ export async function vfioUnmap(context: Context, fields: VfioUnmapFields): Prom
       if (iova !== 0n || size !== 0n) {
         throw refuse('EINVAL', 'argument', 'to unmap everything, iova and size must be 0');
       }
-      return await reaching(ioas.table.unmapAll());
+      return await reaching(ioas.table.unmapAll(options));
     }
     if (!ioas.table.largePages) {
       const last = (iova + size - 1n) & MAX_U64;
       await ioas.table.cutIova(iova === 0n ? [last] : [last, iova - 1n]);
     }
-    return await reaching(ioas.table.unmap(iova, size));
+    return await reaching(ioas.table.unmap(iova, size, options));
   });
 }
 

@@ -4,6 +4,7 @@
  * User addresses come as page numbers (the address divided by 4096, below 2^52) and byte offsets, physical
  * pages as frame numbers (pfn); both are exact in a double.
  */
+import { invalidType } from '../u64.js';
 import type { FrameRuns } from './frame-runs.js';
 import type { LockedMemory } from './locked-memory.js';
 
@@ -70,4 +71,14 @@ export interface UserMemory {
 
   /** The locked-memory counters of the process and its user; absent: no limit (CAP_IPC_LOCK), nothing charged. */
   readonly locked?: { readonly user: LockedMemory; readonly mm: LockedMemory } | undefined;
+}
+
+const FUNCTIONS = ['pin', 'unpin', 'frames', 'copyFromUser', 'copyToUser'] as const;
+
+/** @throws TypeError if `memory` lacks one of the functions that every `UserMemory` has. */
+export function checkMemory(memory: UserMemory, name: string): void {
+  for (const part of FUNCTIONS) {
+    if (typeof memory?.[part] !== 'function')
+      throw invalidType(name, `a UserMemory: it has no ${part}`, memory);
+  }
 }

@@ -1,5 +1,6 @@
 /** Charging pinned pages to the locked-memory counters. */
 import { IommuError, refuse } from '../errors.js';
+import { faultPoint } from '../faults.js';
 import { PAGE_SIZE } from '../u64.js';
 import type { IoptPages } from './iopt-pages.js';
 
@@ -12,6 +13,8 @@ export function chargePinned(pages: IoptPages): void {
   const more = pages.npinned - pages.lastNpinned;
   const account = pages.account;
   if (account !== undefined && more > 0) {
+    if (pages.mode === 'mm') faultPoint(pages.faults, 'process-account');
+    faultPoint(pages.faults, 'charge');
     if (pages.mode === 'mm' && pages.memory.exited) {
       throw refuse('EINVAL', 'state', 'the process whose locked memory would be charged is gone');
     }

@@ -4,6 +4,7 @@
  * All functions are called with the pages' mutex held.
  */
 import type { IommuDomain } from '../domain/iommu-domain.js';
+import { type FaultInjector, faultPoint } from '../faults.js';
 import { IntervalTree } from '../interval-tree.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import type { Operation } from '../operation.js';
@@ -58,11 +59,16 @@ function mapRead(
 ): void {
   let filled = 0;
   try {
-    for (; filled < domains.length; filled++) mapArea(domains[filled]!, area, read.frames, largePages);
+    for (; filled < domains.length; filled++) {
+      mapArea(domains[filled]!, area, read.frames, largePages, pages.faults);
+    }
     chargePinned(pages);
   } catch (error) {
-    for (let at = 0; at < filled; at++) unmapArea(domains[at]!, area);
-    releaseFresh(pages, read);
+    try {
+      for (let at = 0; at < filled; at++) unmapArea(domains[at]!, area);
+    } finally {
+      releaseFresh(pages, read);
+    }
     throw error;
   }
 }
@@ -89,7 +95,13 @@ export function unfillDomains(area: MappedArea, pages: IoptPages, domains: reado
   if (storage === undefined) return;
   for (const domain of domains) if (domain !== storage) unmapArea(domain, area);
   clearStorageDomain(area, pages);
-  unfillDomain(area, pages, storage);
+  try {
+    unfillDomain(area, pages, storage);
+  } catch (error) {
+    // A domain that has lost what it was given: the area stays, and says so again when it is asked to go again.
+    setStorageDomain(area, pages, storage);
+    throw error;
+  }
 }
 
 /**
@@ -112,10 +124,18 @@ export function unfillDomain(area: MappedArea, pages: IoptPages, domain: IommuDo
 }
 
 /** Maps an area's frames into one domain; if a request fails, those before it are unmapped again. */
-function mapArea(domain: IommuDomain, area: MappedArea, frames: FrameRuns, largePages: boolean): void {
+function mapArea(
+  domain: IommuDomain,
+  area: MappedArea,
+  frames: FrameRuns,
+  largePages: boolean,
+  faults: FaultInjector | undefined,
+): void {
   if (domain.pages !== undefined && isPageAligned(area)) {
-    if (largePages) domain.pages.map(area.page, frames, 0, frames.frames, area.prot);
-    else mapPageByPage(domain, area, frames);
+    if (largePages) {
+      faultPoint(faults, 'domain-map');
+      domain.pages.map(area.page, frames, 0, frames.frames, area.prot);
+    } else mapPageByPage(domain, area, frames, faults);
     return;
   }
   let done = area.index;
@@ -124,6 +144,7 @@ function mapArea(domain: IommuDomain, area: MappedArea, frames: FrameRuns, large
       const step = largePages ? count : 1;
       for (let at = 0; at < count; at += step) {
         const index = area.index + position + at;
+        faultPoint(faults, largePages ? 'domain-map' : 'domain-map-page');
         mapFrames(domain, area, index, pfn + at, step);
         done = index + step;
       }
@@ -134,11 +155,19 @@ function mapArea(domain: IommuDomain, area: MappedArea, frames: FrameRuns, large
   }
 }
 
-function mapPageByPage(domain: IommuDomain, area: MappedArea, frames: FrameRuns): void {
+function mapPageByPage(
+  domain: IommuDomain,
+  area: MappedArea,
+  frames: FrameRuns,
+  faults: FaultInjector | undefined,
+): void {
   const operations = domain.pages!;
   let done = 0;
   try {
-    for (; done < frames.frames; done++) operations.map(area.page + done, frames, done, 1, area.prot);
+    for (; done < frames.frames; done++) {
+      faultPoint(faults, 'domain-map-page');
+      operations.map(area.page + done, frames, done, 1, area.prot);
+    }
   } catch (error) {
     if (done > 0) operations.unmap(area.page, done);
     throw error;

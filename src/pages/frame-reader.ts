@@ -2,8 +2,10 @@
  * Where the frame of a page comes from: the pinned store, a domain that already holds it, or user memory.
  */
 
+import { enterCallOut, leaveCallOut } from '../call-out.js';
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { refuse } from '../errors.js';
+import { faultPoint } from '../faults.js';
 import { logPages } from '../log.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import { isThenable, type Operation } from '../operation.js';
@@ -43,6 +45,7 @@ export function readFrames(
   first: number,
   last: number,
 ): ReadFrames | Operation<ReadFrames> {
+  faultPoint(pages.faults, 'batch');
   const read = new ReadFrames(first);
   if (pages.accessTree !== undefined || pages.domainsTree !== undefined) return readSpans(pages, read, last);
   const waiting = pinHole(pages, first, last, read);
@@ -80,16 +83,13 @@ function pinHole(
   last: number,
   read: ReadFrames,
 ): Operation<void> | undefined {
-  const { memory } = pages;
   const { frames } = read;
   try {
     for (let index = first; index <= last; ) {
-      if (memory.exited) throw refuse('EFAULT', 'state', 'the process whose memory would be pinned is gone');
       const before = frames.frames;
-      const asked = last - index + 1;
-      const answer = memory.pin(pages.userPage + index, asked, pages.writable, frames);
+      const answer = askToPin(pages, index, last, frames);
       if (isThenable(answer)) return pinRest(pages, index, last, read, before, answer);
-      index += countPinned(pages, read, index, asked, before, answer);
+      index += countPinned(pages, read, index, last, before, answer);
     }
     return undefined;
   } catch (error) {
@@ -98,54 +98,105 @@ function pinHole(
   }
 }
 
+/** Goes on where the memory answers later: `answer` is about the pages from `first` on, `before` frames were there. */
 function* pinRest(
   pages: IoptPages,
-  index: number,
+  first: number,
   last: number,
   read: ReadFrames,
   before: number,
-  answer: PromiseLike<number>,
+  answer: number | PromiseLike<number>,
 ): Operation<void> {
-  const asked = last - index + 1;
-  let settled = false;
-  let count: number;
+  const { frames } = read;
   try {
-    const pinned = (yield () => answer) as number;
-    settled = true;
-    count = countPinned(pages, read, index, asked, before, pinned);
+    for (let index = first; ; ) {
+      const pinned = isThenable(answer) ? yield* whenPinned(pages, frames, before, answer) : answer;
+      index += countPinned(pages, read, index, last, before, pinned);
+      if (index > last) return;
+      before = frames.frames;
+      answer = askToPin(pages, index, last, frames);
+    }
   } catch (error) {
-    if (!settled) unpinLate(pages, read.frames, before, answer);
     releaseFresh(pages, read);
     throw error;
   }
-  const waiting = pinHole(pages, index + count, last, read);
-  if (waiting !== undefined) yield* waiting;
 }
 
-/** A caller that cannot wait has left; what the memory still pins for it must not stay pinned. */
-function unpinLate(pages: IoptPages, frames: FrameRuns, before: number, answer: PromiseLike<number>): void {
-  answer.then(
-    (late) => unpinPart(pages, frames, before, late),
-    () => undefined,
-  );
+/** Asks the memory for the pages [index, last], of which it may give the first ones only. */
+function askToPin(
+  pages: IoptPages,
+  index: number,
+  last: number,
+  into: FrameRuns,
+): number | PromiseLike<number> {
+  const { memory, faults } = pages;
+  let count = last - index + 1;
+  if (memory.exited) throw refuse('EFAULT', 'state', 'the process whose memory would be pinned is gone');
+  if (faults !== undefined) {
+    faultPoint(faults, 'process');
+    faultPoint(faults, 'pin');
+    if (count > 1 && faults.fails('short-pin')) count = 1;
+  }
+  enterCallOut();
+  try {
+    return memory.pin(pages.userPage + index, count, pages.writable, into);
+  } finally {
+    leaveCallOut();
+  }
 }
 
+/**
+ * Waits for a pin. If the wait is stopped, what the memory pins all the same is unpinned when it is there.
+ *
+ * @param before - frames that are in the list apart from those
+ */
+export function* whenPinned(
+  pages: IoptPages,
+  frames: FrameRuns,
+  before: number,
+  answer: PromiseLike<number>,
+): Operation<number> {
+  const promise = Promise.resolve(answer);
+  try {
+    return (yield () => promise) as number;
+  } catch (error) {
+    promise.then(
+      () => unpinPart(pages, frames, before, frames.frames - before),
+      () => undefined,
+    );
+    throw error;
+  }
+}
+
+/** Books the pages that a pin gave; those that came are booked also if their number is wrong, to be unpinned. */
 function countPinned(
   pages: IoptPages,
   read: ReadFrames,
   index: number,
-  asked: number,
+  last: number,
   before: number,
   pinned: number,
 ): number {
+  const asked = last - index + 1;
   const count = read.frames.frames - before;
-  pages.npinned += count;
-  read.fresh = withPair(read.fresh, index, count);
-  if (pinned !== count || count < 1 || count > asked) {
-    throw new Error(`the memory was asked to pin ${asked} pages, gave ${count} and says ${pinned}`);
+  if (count > 0) {
+    pages.npinned += count;
+    read.fresh = withPair(read.fresh, index, count);
   }
+  checkPinned(asked, count, pinned);
   if (logPages.enabled) logPages('pinned %d pages from index %d on', count, index);
   return count;
+}
+
+/**
+ * Checks what a memory says of a pin.
+ *
+ * @throws EFAULT if it gave none of the pages asked for, more than those, or another number than it says
+ */
+export function checkPinned(asked: number, given: number, said: number): void {
+  if (said === given && given > 0 && given <= asked) return;
+  const detail = `the memory was asked to pin ${asked} pages, gave ${given} and says it gave ${String(said)}`;
+  throw refuse('EFAULT', 'fault', detail);
 }
 
 function withPair(pairs: number[], first: number, count: number): number[] {

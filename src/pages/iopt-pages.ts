@@ -1,6 +1,7 @@
 /**
  * A linear array of whole CPU pages taken from one range of user memory, shared by all areas that show it.
  */
+import type { FaultInjector } from '../faults.js';
 import type { IntervalTree } from '../interval-tree.js';
 import type { AccountingMode, LockedMemory } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
@@ -32,6 +33,8 @@ export class IoptPages {
   readonly writable: boolean;
   /** Who is charged for pinned pages. */
   readonly mode: AccountingMode;
+  /** What makes pins and fills fail, in tests: there only if the table that mapped the pages has it. */
+  declare faults?: FaultInjector;
   /** Guards everything below. */
   readonly mutex = new RwLock();
   /** One for each area that shows these pages, and one for each list of a call in flight that holds them. */

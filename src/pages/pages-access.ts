@@ -3,6 +3,7 @@
  *
  * All functions are called with the pages' mutex held.
  */
+import { faultPoint } from '../faults.js';
 import { IntervalTree } from '../interval-tree.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import type { Operation } from '../operation.js';
@@ -26,9 +27,15 @@ export function* addPagesAccess(pages: IoptPages, first: number, last: number): 
     pages.store!.read(first, last, frames);
     return frames;
   }
+  faultPoint(pages.faults, 'pages-access');
   const reading = readFrames(pages, first, last);
   const read = reading instanceof ReadFrames ? reading : yield* reading;
   try {
+    if (pages.faults !== undefined) {
+      for (let at = 0; at < read.fresh.length + read.fromDomain.length; at += 2) {
+        faultPoint(pages.faults, 'pinned-store');
+      }
+    }
     chargePinned(pages);
   } catch (error) {
     releaseFresh(pages, read);

@@ -1,6 +1,8 @@
 /**
  * What a replay finds and counts.
  */
+import type { Interval } from '../u64.js';
+import type { HoleFigures } from './holes.js';
 import type { Answer, ReplaySpace } from './replay-space.js';
 
 /** One answer of the model that differs from the log's. */
@@ -28,6 +30,8 @@ export interface ReplayStep {
   readonly answer: Answer;
   /** The IOVA space it was made on. */
   readonly space: ReplaySpace;
+  /** The IOVA in which areas came or went, if they could anywhere. */
+  readonly changed?: Interval | undefined;
   /** Set if the answers differ. */
   readonly divergence?: Divergence;
 }
@@ -38,11 +42,17 @@ export interface ReplayJournal {
   translation(kind: 'answered' | 'missed'): void;
   /** Answers differ. */
   diverge(divergence: Divergence): void;
+  /** An event was left out: the model has nothing for it. */
+  leftOut(): void;
+  /** What a space has besides its areas has changed: reservations or domains. */
+  settingChanged(space: ReplaySpace): void;
+  /** A space has come to its end; what was free in it just before. */
+  ended(space: ReplaySpace, holes: HoleFigures): void;
 }
 
 /** The figures of a replay. */
 export interface ReplayFigures {
-  /** Map and unmap requests that were run. */
+  /** Requests that were run: map, unmap and the like. */
   readonly requests: number;
   /** Translations with an answer in the log that were compared. */
   readonly translations: number;
@@ -68,4 +78,17 @@ export interface ReplayFigures {
 export function formatDivergence(divergence: Divergence, profile: string): string {
   const { line, operation, logged, answered, reason } = divergence;
   return `line ${line}: ${operation}: the log says ${logged}, ${profile} says ${answered} because ${reason}`;
+}
+
+/** The step of a request with both answers; tells the journal where they differ. */
+export function compared(
+  step: Omit<ReplayStep, 'divergence'>,
+  agree: boolean,
+  journal: Pick<ReplayJournal, 'diverge'>,
+): ReplayStep {
+  if (agree) return step;
+  const { line, operation, logged, answer } = step;
+  const divergence = { line, operation, logged, answered: answer.code, reason: answer.because };
+  journal.diverge(divergence);
+  return { ...step, divergence };
 }

@@ -2,6 +2,7 @@
  * QEMU's `iommufd_backend_*` trace events (`-trace 'iommufd_*'`): the calls of a VMM to /dev/iommu and their
  * answers. RET is 0 or negative: −1 (the errno follows in an error line) or −errno, as the QEMU version has it.
  */
+import type { ErrorCode } from '../errors.js';
 import {
   findTraceEvent,
   type LogPlace,
@@ -17,6 +18,8 @@ interface IommufdCall extends LogPlace {
   readonly iommufd: number;
   /** 0 or negative. */
   readonly result: number;
+  /** The errno that an error line after this one names, where `result` is −1 (see `IommufdAnswerJoiner`). */
+  readonly failure?: ErrorCode;
 }
 
 /** A user of /dev/iommu comes. */

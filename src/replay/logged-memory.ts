@@ -5,7 +5,7 @@ import { IommuError } from '../errors.js';
 import type { FrameRuns } from '../memory/frame-runs.js';
 import type { LockedMemory } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
-import { hex, PAGE_SIZE } from '../u64.js';
+import { hex, intervalOf, PAGE_SIZE, split } from '../u64.js';
 
 /** Pages of user space on x86-64 with four levels: addresses below 2^47. */
 const USER_PAGES = 2 ** 35;
@@ -18,10 +18,30 @@ const FIRST_FRAME = 2 ** 20;
  * dropped.
  */
 export class LoggedMemory implements UserMemory {
+  readonly locked?: { readonly user: LockedMemory; readonly mm: LockedMemory };
+  /** User pages, first and last, that are not there for the moment. */
+  #missing: { readonly page: number; readonly lastPage: number } | undefined;
+
+  /** @param locked - the locked-memory counters; absent: no limit */
+  constructor(locked?: { readonly user: LockedMemory; readonly mm: LockedMemory }) {
+    if (locked !== undefined) this.locked = locked;
+  }
+
+  /** Makes a call for which a range of user memory is not there: the log says that the kernel could not pin it. */
+  async without<T>(uptr: bigint, length: bigint, call: () => Promise<T>): Promise<T> {
+    this.#missing = length === 0n ? undefined : intervalOf(split(uptr), split(length));
+    try {
+      return await call();
+    } finally {
+      this.#missing = undefined;
+    }
+  }
+
   pin(page: number, count: number, _write: boolean, into: FrameRuns): number {
-    if (page >= USER_PAGES) {
-      const uptr = hex({ page, offset: 0 });
-      throw new IommuError('EFAULT', { check: 'memory', uptr, detail: 'is not below 2^47' });
+    if (page >= USER_PAGES) throw missing(page, 'is not below 2^47');
+    const gone = this.#missing;
+    if (gone !== undefined && gone.page <= page && page <= gone.lastPage) {
+      throw missing(page, 'is not memory that can be pinned, as the log itself says');
     }
     const pinned = Math.min(count, USER_PAGES - page);
     into.push(page + FIRST_FRAME, pinned);
@@ -56,17 +76,39 @@ export class LoggedMemory implements UserMemory {
   }
 }
 
-/** Another memory with its pins counted. */
-export class MeteredMemory implements UserMemory {
+function missing(page: number, detail: string): IommuError {
+  return new IommuError('EFAULT', { check: 'memory', uptr: hex({ page, offset: 0 }), detail });
+}
+
+/** Pins of several memories, counted together. */
+export class PinMeter {
   /** Pins that are held now: a page counts once for each pin of it. */
   pinnedPages = 0;
   /** The most that were held at a time. */
   peakPinnedPages = 0;
+
+  /** Counts so many more. */
+  add(pages: number): void {
+    this.pinnedPages += pages;
+    this.peakPinnedPages = Math.max(this.peakPinnedPages, this.pinnedPages);
+  }
+
+  /** Counts so many fewer. */
+  remove(pages: number): void {
+    this.pinnedPages -= pages;
+  }
+}
+
+/** Another memory with its pins counted. */
+export class MeteredMemory implements UserMemory {
   readonly locked?: { readonly user: LockedMemory; readonly mm: LockedMemory };
+  /** What counts the pins. */
+  readonly meter: PinMeter;
   readonly #memory: UserMemory;
 
-  constructor(memory: UserMemory) {
+  constructor(memory: UserMemory, meter = new PinMeter()) {
     this.#memory = memory;
+    this.meter = meter;
     if (memory.locked !== undefined) this.locked = memory.locked;
   }
 
@@ -80,13 +122,12 @@ export class MeteredMemory implements UserMemory {
   }
 
   #add(pages: number): number {
-    this.pinnedPages += pages;
-    this.peakPinnedPages = Math.max(this.peakPinnedPages, this.pinnedPages);
+    this.meter.add(pages);
     return pages;
   }
 
   unpin(pfn: number, count: number, dirty: boolean): void {
-    this.pinnedPages -= count;
+    this.meter.remove(count);
     this.#memory.unpin(pfn, count, dirty);
   }
 

@@ -7,7 +7,8 @@ import { IoPagetable } from '../io-pagetable.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import { type Protection, READ, WRITE } from '../protection.js';
 import type { Profile } from '../table/table-state.js';
-import { MAX_U64, split } from '../u64.js';
+import { hex, type Interval, intervalOf, MAX_U64, split } from '../u64.js';
+import type { LoggedMemory } from './logged-memory.js';
 
 /** How the model answered a request. */
 export interface Answer {
@@ -24,7 +25,9 @@ export interface Answer {
 export interface SpaceOptions {
   readonly profile: Profile;
   readonly memory: UserMemory;
-  readonly createDomain: () => IommuDomain;
+  /** The memory behind `memory`, where it is one that knows no more than the log does. */
+  readonly logged?: LoggedMemory | undefined;
+  readonly createDomain: (request: { readonly dirtyTracking: boolean }) => IommuDomain;
 }
 
 /** An `IoPagetable` and the domain that devices translate by, with the answers of its calls as values. */
@@ -34,7 +37,8 @@ export class ReplaySpace {
   readonly table: IoPagetable;
   readonly domain: IommuDomain;
 
-  private constructor(name: string, table: IoPagetable, domain: IommuDomain) {
+  /** A table that has the domain attached. */
+  constructor(name: string, table: IoPagetable, domain: IommuDomain) {
     this.name = name;
     this.table = table;
     this.domain = domain;
@@ -42,7 +46,7 @@ export class ReplaySpace {
 
   /** A new, empty space with a domain attached. */
   static async create(name: string, options: SpaceOptions): Promise<ReplaySpace> {
-    const domain = options.createDomain();
+    const domain = options.createDomain({ dirtyTracking: false });
     const space = new ReplaySpace(name, new IoPagetable(options), domain);
     await space.table.addDomain(domain);
     return space;
@@ -59,7 +63,7 @@ export class ReplaySpace {
   map(iova: bigint, uptr: bigint, length: bigint, prot: Protection): Promise<Answer> {
     return answer(async () => {
       await this.table.map({ iova, uptr, length, prot });
-      return { code: 'OK', unmapped: 0n, because: 'nothing is mapped or reserved in that range' };
+      return MAPPED;
     });
   }
 
@@ -69,8 +73,7 @@ export class ReplaySpace {
       const everything = iova === 0n && length >= MAX_U64;
       const unmapped = await (everything ? this.table.unmapAll() : this.table.unmap(iova, length));
       if (unmapped === 0n && !everything) throw notMapped(split(iova));
-      const because = `an unmap takes all areas that lie wholly inside its range: 0x${unmapped.toString(16)} bytes`;
-      return { code: 'OK', unmapped, because };
+      return unmappedAnswer(unmapped);
     });
   }
 
@@ -81,6 +84,29 @@ export class ReplaySpace {
   }
 }
 
+/** The answer to a map that succeeds. */
+export const MAPPED: Answer = {
+  code: 'OK',
+  unmapped: 0n,
+  because: 'nothing is mapped or reserved in that range',
+};
+
+/** The answer to an unmap that succeeds. */
+export function unmappedAnswer(unmapped: bigint): Answer {
+  const because = `an unmap takes all areas that lie wholly inside its range: 0x${unmapped.toString(16)} bytes`;
+  return { code: 'OK', unmapped, because };
+}
+
+/** Makes a map. Memory that the log is the only source for is missing where the log says that it was. */
+export function mapAsLogged(
+  { logged }: SpaceOptions,
+  answered: string,
+  { uptr, length }: { readonly uptr: bigint; readonly length: bigint },
+  map: () => Promise<Answer>,
+): Promise<Answer> {
+  return logged !== undefined && answered === 'EFAULT' ? logged.without(uptr, length, map) : map();
+}
+
 /** The answer of a call; an error of the model is one too. */
 export async function answer(call: () => Promise<Answer>): Promise<Answer> {
   try {
@@ -89,4 +115,14 @@ export async function answer(call: () => Promise<Answer>): Promise<Answer> {
     if (!(error instanceof IommuError)) throw error;
     return { code: error.code, unmapped: error.unmapped ?? 0n, because: sentence(error.reason), error };
   }
+}
+
+/** A range of a log in words, also an empty one. */
+export function rangeInWords(iova: bigint, length: bigint): string {
+  return length === 0n ? `0 bytes at ${hex(iova)}` : `[${hex(iova)}, ${hex(iova + length - 1n)}]`;
+}
+
+/** The IOVA that a call on `length` bytes from `iova` on may change; the call fails where there is none. */
+export function changedBy(iova: bigint, length: bigint): Interval | undefined {
+  return length === 0n ? undefined : intervalOf(split(iova), split(length));
 }

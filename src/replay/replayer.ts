@@ -3,17 +3,22 @@
  */
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { RadixDomain } from '../domain/radix-domain.js';
+import type { Explanation } from '../explain/explanation.js';
+import type { ExplainRequest } from '../explain/request.js';
+import { LockedMemory } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
+import { protectionName } from '../protection.js';
 import type { Profile } from '../table/table-state.js';
-import { PAGE_SIZE } from '../u64.js';
+import { MAX_U64, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
 import type { Divergence, ReplayFigures, ReplayJournal, ReplayStep } from './figures.js';
-import { measureHoles } from './holes.js';
+import type { HoleFigures } from './holes.js';
+import { IommufdReplay } from './iommufd-replay.js';
 import type { LogLines, MalformedLine } from './log-line.js';
-import { LoggedMemory, MeteredMemory } from './logged-memory.js';
+import { LoggedMemory, MeteredMemory, PinMeter } from './logged-memory.js';
 import { type LogEvent, readLog } from './read-log.js';
 import type { ReplaySpace } from './replay-space.js';
 import { VfioReplay } from './vfio-replay.js';
-import { VirtioIommuReplay } from './virtio-iommu-replay.js';
+import { lengthOf, VirtioIommuReplay } from './virtio-iommu-replay.js';
 
 /** How a log is replayed. */
 export interface ReplayOptions {
@@ -21,15 +26,22 @@ export interface ReplayOptions {
   readonly profile?: Profile;
   /** The memory that the log's user addresses are of. Default: a `LoggedMemory`, which has them all. */
   readonly memory?: UserMemory;
+  /** Bytes that may be locked (RLIMIT_MEMLOCK), where `memory` is absent. Default: no limit (CAP_IPC_LOCK). */
+  readonly lockedLimit?: U64Input | undefined;
   /**
    * For logs of a virtual IOMMU: the user address of guest physical 0. Any will do that has memory behind all of
    * the guest's. Default 2^45.
    */
   readonly guestRam?: bigint;
-  /** Makes the domain that devices of one IOVA space are translated by. Default: a new `RadixDomain`. */
-  readonly createDomain?: () => IommuDomain;
+  /**
+   * Makes a domain that devices of one IOVA space are translated by. Default: a new `RadixDomain`. With
+   * `dirtyTracking` it must be able to track what devices write.
+   */
+  readonly createDomain?: (request: { readonly dirtyTracking: boolean }) => IommuDomain;
   /** Called for each divergence, as soon as it is certain. */
   readonly onDivergence?: (divergence: Divergence) => void;
+  /** Called for each IOVA space that ends before the log does, or with it. */
+  readonly onSpaceEnd?: (space: ReplaySpace) => void;
   /** Called for each line that could not be read. */
   readonly onMalformed?: (line: MalformedLine) => void;
 }
@@ -43,13 +55,22 @@ export async function replay(lines: LogLines, options: ReplayOptions = {}): Prom
   return await replayer.finish();
 }
 
+/** A request of a log, and the space that can be asked about it. */
+export interface ReplayQuestion {
+  readonly space: ReplaySpace;
+  readonly request: ExplainRequest;
+}
+
 /** Replays a log event by event, for callers that look at the model in between. */
 export class Replayer {
-  readonly #memory: MeteredMemory;
+  readonly #meter = new PinMeter();
   readonly #vfio: VfioReplay;
   readonly #viommu: VirtioIommuReplay;
+  readonly #iommufd: IommufdReplay;
+  readonly #guestRam: bigint;
   readonly #onMalformed: ((line: MalformedLine) => void) | undefined;
   readonly #areas = new Map<ReplaySpace, number>();
+  readonly #newSettings = new Set<ReplaySpace>();
   #allAreas = 0;
   #requests = 0;
   #translations = 0;
@@ -62,9 +83,12 @@ export class Replayer {
   #fragmentation = 0;
 
   constructor(options: ReplayOptions = {}) {
-    const { profile = 'linux', memory = new LoggedMemory(), guestRam = GUEST_RAM, onDivergence } = options;
-    this.#memory = new MeteredMemory(memory);
+    const { profile = 'linux', guestRam = GUEST_RAM, onDivergence } = options;
+    const locked = countersFor(options.lockedLimit);
+    const { memory = new LoggedMemory(locked) } = options;
+    const logged = memory instanceof LoggedMemory ? memory : undefined;
     this.#onMalformed = options.onMalformed;
+    this.#guestRam = guestRam;
     const journal: ReplayJournal = {
       translation: (kind) => {
         if (kind === 'answered') this.#translations++;
@@ -74,17 +98,39 @@ export class Replayer {
         this.#divergences++;
         onDivergence?.(divergence);
       },
+      leftOut: () => {
+        this.#notReplayed++;
+      },
+      settingChanged: (space) => this.#newSettings.add(space),
+      ended: (space, holes) => {
+        this.#end(space, holes);
+        options.onSpaceEnd?.(space);
+      },
     };
-    const createDomain = options.createDomain ?? (() => new RadixDomain());
-    const space = { profile, memory: this.#memory, createDomain };
+    const createDomain =
+      options.createDomain ?? (({ dirtyTracking }) => new RadixDomain({ dirty: dirtyTracking }));
+    const space = { profile, memory: new MeteredMemory(memory, this.#meter), logged, createDomain };
+    const files = new Map<number, UserMemory>();
+    const fileMemory = (fd: number) => {
+      const file = files.get(fd) ?? new MeteredMemory(new LoggedMemory(locked), this.#meter);
+      files.set(fd, file);
+      return file;
+    };
     this.#vfio = new VfioReplay(space, journal);
     this.#viommu = new VirtioIommuReplay({ ...space, guestRam, lookup: memory }, journal);
+    this.#iommufd = new IommufdReplay({ ...space, fileMemory }, journal);
   }
 
   /** The IOVA spaces that there are now. */
   *spaces(): Generator<ReplaySpace, void, undefined> {
     yield* this.#vfio.spaces;
     yield* this.#viommu.spaces;
+    yield* this.#iommufd.spaces;
+  }
+
+  /** Pages that are pinned now, in all spaces together; a page counts once for each pin. */
+  get pinnedPages(): number {
+    return this.#meter.pinnedPages;
   }
 
   /**
@@ -92,39 +138,85 @@ export class Replayer {
    * other events, and divergences that become certain only later, show in the figures and in `onDivergence`.
    */
   async apply(event: LogEvent | MalformedLine): Promise<ReplayStep | undefined> {
+    const step = await this.#apply(event);
+    if (step === undefined) return undefined;
+    this.#requests++;
+    this.#countAreas(step.space, step.space.table.areaCount);
+    return step;
+  }
+
+  #apply(event: LogEvent | MalformedLine): Promise<ReplayStep | undefined> {
+    if (event.type === 'malformed') {
+      this.#malformed++;
+      this.#viommu.forget();
+      this.#onMalformed?.(event);
+      return Promise.resolve(undefined);
+    }
+    if (isOf(event, 'viommu-')) return this.#viommu.apply(event);
+    if (isOf(event, 'iommufd-')) return this.#iommufd.apply(event);
+    return this.#vfio.apply(event);
+  }
+
+  /**
+   * The request of an event as a question that the space it is for can be asked (`IoPagetable.explain`), if it is a
+   * map or an unmap. Nothing is run.
+   */
+  async question(event: LogEvent): Promise<ReplayQuestion | undefined> {
     switch (event.type) {
-      case 'malformed':
-        this.#malformed++;
-        this.#viommu.forget();
-        this.#onMalformed?.(event);
-        return undefined;
       case 'vfio-map':
-      case 'vfio-unmap':
-        return this.#count(await this.#vfio.apply(event));
+      case 'vfio-unmap': {
+        const { iova, length } = event;
+        const space = await this.#vfio.spaceOf(event.container);
+        if (event.type === 'vfio-unmap') return { space, request: { call: 'unmap', iova, length } };
+        return { space, request: { call: 'map', iova, uptr: event.uptr, length, prot: 'rw' } };
+      }
       case 'viommu-map':
-      case 'viommu-unmap':
-      case 'viommu-unmap-done':
-      case 'viommu-translate':
-      case 'viommu-translated':
-      case 'viommu-attach':
-      case 'viommu-detach':
-      case 'viommu-reserved':
-      case 'viommu-free-domain':
-      case 'viommu-free-endpoint': {
-        const { step, ended } = await this.#viommu.apply(event);
-        if (ended !== undefined) await this.#end(ended);
-        return step && this.#count(step);
+      case 'viommu-unmap': {
+        const { iova } = event;
+        const length = lengthOf(iova, event.last);
+        const space = await this.#viommu.spaceOf(event.domain);
+        if (event.type === 'viommu-unmap') return { space, request: { call: 'unmap', iova, length } };
+        const uptr = this.#guestRam + event.physical;
+        if (uptr > MAX_U64) return undefined;
+        return { space, request: { call: 'map', iova, uptr, length, prot: protectionName(event.flags) } };
+      }
+      case 'iommufd-map-dma':
+      case 'iommufd-unmap-dma':
+      case 'iommufd-unmap-dma-non-exist': {
+        const { iova, length } = event;
+        const space = await this.#iommufd.spaceOf(event.iommufd, event.ioas);
+        if (event.type !== 'iommufd-map-dma') return { space, request: { call: 'unmap', iova, length } };
+        const prot = event.readonly ? 'r' : 'rw';
+        return { space, request: { call: 'map', iova, uptr: event.uptr, length, prot } };
       }
       default:
-        this.#notReplayed++;
         return undefined;
     }
+  }
+
+  /**
+   * What the model would do with the request of an event now (`IoPagetable.explain`); `undefined` if it is no map or
+   * unmap. Nothing changes, the figures neither.
+   */
+  async explain(event: LogEvent): Promise<Explanation | undefined> {
+    const question = await this.question(event);
+    const { peakPinnedPages } = this.#meter;
+    const explanation = await question?.space.table.explain(question.request);
+    this.#meter.peakPinnedPages = peakPinnedPages;
+    return explanation;
+  }
+
+  /** Whether what a space has besides its areas has changed since this was last asked. */
+  settingChanged(space: ReplaySpace): boolean {
+    return this.#newSettings.delete(space);
   }
 
   /** Ends the log: what is still open is compared, and all spaces are measured and emptied. */
   async finish(): Promise<ReplayFigures> {
     this.#viommu.settle();
-    for (const space of this.spaces()) await this.#end(space);
+    await this.#vfio.close();
+    await this.#viommu.close();
+    await this.#iommufd.close();
     return {
       requests: this.#requests,
       translations: this.#translations,
@@ -133,16 +225,10 @@ export class Replayer {
       malformed: this.#malformed,
       notReplayed: this.#notReplayed,
       peakAreas: this.#peakAreas,
-      peakPinnedBytes: BigInt(this.#memory.peakPinnedPages) * BigInt(PAGE_SIZE),
+      peakPinnedBytes: BigInt(this.#meter.peakPinnedPages) * BigInt(PAGE_SIZE),
       largestHole: this.#largestHole,
       fragmentation: this.#fragmentation,
     };
-  }
-
-  #count(step: ReplayStep): ReplayStep {
-    this.#requests++;
-    this.#countAreas(step.space, step.space.table.areaCount);
-    return step;
   }
 
   #countAreas(space: ReplaySpace, areas: number): void {
@@ -151,12 +237,25 @@ export class Replayer {
     this.#peakAreas = Math.max(this.#peakAreas, this.#allAreas);
   }
 
-  async #end(space: ReplaySpace): Promise<void> {
-    const { largestHole, fragmentation } = measureHoles(space.table.snapshot());
+  #end(space: ReplaySpace, { largestHole, fragmentation }: HoleFigures): void {
     if (largestHole > this.#largestHole) this.#largestHole = largestHole;
     this.#fragmentation = Math.max(this.#fragmentation, fragmentation);
-    await space.close();
     this.#countAreas(space, 0);
     this.#areas.delete(space);
+    this.#newSettings.delete(space);
   }
+}
+
+function countersFor(limit: U64Input | undefined) {
+  if (limit === undefined) return undefined;
+  const pages = readU64(limit, 'lockedLimit').page;
+  return { user: new LockedMemory('user', pages), mm: new LockedMemory('process', pages) };
+}
+
+/** Whether an event is of a format, by the prefix of its type. */
+function isOf<Family extends string, Event extends { readonly type: string }>(
+  event: Event,
+  family: Family,
+): event is Extract<Event, { readonly type: `${Family}${string}` }> {
+  return event.type.startsWith(family);
 }

@@ -12,8 +12,9 @@ import type { UserMemory } from '../memory/user-memory.js';
 import { protectionName } from '../protection.js';
 import type { ReservedRegion } from '../table/reservations.js';
 import { hex, join, MAX_U64, split } from '../u64.js';
-import type { Divergence, ReplayJournal, ReplayStep } from './figures.js';
-import { type Answer, answer, ReplaySpace, type SpaceOptions } from './replay-space.js';
+import { compared, type ReplayJournal, type ReplayStep } from './figures.js';
+import { measureHoles } from './holes.js';
+import { type Answer, answer, changedBy, ReplaySpace, type SpaceOptions } from './replay-space.js';
 import type {
   ViommuAttachment,
   ViommuEvent,
@@ -94,38 +95,39 @@ export class VirtioIommuReplay {
   /**
    * Runs an event. A request is told at once; what the log answers to it is compared when it comes.
    *
-   * @returns the request with the model's answer, if the event is one; a space that ended with it, if one did
+   * @returns the request with the model's answer, if the event is one
    */
-  async apply(event: ViommuEvent): Promise<{ readonly step?: ReplayStep; readonly ended?: ReplaySpace }> {
+  async apply(event: ViommuEvent): Promise<ReplayStep | undefined> {
     if (event.type === 'viommu-translated') {
       await this.#translated(event);
-      return {};
+      return undefined;
     }
     if (event.type === 'viommu-unmap-done') {
       this.#unmapDone(event);
-      return {};
+      return undefined;
     }
     this.settle();
     switch (event.type) {
       case 'viommu-map':
-        return { step: await this.#map(event) };
+        return await this.#map(event);
       case 'viommu-unmap':
-        return { step: await this.#unmapRange(event) };
+        return await this.#unmapRange(event);
       case 'viommu-translate':
         this.#translate = this.#lookUp(event);
-        return {};
+        return undefined;
       case 'viommu-attach':
         await this.#attach(event);
-        return {};
+        return undefined;
       case 'viommu-detach':
       case 'viommu-free-endpoint':
         await this.#leave(this.#endpoint(event.endpoint));
-        return {};
+        return undefined;
       case 'viommu-reserved':
         await this.#reserved(event);
-        return {};
+        return undefined;
       case 'viommu-free-domain':
-        return await this.#freeDomain(event.domain);
+        await this.#freeDomain(event.domain);
+        return undefined;
     }
   }
 
@@ -163,25 +165,27 @@ export class VirtioIommuReplay {
 
   async #map(event: ViommuMap): Promise<ReplayStep> {
     const { line, domain, iova, last, physical } = event;
-    const space = await this.#spaceOf(domain);
+    const space = await this.spaceOf(domain);
     const operation = `map [${hex(iova)}, ${hex(last)}] of domain ${domain} to ${hex(physical)}`;
     const uptr = this.#options.guestRam + physical;
+    const length = lengthOf(iova, last);
     const given =
       uptr > MAX_U64
-        ? await noUserAddress(physical)
-        : await space.map(iova, uptr, lengthOf(iova, last), protectionName(event.flags));
-    const step = { line, operation, logged: 'OK', answer: given, space };
-    if (given.code === 'OK') return step;
-    return { ...step, divergence: this.#diverge(line, operation, 'OK', given.code, given.because) };
+        ? noUserAddress(physical)
+        : await space.map(iova, uptr, length, protectionName(event.flags));
+    const step = { line, operation, logged: 'OK', answer: given, space, changed: changedBy(iova, length) };
+    return compared(step, given.code === 'OK', this.#journal);
   }
 
   async #unmapRange(event: ViommuUnmap): Promise<ReplayStep> {
     const { line, domain, iova, last } = event;
-    const space = await this.#spaceOf(domain);
+    const space = await this.spaceOf(domain);
     const operation = `unmap [${hex(iova)}, ${hex(last)}] of domain ${domain}`;
-    const given = await space.unmap(iova, lengthOf(iova, last));
+    const length = lengthOf(iova, last);
+    const given = await space.unmap(iova, length);
     this.#unmap = { event, operation, answer: given, space, logged: 0n, left: undefined };
-    return { line, operation, logged: 'on the next lines', answer: given, space };
+    const logged = 'on the next lines';
+    return { line, operation, logged, answer: given, space, changed: changedBy(iova, length) };
   }
 
   #unmapDone(event: ViommuUnmapDone): void {
@@ -240,12 +244,15 @@ export class VirtioIommuReplay {
   async #attach(event: ViommuAttachment): Promise<void> {
     const endpoint = this.#endpoint(event.endpoint);
     await this.#leave(endpoint);
-    endpoint.space = await this.#spaceOf(event.domain);
+    endpoint.space = await this.spaceOf(event.domain);
     await this.#reserve(event.line, endpoint, endpoint.regions);
   }
 
   async #leave(endpoint: Endpoint): Promise<void> {
-    await endpoint.space?.table.removeReservedIova(endpoint);
+    const { space } = endpoint;
+    if (space === undefined) return;
+    await space.table.removeReservedIova(endpoint);
+    this.#journal.settingChanged(space);
     endpoint.space = undefined;
   }
 
@@ -265,6 +272,7 @@ export class VirtioIommuReplay {
     if (space === undefined) return;
     const given = await answer(async () => {
       await space.table.enforceReservedRegions(endpoint, regions);
+      this.#journal.settingChanged(space);
       return { code: 'OK', unmapped: 0n, because: 'nothing is mapped there' };
     });
     if (given.code === 'OK') return;
@@ -272,14 +280,26 @@ export class VirtioIommuReplay {
     this.#diverge(line, operation, 'OK', given.code, given.because);
   }
 
-  async #freeDomain(domain: number): Promise<{ readonly ended?: ReplaySpace }> {
-    const ended = this.#spaces.get(domain);
-    if (ended === undefined) return {};
+  async #freeDomain(domain: number): Promise<void> {
+    const space = this.#spaces.get(domain);
+    if (space === undefined) return;
     for (const endpoint of this.#endpoints.values()) {
-      if (endpoint.space === ended) await this.#leave(endpoint);
+      if (endpoint.space === space) await this.#leave(endpoint);
     }
     this.#spaces.delete(domain);
-    return { ended };
+    await this.#end(space);
+  }
+
+  async #end(space: ReplaySpace): Promise<void> {
+    this.#journal.ended(space, measureHoles(space.table.snapshot()));
+    await space.close();
+  }
+
+  /** Compares what is open and ends all spaces. */
+  async close(): Promise<void> {
+    this.settle();
+    for (const space of this.#spaces.values()) await this.#end(space);
+    this.#spaces.clear();
   }
 
   #endpoint(number: number): Endpoint {
@@ -288,7 +308,8 @@ export class VirtioIommuReplay {
     return endpoint;
   }
 
-  async #spaceOf(domain: number): Promise<ReplaySpace> {
+  /** The space of a domain, which begins where it is first named. */
+  async spaceOf(domain: number): Promise<ReplaySpace> {
     const known = this.#spaces.get(domain);
     if (known !== undefined) return known;
     const space = await ReplaySpace.create(`domain ${domain}`, this.#options);
@@ -313,15 +334,13 @@ export class VirtioIommuReplay {
     return join(frame, offset);
   }
 
-  #diverge(line: number, operation: string, logged: string, answered: string, reason: string): Divergence {
-    const divergence = { line, operation, logged, answered, reason };
-    this.#journal.diverge(divergence);
-    return divergence;
+  #diverge(line: number, operation: string, logged: string, answered: string, reason: string): void {
+    this.#journal.diverge({ line, operation, logged, answered, reason });
   }
 }
 
 /** The length of a closed range; of the whole space, 2^64, the largest that a call can be given. */
-function lengthOf(iova: bigint, last: bigint): bigint {
+export function lengthOf(iova: bigint, last: bigint): bigint {
   const length = last - iova + 1n;
   return length > MAX_U64 ? MAX_U64 : length;
 }

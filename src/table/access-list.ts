@@ -4,7 +4,8 @@
  * Both functions are called with the domains lock and the iova lock held for writing.
  */
 import { refuse } from '../errors.js';
-import { checkAlignment, requiredAlignment } from './alignment.js';
+import { faultPoint } from '../faults.js';
+import { accessAlignment, checkAlignment, requiredAlignment } from './alignment.js';
 import type { AttachedAccess, TableState } from './table-state.js';
 
 const MOST_ACCESSES = 65536;
@@ -19,7 +20,8 @@ export function addAccess(table: TableState, access: AttachedAccess): void {
   const number = free < 0 ? table.accesses.length : free;
   if (number >= MOST_ACCESSES)
     throw refuse('EBUSY', 'state', `the table has ${MOST_ACCESSES} accesses already`);
-  checkAlignment(table, Math.max(table.alignment, access.iovaAlignment));
+  checkAlignment(table, Math.max(table.alignment, accessAlignment(table, access)));
+  faultPoint(table.faults, 'access-slot');
   table.accesses[number] = access;
   table.alignment = requiredAlignment(table);
 }

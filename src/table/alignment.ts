@@ -5,7 +5,7 @@ import type { IommuDomain } from '../domain/iommu-domain.js';
 import { IommuError, refuse } from '../errors.js';
 import { firstOf, hex, lengthOf, PAGE_SIZE } from '../u64.js';
 import { describeArea, type IoptArea } from './iopt-area.js';
-import type { TableState } from './table-state.js';
+import type { AttachedAccess, TableState } from './table-state.js';
 
 /** The smallest page size of a domain in bytes; `Infinity` where no page size fits a number. */
 export function ioPageSize(domain: IommuDomain): number {
@@ -18,9 +18,14 @@ export function requiredAlignment(table: TableState): number {
   let alignment = table.largePages ? 1 : PAGE_SIZE;
   for (const domain of table.domains) alignment = Math.max(alignment, ioPageSize(domain));
   for (const access of table.accesses) {
-    if (access !== undefined) alignment = Math.max(alignment, access.iovaAlignment);
+    if (access !== undefined) alignment = Math.max(alignment, accessAlignment(table, access));
   }
   return alignment;
+}
+
+/** What an access demands of a table; in `rfc-v1` only domains do. */
+export function accessAlignment(table: TableState, access: AttachedAccess): number {
+  return table.profile === 'linux' ? access.iovaAlignment : 1;
 }
 
 /**

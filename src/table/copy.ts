@@ -3,6 +3,7 @@
  */
 import { checkedInterval } from '../arguments.js';
 import { IommuError, notMapped } from '../errors.js';
+import { faultPoint } from '../faults.js';
 import type { Operation } from '../operation.js';
 import { pageBehind } from '../pages/mapped-area.js';
 import { type Address, between, compare, type Interval, lengthOf } from '../u64.js';
@@ -49,6 +50,7 @@ function partsOf(table: TableState, range: Interval): PagesPart[] {
   let step = walk.next();
   for (; !step.done; step = walk.next()) {
     const { area, first, last } = step.value;
+    faultPoint(table.faults, 'copy-part');
     parts.push({
       pages: area.pages!,
       start: pageBehind(area, first),

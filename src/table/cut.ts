@@ -4,6 +4,7 @@
  * Called with the iova lock held for writing.
  */
 import { IommuError, misaligned, refuse } from '../errors.js';
+import { faultPoint } from '../faults.js';
 import type { Operation } from '../operation.js';
 import { clearStorageDomain, setStorageDomain } from '../pages/domain-fill.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
@@ -39,6 +40,7 @@ function* cutArea(table: TableState, area: IoptArea, leftLast: Address): Operati
   if (rightFirst.offset & mask) throw misaligned('cut at iova', rightFirst, table.alignment);
   if (start.offset & mask)
     throw misaligned('cut at page offset', { page: 0, offset: start.offset }, table.alignment);
+  faultPoint(table.faults, 'split');
   if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
   try {
     split(table, area, pages, leftLast, rightFirst, start);

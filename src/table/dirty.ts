@@ -4,10 +4,17 @@
 import { checkedInterval } from '../arguments.js';
 import type { DirtyOperations, IommuDomain } from '../domain/iommu-domain.js';
 import { IommuError, refuse } from '../errors.js';
+import { faultPoint } from '../faults.js';
 import type { Operation } from '../operation.js';
 import { type Address, between, byteLength, hex, type Interval, isZero, join } from '../u64.js';
 import { walkContiguous } from './area-lookup.js';
 import type { TableState } from './table-state.js';
+
+/**
+ * Takes the bits of a dirty bitmap that are to be set: those from `first` to `last`, both included. Calls come in
+ * ascending order of `first`. It may not change the table.
+ */
+export type BitSink = (first: bigint, last: bigint) => void;
 
 /** A request to read dirty bits, with its arguments read. */
 export interface DirtyRequest {
@@ -16,7 +23,7 @@ export interface DirtyRequest {
   readonly length: Address;
   /** Bytes that a bit of the bitmap stands for. */
   readonly pageSize: Address;
-  readonly bitmap: Uint8Array;
+  readonly bitmap: Uint8Array | BitSink;
   /** Leave the marks set. */
   readonly keep: boolean;
 }
@@ -51,6 +58,7 @@ export function* setDirtyTracking(table: TableState, domain: IommuDomain, enable
 export function* readDirty(table: TableState, request: DirtyRequest): Operation<void> {
   const range = checkDirtyRequest(table, request);
   const dirty = dirtyOperations(request.domain);
+  faultPoint(table.faults, 'dirty-bitmap');
   if (!table.iovaLock.tryRead()) yield () => table.iovaLock.read();
   try {
     const mark = bitmapWriter(request, range);
@@ -89,18 +97,26 @@ function checkDirtyRequest(table: TableState, request: DirtyRequest): Interval {
   return range;
 }
 
-/** Sets the bits of the reported pages; what lies past the range or past the bitmap is dropped. */
+/** Sets the bits of the reported pages; what lies outside the range is left out. */
 function bitmapWriter(request: DirtyRequest, range: Interval): (iova: bigint, size: bigint) => void {
-  const { bitmap } = request;
   const start = join(range.page, range.offset);
   const pageSize = join(request.pageSize.page, request.pageSize.offset);
   const granule = pageSize & -pageSize;
-  const lastBit = Number((byteLength(range) - 1n) / granule);
-  const most = Math.min(lastBit, bitmap.length * 8 - 1);
+  const lastBit = (byteLength(range) - 1n) / granule;
+  const setBits = bitSetter(request.bitmap);
   return (iova, size) => {
-    const until = Math.min(Number((iova + size - 1n - start) / granule), most);
-    for (let bit = Number((iova - start) / granule); bit <= until; bit++) {
-      bitmap[Math.floor(bit / 8)]! |= 1 << (bit % 8);
-    }
+    // A large page may begin before the range and end after it.
+    const first = iova > start ? (iova - start) / granule : 0n;
+    const last = (iova + size - 1n - start) / granule;
+    if (first <= lastBit) setBits(first, last < lastBit ? last : lastBit);
+  };
+}
+
+/** Sets bits in an array, as far as it reaches, or passes them on. */
+function bitSetter(bitmap: Uint8Array | BitSink): BitSink {
+  if (typeof bitmap === 'function') return bitmap;
+  return (first, last) => {
+    const until = Math.min(Number(last), bitmap.length * 8 - 1);
+    for (let bit = Number(first); bit <= until; bit++) bitmap[Math.floor(bit / 8)]! |= 1 << (bit % 8);
   };
 }

@@ -5,7 +5,8 @@
  */
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { refuse } from '../errors.js';
-import type { Operation } from '../operation.js';
+import { faultPoint } from '../faults.js';
+import { type Operation, unstoppable } from '../operation.js';
 import {
   clearStorageDomain,
   fillDomains,
@@ -31,6 +32,7 @@ export function* addDomain(table: TableState, domain: IommuDomain): Operation<vo
   checkAlignment(table, alignment);
   try {
     reserveOutsideAperture(table, domain);
+    faultPoint(table.faults, 'domain-slot');
     yield* fillAll(table, domain);
   } catch (error) {
     removeReservations(table, domain);
@@ -47,21 +49,15 @@ export function* removeDomain(table: TableState, domain: IommuDomain): Operation
   const moved = table.domains.pop()!;
   if (moved !== domain) table.domains[at] = moved;
   const heir = table.domains[0];
-  for (const area of table.areas) {
-    const { pages } = area;
-    if (pages === undefined) continue;
-    if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
-    if (heir === undefined) {
-      clearStorageDomain(area, pages);
-      unfillDomain(area, pages, domain);
-    } else {
-      if (area.storageDomain === domain) area.storageDomain = heir;
-      unmapArea(domain, area);
-    }
-    pages.mutex.releaseWrite();
+  if (heir !== undefined) {
+    for (const area of table.areas) if (area.storageDomain === domain) area.storageDomain = heir;
   }
-  removeReservations(table, domain);
-  table.alignment = requiredAlignment(table);
+  try {
+    yield* unfillAll(table.areas, domain, heir === undefined);
+  } finally {
+    removeReservations(table, domain);
+    table.alignment = requiredAlignment(table);
+  }
 }
 
 function reserveOutsideAperture(table: TableState, domain: IommuDomain): void {
@@ -88,15 +84,24 @@ function* fillAll(table: TableState, domain: IommuDomain): Operation<void> {
       filled.push(area);
     }
   } catch (error) {
-    for (const area of filled) {
-      const pages = area.pages!;
-      if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
-      if (first) {
+    yield* unstoppable(unfillAll(filled, domain, first));
+    throw error;
+  }
+}
+
+/** Empties a domain that is not (or no longer) in its table; `only` if it was the only one. */
+function* unfillAll(areas: Iterable<IoptArea>, domain: IommuDomain, only: boolean): Operation<void> {
+  for (const area of areas) {
+    const { pages } = area;
+    if (pages === undefined) continue;
+    if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
+    try {
+      if (only) {
         clearStorageDomain(area, pages);
         unfillDomain(area, pages, domain);
       } else unmapArea(domain, area);
+    } finally {
       pages.mutex.releaseWrite();
     }
-    throw error;
   }
 }

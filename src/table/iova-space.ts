@@ -2,6 +2,7 @@
  * An IOVA space as the layers above the table know it.
  */
 import type { IommuDomain } from '../domain/iommu-domain.js';
+import type { FaultInjector } from '../faults.js';
 import { type Profile, TableState } from './table-state.js';
 
 /** What can be asked of any page table without waiting. `IoPagetable` is one. */
@@ -10,8 +11,8 @@ export class IovaSpace {
   readonly state: TableState;
 
   /** @internal */
-  constructor(profile: Profile) {
-    this.state = new TableState(profile);
+  constructor(profile: Profile, faults?: FaultInjector) {
+    this.state = new TableState(profile, faults);
   }
 
   /** Which kernel's behaviour the table has. */

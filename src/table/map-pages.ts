@@ -1,7 +1,8 @@
 /**
  * Mapping: what `map` and `copy` have in common, from placing areas to publishing them.
  */
-import type { Operation } from '../operation.js';
+import { faultPoint } from '../faults.js';
+import { type Operation, unstoppable } from '../operation.js';
 import { fillDomains, setStorageDomain, unfillDomains } from '../pages/domain-fill.js';
 import { type Address, firstOf } from '../u64.js';
 import type { IoptArea } from './iopt-area.js';
@@ -21,6 +22,7 @@ export function* mapPages(table: TableState, placement: Placement): Operation<Ad
   const { parts } = placement;
   let areas: IoptArea[] = [];
   try {
+    if (table.faults !== undefined) for (const _ of parts) faultPoint(table.faults, 'area');
     if (!table.iovaLock.tryWrite()) yield () => table.iovaLock.write();
     try {
       areas = placeAreas(table, placement);
@@ -38,7 +40,7 @@ export function* mapPages(table: TableState, placement: Placement): Operation<Ad
     }
     return firstOf(areas[0]!);
   } catch (error) {
-    if (areas.length > 0) yield* removeAreas(table, areas);
+    if (areas.length > 0) yield* unstoppable(removeAreas(table, areas));
     for (const part of parts) part.pages.references -= 1;
     throw error;
   }
@@ -64,7 +66,7 @@ function* fillAreas(
       }
     }
   } catch (error) {
-    yield* unfillAreas(table, areas, parts, filled);
+    yield* unstoppable(unfillAreas(table, areas, parts, filled));
     throw error;
   }
 }
@@ -79,7 +81,7 @@ function* publishLater(
     yield () => table.iovaLock.write();
     locked = true;
   } finally {
-    if (!locked) yield* unfillAreas(table, areas, parts, areas.length);
+    if (!locked) yield* unstoppable(unfillAreas(table, areas, parts, areas.length));
   }
 }
 

@@ -3,6 +3,7 @@
  */
 
 import { refuse } from '../errors.js';
+import { type FaultInjector, faultPoint } from '../faults.js';
 import type { AccountingMode } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import type { Operation } from '../operation.js';
@@ -24,7 +25,7 @@ export interface MapRequest {
 
 /** Maps user memory and gives the IOVA it was mapped at. */
 export function mapUserMemory(table: TableState, request: MapRequest): Operation<Address> {
-  const pages = createPages(request);
+  const pages = createPages(request, table.faults);
   const part = { pages, start: { page: 0, offset: request.uptr.offset }, length: request.length };
   return mapPages(table, { parts: [part], length: request.length, iova: request.iova, prot: request.prot });
 }
@@ -34,7 +35,7 @@ export function mapUserMemory(table: TableState, request: MapRequest): Operation
  *
  * @throws EINVAL if the length is 0 or above 2^64 − 1 − 4096, EOVERFLOW if uptr + length is 2^64 or more.
  */
-function createPages(request: MapRequest): IoptPages {
+function createPages(request: MapRequest, faults: FaultInjector | undefined): IoptPages {
   const { uptr, length } = request;
   if (isZero(length)) throw refuse('EINVAL', 'argument', 'the length is 0');
   if (length.page === LAST_PAGE) {
@@ -46,5 +47,9 @@ function createPages(request: MapRequest): IoptPages {
     throw refuse('EOVERFLOW', 'overflow', `user memory at ${hex(uptr)} of ${hex(length)} bytes reaches 2^64`);
   }
   const npages = length.page + ((bytes + PAGE_MASK) >> PAGE_SHIFT);
-  return new IoptPages(request.memory, uptr.page, npages, (request.prot & WRITE) !== 0, request.accounting);
+  const writable = (request.prot & WRITE) !== 0;
+  faultPoint(faults, 'pages');
+  const pages = new IoptPages(request.memory, uptr.page, npages, writable, request.accounting);
+  if (faults !== undefined) pages.faults = faults;
+  return pages;
 }

@@ -5,6 +5,7 @@
  */
 
 import { IommuError, misaligned, refuse, reservedInTheWay } from '../errors.js';
+import { faultPoint } from '../faults.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
 import { WRITE } from '../protection.js';
 import { type Address, hex, type Interval, intervalOf, isZero, LAST_PAGE, lastOf, next } from '../u64.js';
@@ -49,6 +50,7 @@ export function placeAreas(table: TableState, placement: Placement): IoptArea[] 
       const area = insertArea(table, part, iova, placement.prot);
       areas.push(area);
       checkPart(table, part, placement.prot);
+      if (areas.length > 1) faultPoint(table.faults, 'placement');
       iova = next(lastOf(area));
     }
     return areas;

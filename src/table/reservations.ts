@@ -4,6 +4,7 @@
  * All functions are called with the iova lock held for writing.
  */
 import { IommuError, refuse } from '../errors.js';
+import { type FaultInjector, faultPoint } from '../faults.js';
 import { IntervalTree } from '../interval-tree.js';
 import { spans } from '../spans.js';
 import { compare, hexRange, type Interval, lastOf, type U64Input, WHOLE_SPACE } from '../u64.js';
@@ -42,6 +43,7 @@ export function reserve(table: TableState, range: Interval, owner: object | null
   const allowed = table.allowed.first(range);
   if (allowed !== undefined)
     throw new IommuError('EADDRINUSE', { check: 'allowed', range: hexRange(allowed) });
+  faultPoint(table.faults, 'reservation');
   table.reserved.insert(range, { owner });
 }
 
@@ -69,6 +71,7 @@ export function reserveRegions(
   let software: Interval | undefined;
   let softwareCount = 0;
   let hardwareCount = 0;
+  faultPoint(table.faults, 'device-regions');
   try {
     for (const { range, type } of regions) {
       if (type === 'direct-relaxable') continue;
@@ -115,23 +118,33 @@ export function replaceAllowed(table: TableState, allowed: IntervalTree<undefine
  *
  * @throws EINVAL if the first byte of one is not below its last, or two intersect.
  */
-export function allowedTree(ranges: readonly Interval[]): IntervalTree<undefined> {
+export function allowedTree(ranges: readonly Interval[], faults?: FaultInjector): IntervalTree<undefined> {
   const tree = new IntervalTree<undefined>();
   for (const range of ranges) {
-    if (compare(range, lastOf(range)) >= 0) {
-      throw refuse('EINVAL', 'argument', `allowed range ${hexRange(range)} has fewer than two bytes`);
-    }
-    const inTheWay = tree.first(range);
-    if (inTheWay !== undefined) {
-      throw refuse(
-        'EINVAL',
-        'argument',
-        `allowed ranges ${hexRange(inTheWay)} and ${hexRange(range)} intersect`,
-      );
-    }
-    tree.insert(range, undefined);
+    addAllowed(tree, range);
+    faultPoint(faults, 'allowed-range');
   }
   return tree;
+}
+
+/**
+ * Adds a range to the allowed ones before it in a list.
+ *
+ * @throws EINVAL if its first byte is not below its last, or it intersects one of them.
+ */
+export function addAllowed(tree: IntervalTree<undefined>, range: Interval): void {
+  if (compare(range, lastOf(range)) >= 0) {
+    throw refuse('EINVAL', 'argument', `allowed range ${hexRange(range)} has fewer than two bytes`);
+  }
+  const inTheWay = tree.first(range);
+  if (inTheWay !== undefined) {
+    throw refuse(
+      'EINVAL',
+      'argument',
+      `allowed ranges ${hexRange(inTheWay)} and ${hexRange(range)} intersect`,
+    );
+  }
+  tree.insert(range, undefined);
 }
 
 /** What is not reserved, in ascending order. */

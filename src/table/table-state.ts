@@ -2,6 +2,7 @@
  * The state of one page table, which the operations in this folder work on.
  */
 import type { IommuDomain } from '../domain/iommu-domain.js';
+import type { FaultInjector } from '../faults.js';
 import { IntervalTree } from '../interval-tree.js';
 import { RwLock } from '../rw-lock.js';
 import type { IoptArea } from './iopt-area.js';
@@ -25,6 +26,8 @@ export interface AttachedAccess {
 /** One I/O virtual address space. */
 export class TableState {
   readonly profile: Profile;
+  /** What makes calls fail, in tests. */
+  readonly faults: FaultInjector | undefined;
   /** Guards `domains`. Taken before `iovaLock`. */
   readonly domainsLock = new RwLock();
   /** Guards the three trees, `alignment`, and of the areas `pages`, `preventAccess` and `pins`. */
@@ -39,12 +42,18 @@ export class TableState {
   readonly domains: IommuDomain[] = [];
   /** The attached accesses by number; the lowest free number is taken first. */
   readonly accesses: (AttachedAccess | undefined)[] = [];
+  /**
+   * The areas that accesses are just being asked to let go of: how many calls ask now, and how often they have since
+   * the first of them.
+   */
+  readonly asking = new Map<IoptArea, { calls: number; times: number }>();
   /** What every area's IOVA, length and page offset is a multiple of: a power of two up to 4096. */
   alignment = 1;
   /** Whether domains may use page sizes above 4096 bytes. */
   largePages = true;
 
-  constructor(profile: Profile) {
+  constructor(profile: Profile, faults?: FaultInjector) {
     this.profile = profile;
+    this.faults = faults;
   }
 }

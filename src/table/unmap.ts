@@ -3,7 +3,7 @@
  */
 import { IommuError, notMapped, refuse } from '../errors.js';
 import type { TreeNode } from '../interval-tree.js';
-import { isThenable, type Operation } from '../operation.js';
+import { isThenable, mustWait, type Operation } from '../operation.js';
 import { unfillDomains } from '../pages/domain-fill.js';
 import {
   type Address,
@@ -18,6 +18,7 @@ import {
   WHOLE_SPACE,
 } from '../u64.js';
 import { describeArea, type IoptArea } from './iopt-area.js';
+import { readDomainsWriteIova, tryReadDomainsWriteIova } from './table-locks.js';
 import type { TableState } from './table-state.js';
 
 /** How often the accesses are asked to let go before an unmap gives up. */
@@ -37,7 +38,7 @@ export function* unmapRange(table: TableState, range: Interval): Operation<bigin
   let tries = 0;
   try {
     for (;;) {
-      if (!tryLock(table)) yield () => lock(table);
+      if (!tryReadDomainsWriteIova(table)) yield* readDomainsWriteIova(table);
       let inUse: IoptArea;
       try {
         for (;;) {
@@ -61,9 +62,7 @@ export function* unmapRange(table: TableState, range: Interval): Operation<bigin
       }
       yield* askToLetGo(table, inUse);
       tries += 1;
-      if (tries > MOST_NOTIFICATIONS) {
-        throw new IommuError('EDEADLOCK', { check: 'area-in-use', area: describeArea(inUse) });
-      }
+      if (tries > MOST_NOTIFICATIONS) throw stillInUse(inUse);
     }
   } catch (error) {
     if (error instanceof IommuError) error.unmapped = unmapped;
@@ -77,7 +76,7 @@ export function* unmapRange(table: TableState, range: Interval): Operation<bigin
  * @throws ENOENT if there is none, EBUSY if an access has pins in it.
  */
 export function* unmapExactly(table: TableState, range: Interval): Operation<bigint> {
-  if (!tryLock(table)) yield () => lock(table);
+  if (!tryReadDomainsWriteIova(table)) yield* readDomainsWriteIova(table);
   try {
     const area = table.areas.first(range)?.value;
     if (area?.pages === undefined) {
@@ -97,7 +96,7 @@ export function* unmapExactly(table: TableState, range: Interval): Operation<big
 /** `rfc-v1`: unmaps everything, or stops with EBUSY at the first area in use. */
 export function* unmapEverything(table: TableState): Operation<bigint> {
   let unmapped = 0n;
-  if (!tryLock(table)) yield () => lock(table);
+  if (!tryReadDomainsWriteIova(table)) yield* readDomainsWriteIova(table);
   try {
     for (let area = table.areas.head()?.value; area !== undefined; area = table.areas.head()?.value) {
       checkSettled(area);
@@ -133,19 +132,6 @@ export function checkUnmapNeedsNoWait(table: TableState, range: Interval = WHOLE
   }
 }
 
-function tryLock(table: TableState): boolean {
-  if (!table.domainsLock.tryRead()) return false;
-  if (table.iovaLock.tryWrite()) return true;
-  table.domainsLock.releaseRead();
-  return false;
-}
-
-async function lock(table: TableState): Promise<void> {
-  // Not a tick later than must be: whoever asks for the iova lock next comes after this unmap.
-  if (!table.domainsLock.tryRead()) await table.domainsLock.read();
-  await table.iovaLock.write();
-}
-
 function unlock(table: TableState): void {
   table.iovaLock.releaseWrite();
   table.domainsLock.releaseRead();
@@ -173,27 +159,54 @@ function* tearDown(table: TableState, area: IoptArea): Operation<void> {
   const pages = area.pages!;
   area.pages = undefined;
   table.iovaLock.releaseWrite();
-  if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
-  unfillDomains(area, pages, table.domains);
-  pages.mutex.releaseWrite();
-  if (!table.iovaLock.tryWrite()) yield () => table.iovaLock.write();
+  try {
+    if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
+    try {
+      unfillDomains(area, pages, table.domains);
+    } finally {
+      pages.mutex.releaseWrite();
+    }
+  } catch (error) {
+    if (!table.iovaLock.tryWrite()) yield mustWait(() => table.iovaLock.write());
+    area.pages = pages;
+    throw error;
+  }
+  if (!table.iovaLock.tryWrite()) yield mustWait(() => table.iovaLock.write());
   table.areas.delete(area.node!);
   pages.references -= 1;
 }
 
-/** Tells every attached access that an area is to go. No lock is held meanwhile. */
+/**
+ * Tells every attached access that an area is to go. No lock is held meanwhile.
+ *
+ * @throws EDEADLOCK if that has been done all too often since the area was first asked for, as by callbacks that
+ * themselves unmap the area in which they hold pins; what a callback throws
+ */
 function* askToLetGo(table: TableState, area: IoptArea): Operation<void> {
+  const asking = table.asking.get(area) ?? { calls: 0, times: 0 };
+  if (asking.times > MOST_NOTIFICATIONS) throw stillInUse(area);
+  asking.calls += 1;
+  asking.times += 1;
+  table.asking.set(area, asking);
   const range = { iova: area.iova, length: area.length };
   try {
     const attached = table.accesses.slice();
     for (let number = 0; number < attached.length; number++) {
       // One that was detached while others were told has nothing here any more.
       if (table.accesses[number] !== attached[number]) continue;
+      if (table.faults?.fails('notification')) continue;
       const answer = attached[number]?.notifyUnmap(range);
       if (isThenable(answer)) yield () => answer;
     }
   } catch (error) {
     area.preventAccess = false;
     throw error;
+  } finally {
+    asking.calls -= 1;
+    if (asking.calls === 0) table.asking.delete(area);
   }
+}
+
+function stillInUse(area: IoptArea): IommuError {
+  return new IommuError('EDEADLOCK', { check: 'area-in-use', area: describeArea(area) });
 }

@@ -1,31 +1,57 @@
 /** Open files of mock accesses. */
+import { refuse } from '../errors.js';
 import { IdPool } from '../iommufd/id-pool.js';
 import { MockAccess } from './mock-access.js';
 
-/** The numbers under which a process has mock accesses open, from 0, the lowest free one first. */
-export class AccessFiles {
-  readonly #numbers = new IdPool(0);
-  readonly #open = new Map<number, MockAccess>();
+/** What is to be done after a file was closed. */
+export type AfterClose = () => void | Promise<void>;
 
-  /** Gives an access a number. */
-  add(access: MockAccess): number {
+interface OpenFile {
+  readonly access: MockAccess;
+  readonly afterClose: AfterClose | undefined;
+}
+
+/** The numbers under which mock accesses are open on a machine; the lowest free one is given first. */
+export class AccessFiles {
+  readonly #numbers: IdPool;
+  readonly #open = new Map<number, OpenFile>();
+
+  /** @param first - the lowest number */
+  constructor(first = 0) {
+    this.#numbers = new IdPool(first);
+  }
+
+  /** Gives an access a number. `afterClose` is called when it is closed, once the access is gone. */
+  add(access: MockAccess, afterClose?: AfterClose): number {
     const file = this.#numbers.take();
-    this.#open.set(file, access);
+    this.#open.set(file, { access, afterClose });
     return file;
+  }
+
+  /** Whether a number is open. */
+  has(file: number): boolean {
+    return this.#open.has(file);
   }
 
   /** The access with a number; a closed one if there is none. */
   get(file: number): MockAccess {
-    return this.#open.get(file) ?? MockAccess.closed();
+    return this.#open.get(file)?.access ?? MockAccess.closed();
   }
 
-  /** Takes a number back and gives the access that had it, if any. */
-  remove(file: number): MockAccess | undefined {
-    const access = this.#open.get(file);
-    if (access !== undefined) {
-      this.#open.delete(file);
-      this.#numbers.give(file);
+  /**
+   * Closes a file: its number is free again, what it has pinned is unpinned and the access ends.
+   *
+   * @throws EBADFD if there is no such file.
+   */
+  async close(file: number): Promise<void> {
+    const open = this.#open.get(file);
+    if (open === undefined) throw refuse('EBADFD', 'state', `file ${file} is not an open access`);
+    this.#open.delete(file);
+    this.#numbers.give(file);
+    try {
+      await open.access.close();
+    } finally {
+      await open.afterClose?.();
     }
-    return access;
   }
 }

@@ -3,7 +3,9 @@ import type { IommuDomain } from '../domain/iommu-domain.js';
 import { refuse } from '../errors.js';
 import { readValue } from '../iommufd/read-value.js';
 import type { ProcessMemory } from '../memory/process-memory.js';
-import { hex, MAX_U64, PAGE_SIZE, type U64Input } from '../u64.js';
+import { type Operation, start } from '../operation.js';
+import { hex, MAX_U64, PAGE_SIZE, split, type U64Input } from '../u64.js';
+import { frameBehind, noPage, type TestMemory } from './page-identity.js';
 
 const PAGE = BigInt(PAGE_SIZE);
 
@@ -12,36 +14,48 @@ const MOCK_IO_PAGE = 2048n;
 
 /** What `checkMap` takes. */
 export interface CheckMapRequest {
-  /** The domain, or how to find it once the arguments are known to be good. */
+  /** Finds the domain. What it throws is thrown on once the arguments are known to be good. */
   readonly domain: () => IommuDomain;
   /** The memory that should be behind it. */
-  readonly memory: ProcessMemory;
+  readonly memory: TestMemory;
   readonly iova: U64Input;
   readonly length: U64Input;
   /** User address that `iova` should lead to. */
   readonly uptr: U64Input;
-  /** Bytes of an io page; default 2048. */
-  readonly ioPage?: bigint | undefined;
 }
 
 /**
- * Verifies that a domain translates a range to the bytes of user memory (MD_CHECK_MAP), one io page after the other.
+ * Verifies that a domain translates a range to the bytes of user memory (MD_CHECK_MAP), one io page of the domain
+ * (2048 bytes if there is no domain) after the other.
  *
  * @throws EINVAL if `iova`, `length` or `uptr` is not a multiple of the io page or the user range passes 2^64 − 1;
  * what finding the domain throws; EFAULT if there is no user memory; EINVAL if an io page leads elsewhere or nowhere.
  */
-export function checkMap(request: CheckMapRequest): void {
-  const { memory, ioPage = MOCK_IO_PAGE } = request;
+export function checkMap(request: CheckMapRequest): Promise<void> {
+  return start(checkingMap(request));
+}
+
+function* checkingMap(request: CheckMapRequest): Operation<void> {
+  const { memory } = request;
   const iova = readValue(request.iova, 'iova');
   const length = readValue(request.length, 'length');
   const uptr = readValue(request.uptr, 'uptr');
+  let domain: IommuDomain | undefined;
+  let missing: unknown;
+  try {
+    domain = request.domain();
+  } catch (error) {
+    missing = error;
+  }
+  const ioPage = domain === undefined ? MOCK_IO_PAGE : domain.pageSizeBitmap & -domain.pageSizeBitmap;
   if ((iova | length | uptr) % ioPage !== 0n) {
     throw refuse('EINVAL', 'argument', `iova, length or uptr is not a multiple of ${ioPage}`);
   }
   checkUserRange(uptr, length);
-  const domain = request.domain();
+  if (domain === undefined) throw missing;
   for (let at = 0n; at < length; at += ioPage) {
-    const expected = BigInt(memory.frameOf(uptr + at)) * PAGE + ((uptr + at) % PAGE);
+    const frame = yield* frameBehind(memory, split(uptr + at).page);
+    const expected = BigInt(frame) * PAGE + ((uptr + at) % PAGE);
     const actual = domain.iovaToPhys((iova + at) & MAX_U64);
     if (actual === expected) continue;
     const found = actual === undefined ? 'nothing' : hex(actual);
@@ -53,11 +67,11 @@ export function checkMap(request: CheckMapRequest): void {
 /**
  * Verifies how often each page of a user range is pinned, by anybody (MD_CHECK_REFS).
  *
- * @throws EINVAL if `uptr` or `length` is not a multiple of 4096 or the range passes 2^64 − 1, EFAULT if there is no
- * memory, EIO if a page is pinned another number of times than `refs`.
+ * @throws EINVAL if `uptr` or `length` is not a multiple of 4096 or the range passes 2^64 − 1, EOPNOTSUPP if the
+ * memory has no `pinsAt`, EFAULT if there is no memory, EIO if a page is pinned another number of times than `refs`.
  */
 export function checkRefs(
-  memory: ProcessMemory,
+  memory: TestMemory,
   request: { readonly uptr: U64Input; readonly length: U64Input; readonly refs: number },
 ): void {
   const uptr = readValue(request.uptr, 'uptr');
@@ -66,9 +80,14 @@ export function checkRefs(
     throw refuse('EINVAL', 'argument', `uptr or length is not a multiple of ${PAGE_SIZE}`);
   }
   checkUserRange(uptr, length);
+  if (memory.pinsAt === undefined) {
+    throw refuse('EOPNOTSUPP', 'unsupported', 'the memory does not tell how often its pages are pinned');
+  }
   for (let at = 0n; at < length; at += PAGE) {
-    const pins = memory.pins(uptr + at);
-    if (pins === request.refs) continue;
+    const { page } = split(uptr + at);
+    const pins = memory.pinsAt(page);
+    if (pins === undefined) throw noPage(page);
+    if (pins === 'uncounted' || pins === request.refs) continue;
     throw refuse('EIO', 'state', `user page ${hex(uptr + at)} is pinned ${pins} times, not ${request.refs}`);
   }
 }

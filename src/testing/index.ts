@@ -1,10 +1,12 @@
 /**
  * The test kit of io-pagetable: the kernel's test device, test domain, test access and what its test driver can
- * verify.
+ * verify; and fault injection.
  */
-export { AccessFiles } from './access-files.js';
+export { FAULT_ERRORS, type FaultInjector, type FaultPoint } from '../faults.js';
+export { AccessFiles, type AfterClose } from './access-files.js';
 export { type CheckMapRequest, checkMap, checkRefs, type PinRun, pagePins } from './checks.js';
 export { createMemory, type TestRegion } from './create-memory.js';
+export { FaultCounter } from './fault-injector.js';
 export {
   type AccessPagesRequest,
   type AccessRwRequest,
@@ -13,4 +15,6 @@ export {
 } from './mock-access.js';
 export { MOCK_FLAGS, MockDevice, type MockDeviceOptions } from './mock-device.js';
 export { MockDomain, type MockDomainOptions, type MockMapCall } from './mock-domain.js';
+export type { TestMemory } from './page-identity.js';
+export { type FaultScenario, sweepFaults } from './sweep-faults.js';
 export { type MockDomainIds, TestDriver } from './test-driver.js';

@@ -18,8 +18,6 @@ export interface Chunk {
   readonly frames: Float64Array;
   /** Flags of each entry; 0 where nothing is mapped. */
   readonly flags: Uint8Array;
-  /** Entries that are mapped. */
-  used: number;
 }
 
 /** One entry. */
@@ -44,7 +42,7 @@ export class IoPages {
     return this.#size;
   }
 
-  /** Chunk `number`: the entries from `number * CHUNK` on, if one of them is mapped. */
+  /** Chunk `number`: the entries from `number * CHUNK` on, if one of them was ever mapped. */
   chunk(number: number): Chunk | undefined {
     return this.#chunks.get(number);
   }
@@ -97,12 +95,10 @@ export class IoPages {
     for (const { number, from, past } of parts(first, count)) {
       const chunk = this.#chunkFor(number);
       for (let at = from; at < past; at++) {
-        if (chunk.flags[at] === 0) chunk.used += 1;
-        else this.#size -= 1;
+        if (chunk.flags[at] === 0) this.#size += 1;
         chunk.flags[at] = MAPPED | flags;
         chunk.frames[at] = frame++;
       }
-      this.#size += past - from;
     }
   }
 
@@ -114,10 +110,8 @@ export class IoPages {
       for (let at = from; at < past; at++) {
         if (chunk.flags[at] === 0) continue;
         chunk.flags[at] = 0;
-        chunk.used -= 1;
         this.#size -= 1;
       }
-      if (chunk.used === 0) this.#chunks.delete(number);
     }
   }
 
@@ -130,7 +124,7 @@ export class IoPages {
   #chunkFor(number: number): Chunk {
     let chunk = this.#chunks.get(number);
     if (chunk === undefined) {
-      chunk = { frames: new Float64Array(CHUNK), flags: new Uint8Array(CHUNK), used: 0 };
+      chunk = { frames: new Float64Array(CHUNK), flags: new Uint8Array(CHUNK) };
       this.#chunks.set(number, chunk);
     }
     return chunk;

@@ -5,9 +5,11 @@ import type { IommufdAccess } from '../iommufd/access-object.js';
 import type { Iommufd } from '../iommufd/iommufd.js';
 import { readValue } from '../iommufd/read-value.js';
 import type { FrameRuns } from '../memory/frame-runs.js';
-import type { ProcessMemory } from '../memory/process-memory.js';
+import type { UserMemory } from '../memory/user-memory.js';
+import { type Operation, start } from '../operation.js';
 import { RwLock } from '../rw-lock.js';
-import { hex, MAX_U64, PAGE_SIZE, type U64Input } from '../u64.js';
+import { hex, MAX_U64, PAGE_SIZE, split, type U64Input } from '../u64.js';
+import { frameBehind, type TestMemory } from './page-identity.js';
 
 /** Bytes that one operation on an access may be about. */
 const MOST_BYTES = 16n * 1024n * 1024n;
@@ -85,11 +87,16 @@ export class MockAccess {
   /**
    * Pins a range as an item and gives the item's number: 0, 1, … in the order of success.
    *
+   * @param deliver - hands the number over while the item cannot be found yet
    * @throws ENOMEM above 16 MiB, EOPNOTSUPP for unknown flags, EBADFD if the access is closed, EOPNOTSUPP if it does
-   * not pin, as `IommufdAccess.pin`; then EFAULT if a page at `uptr` is no memory and EBADE if it is another page than
-   * the one pinned, with nothing pinned.
+   * not pin, as `IommufdAccess.pin`; then EFAULT if a page at `uptr` is no memory, EBADE if it is another page than
+   * the one pinned, and what `deliver` throws, with nothing pinned and the number not used up.
    */
-  async pages(request: AccessPagesRequest, caller: ProcessMemory): Promise<number> {
+  async pages(
+    request: AccessPagesRequest,
+    caller: TestMemory,
+    deliver?: (item: number) => void | Promise<void>,
+  ): Promise<number> {
     const iova = readValue(request.iova, 'iova');
     const length = readValue(request.length, 'length');
     checkLength(length);
@@ -101,7 +108,10 @@ export class MockAccess {
       const frames = await access.pin(iova, length, { write });
       try {
         const uptr = readValue(request.uptr ?? 0n, 'uptr');
-        if (uptr !== 0n) compare(frames, (uptr - (iova % BigInt(PAGE_SIZE))) & MAX_U64, caller);
+        if (uptr !== 0n) {
+          await start(compare(frames, (uptr - (iova % BigInt(PAGE_SIZE))) & MAX_U64, caller));
+        }
+        await deliver?.(this.#nextItem);
       } catch (error) {
         await access.unpin(iova, length);
         throw error;
@@ -135,7 +145,7 @@ export class MockAccess {
    * @throws ENOMEM above 16 MiB, EOPNOTSUPP for unknown flags, EBADFD if the access is closed, what `source` throws,
    * and as `IommufdAccess.read`.
    */
-  async rw(request: AccessRwRequest, caller: ProcessMemory): Promise<Uint8Array> {
+  async rw(request: AccessRwRequest, caller: UserMemory): Promise<Uint8Array> {
     const iova = readValue(request.iova, 'iova');
     const length = readValue(request.length, 'length');
     checkLength(length);
@@ -195,10 +205,10 @@ export class MockAccess {
 }
 
 /** @throws EFAULT if a page in memory is missing, EBADE if it is another one than the frame. */
-function compare(frames: FrameRuns, uptr: bigint, memory: ProcessMemory): void {
+function* compare(frames: FrameRuns, uptr: bigint, memory: TestMemory): Operation<void> {
   for (let at = 0; at < frames.frames; at++) {
     const user = (uptr + BigInt(at) * BigInt(PAGE_SIZE)) & MAX_U64;
-    const frame = memory.frameOf(user);
+    const frame = yield* frameBehind(memory, split(user).page);
     if (frame === frames.at(at)) continue;
     const detail = `page ${at} of the pin is frame ${hex(frames.at(at))}; user address ${hex(user)} is frame ${hex(frame)}`;
     throw refuse('EBADE', 'state', detail);

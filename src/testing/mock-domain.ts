@@ -22,20 +22,20 @@ export interface MockMapCall {
 /** How a mock domain is made. */
 export interface MockDomainOptions {
   /** Whether it has huge io pages of 1 MiB, too. Default false. */
-  readonly huge?: boolean;
+  readonly huge?: boolean | undefined;
   /** Whether it can track dirty io pages. Default false. */
-  readonly dirty?: boolean;
+  readonly dirty?: boolean | undefined;
   /**
    * Whether what the kernel reports as a WARN ("cannot happen") is thrown as a plain `Error`. Default true; else it
    * is added to `warnings` and the domain goes on as the kernel does.
    */
-  readonly strict?: boolean;
+  readonly strict?: boolean | undefined;
   /** Bytes of an io page, a power of two. Default 2048; another one goes with `huge: false` only. */
-  readonly ioPageSize?: U64Input;
+  readonly ioPageSize?: U64Input | undefined;
   /** First and last IOVA (inclusive). Default 0x1000000 and 0x7fffffff. */
-  readonly aperture?: { readonly start: U64Input; readonly last: U64Input };
+  readonly aperture?: { readonly start: U64Input; readonly last: U64Input } | undefined;
   /** Called before each map call, up to three in a request. What it throws fails the request: a fault point. */
-  readonly onMap?: (call: MockMapCall) => void;
+  readonly onMap?: ((call: MockMapCall) => void) | undefined;
 }
 
 /**
@@ -93,12 +93,12 @@ export class MockDomain implements IommuDomain {
 
   /**
    * Maps `size` bytes at `iova` to the physical address `physical`, all or nothing, in up to three calls of the
-   * driver: io pages up to a huge page boundary, huge pages, io pages.
+   * driver: io pages up to a huge page boundary, huge pages, io pages. The protection is not kept.
    *
    * @throws EINVAL if one of the three is not a multiple of the io page, what `onMap` throws, and (strict) a plain
    * `Error` if a part is mapped already.
    */
-  map(iova: U64Input, physical: U64Input, size: U64Input): void {
+  map(iova: U64Input, physical: U64Input, size: U64Input, _protection?: number): void {
     const to = this.#aligned('iova', iova);
     const from = this.#aligned('physical', physical);
     const length = this.#aligned('size', size);
@@ -211,7 +211,7 @@ export class MockDomain implements IommuDomain {
     }
     const taken = this.#pages.firstIn(first, count);
     if (taken !== undefined) this.#warn(`io page ${hex(taken * this.#ioPage)} is mapped already`);
-    this.#pages.fill(first, count, Number(frame), call.pageSize === HUGE_PAGE ? HUGE : 0);
+    this.#pages.fill(first, count, Number(frame), call.pageSize > this.#ioPage ? HUGE : 0);
     this.#pages.mark(first, BOUNDARY);
     this.#pages.mark(first + count - 1n, BOUNDARY);
   }

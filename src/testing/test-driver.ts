@@ -3,13 +3,13 @@ import { IommuError, refuse } from '../errors.js';
 import type { BoundDevice } from '../iommufd/bound-device.js';
 import type { Iommufd } from '../iommufd/iommufd.js';
 import { readValue } from '../iommufd/read-value.js';
-import type { ProcessMemory } from '../memory/process-memory.js';
 import { MAX_U64, type U64Input } from '../u64.js';
-import { AccessFiles } from './access-files.js';
+import { AccessFiles, type AfterClose } from './access-files.js';
 import { checkMap, checkRefs } from './checks.js';
 import { type AccessPagesRequest, type AccessRwRequest, MockAccess } from './mock-access.js';
 import { MockDevice } from './mock-device.js';
 import { MockDomain } from './mock-domain.js';
+import type { TestMemory } from './page-identity.js';
 
 /** What a mock device that has been attached is known by. */
 export interface MockDomainIds {
@@ -34,7 +34,7 @@ const CREATE_ACCESS_NEEDS_PIN = 1;
  */
 export class TestDriver {
   readonly #iommufd: Iommufd;
-  readonly #memory: ProcessMemory;
+  readonly #memory: TestMemory;
   readonly #files: AccessFiles;
   readonly #devices = new Map<number, BoundDevice>();
 
@@ -42,8 +42,8 @@ export class TestDriver {
     iommufd: Iommufd,
     options: {
       /** The memory of the process that uses the driver. */
-      readonly memory: ProcessMemory;
-      readonly files?: AccessFiles;
+      readonly memory: TestMemory;
+      readonly files?: AccessFiles | undefined;
     },
   ) {
     this.#iommufd = iommufd;
@@ -75,17 +75,22 @@ export class TestDriver {
    * device, automatic page table.
    *
    * @param request - `pt`: id of an address space or a page table; `flags`: bits of `MOCK_FLAGS`
-   * @throws EINVAL for unknown flags, and as `BoundDevice.attach`; nothing is left of the device then.
+   * @param deliver - hands the ids over before the test device can be found
+   * @throws EINVAL for unknown flags, as `BoundDevice.attach`, and what `deliver` throws; nothing is left of the device
+   * then.
    */
-  async mockDomain(request: {
-    readonly pt: number;
-    readonly flags?: number | undefined;
-  }): Promise<MockDomainIds> {
+  async mockDomain(
+    request: { readonly pt: number; readonly flags?: number | undefined },
+    deliver?: (ids: MockDomainIds) => void | Promise<void>,
+  ): Promise<MockDomainIds> {
     const device = new MockDevice({ flags: request.flags });
-    const testDevice = await this.#iommufd.addDriverObject(async (id) => {
+    let ids: MockDomainIds | undefined;
+    await this.#iommufd.addDriverObject(async (id) => {
       const bound = await this.#iommufd.deviceBind(device);
       try {
-        await bound.attach(request.pt);
+        const hwpt = await bound.attach(request.pt);
+        ids = { testDevice: id, device: bound.id, hwpt };
+        await deliver?.(ids);
       } catch (error) {
         await bound.unbind();
         throw error;
@@ -99,8 +104,7 @@ export class TestDriver {
         },
       };
     });
-    const bound = this.#devices.get(testDevice)!;
-    return { testDevice, device: bound.id, hwpt: bound.hwpt! };
+    return ids!;
   }
 
   /**
@@ -132,10 +136,10 @@ export class TestDriver {
     readonly iova: U64Input;
     readonly length: U64Input;
     readonly uptr: U64Input;
-    readonly memory?: ProcessMemory | undefined;
+    readonly memory?: TestMemory | undefined;
   }): Promise<void> {
     const domain = () => this.#iommufd.hwptDomain(request.hwpt);
-    checkMap({ ...request, memory: request.memory ?? this.#memory, domain });
+    await checkMap({ ...request, memory: request.memory ?? this.#memory, domain });
   }
 
   /** MD_CHECK_REFS: verifies how often pages are pinned. @throws as `checkRefs` */
@@ -143,7 +147,7 @@ export class TestDriver {
     readonly uptr: U64Input;
     readonly length: U64Input;
     readonly refs: number;
-    readonly memory?: ProcessMemory | undefined;
+    readonly memory?: TestMemory | undefined;
   }): Promise<void> {
     checkRefs(request.memory ?? this.#memory, request);
   }
@@ -193,31 +197,45 @@ export class TestDriver {
    * CREATE_ACCESS: opens a mock access on an address space and gives the number of its file.
    *
    * @param request - `flags`: 1 it pins
-   * @throws EOPNOTSUPP for unknown flags, and as `Iommufd.accessCreate`.
+   * @param file - `deliver` hands the number over, and `afterClose` is called when the file was closed
+   * @throws EOPNOTSUPP for unknown flags, as `Iommufd.accessCreate`, and what `deliver` throws; nothing is left of the
+   * access then.
    */
-  async createAccess(request: { readonly ioas: number; readonly flags: number }): Promise<number> {
+  async createAccess(
+    request: { readonly ioas: number; readonly flags: number },
+    file: {
+      readonly deliver?: ((file: number) => void | Promise<void>) | undefined;
+      readonly afterClose?: AfterClose | undefined;
+    } = {},
+  ): Promise<number> {
     const { ioas, flags } = request;
     if (flags & ~CREATE_ACCESS_NEEDS_PIN) {
       throw refuse('EOPNOTSUPP', 'unsupported', `flags ${flags} are not all known`);
     }
     const access = await MockAccess.create(this.#iommufd, { ioas, needsPin: flags !== 0 });
-    return this.#files.add(access);
+    const number = this.#files.add(access, file.afterClose);
+    try {
+      await file.deliver?.(number);
+    } catch (error) {
+      await this.#files.close(number);
+      throw error;
+    }
+    return number;
   }
 
   /** Closes an access file: unpins its items and ends the access. @throws EBADFD if there is no such file */
-  async closeAccess(file: number): Promise<void> {
-    const access = this.#files.remove(file);
-    if (access === undefined) throw refuse('EBADFD', 'state', `file ${file} is not an open access`);
-    await access.close();
+  closeAccess(file: number): Promise<void> {
+    return this.#files.close(file);
   }
 
   /** ACCESS_PAGES. @throws as `MockAccess.pages`, EBADFD also if there is no such file */
   accessPages(
     file: number,
     request: AccessPagesRequest,
-    memory: ProcessMemory = this.#memory,
+    memory: TestMemory = this.#memory,
+    deliver?: (item: number) => void | Promise<void>,
   ): Promise<number> {
-    return this.#files.get(file).pages(request, memory);
+    return this.#files.get(file).pages(request, memory, deliver);
   }
 
   /** DESTROY_ACCESS_PAGES. @throws as `MockAccess.destroyPages`, EBADFD also if there is no such file */
@@ -226,11 +244,7 @@ export class TestDriver {
   }
 
   /** ACCESS_RW. @throws as `MockAccess.rw`, EBADFD also if there is no such file */
-  accessRw(
-    file: number,
-    request: AccessRwRequest,
-    memory: ProcessMemory = this.#memory,
-  ): Promise<Uint8Array> {
+  accessRw(file: number, request: AccessRwRequest, memory: TestMemory = this.#memory): Promise<Uint8Array> {
     return this.#files.get(file).rw(request, memory);
   }
 

@@ -182,7 +182,7 @@ describe('RadixDomain against a list of extents', () => {
         assert.equal(both.domain.tables, tables);
         assert.ok(both.domain.tableBytes <= 2 ** 20);
       }),
-      { numRuns: 100 },
+      { numRuns: 60 },
     );
   });
 });

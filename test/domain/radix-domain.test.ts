@@ -129,6 +129,7 @@ describe('map and unmap', () => {
     domain.map(0n, 5n * KIB4, KIB4, 3);
     const tables = domain.tables;
     for (const iova of [2n ** 48n, 2n ** 57n, 2n ** 63n]) {
+      expect(domain.iovaToPhys(iova)).toBeUndefined();
       domain.map(iova, 9n * KIB4, KIB4, 3);
       expect(domain.iovaToPhys(0n)).toBe(5n * KIB4);
       expect(domain.iovaToPhys(0)).toBe(5 * 4096);
@@ -137,6 +138,20 @@ describe('map and unmap', () => {
       expect(domain.tables).toBe(tables);
     }
     expect(domain.iovaToPhys(0n)).toBe(5n * KIB4);
+  });
+
+  it('has one table a level, and no more levels than its highest page needs', () => {
+    const domain = new RadixDomain();
+    for (const [iova, tables] of [
+      [2n ** 63n, 6],
+      [2n ** 56n, 5],
+      [0n, 4],
+    ] as const) {
+      domain.map(iova, 0n, KIB4, 3);
+      expect(domain.tables).toBe(tables);
+      domain.unmap(iova, KIB4);
+      expect(domain.tables).toBe(1);
+    }
   });
 
   it('names the mapping in the way, and leaves no trace of what it mapped before it', () => {
@@ -158,8 +173,10 @@ describe('map and unmap', () => {
   it('undoes the runs before one that is refused', () => {
     const domain = new RadixDomain();
     const list = frames([10, 1], [20, 1], [2 ** 40, 1]);
-    expectErrorNow(() => domain.pages!.map(510, list, 0, 3, 3), 'EINVAL');
-    expect([domain.tables, domain.mappedBytes]).toEqual([1, 0n]);
+    for (const page of [0, 509, 510]) {
+      expectErrorNow(() => domain.pages!.map(page, list, 0, 3, 3), 'EINVAL');
+      expect([domain.tables, domain.mappedBytes]).toEqual([1, 0n]);
+    }
   });
 
   it('maps part of a list of frames', () => {

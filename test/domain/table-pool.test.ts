@@ -43,6 +43,7 @@ describe('TablePool', () => {
     pool.reserve(500);
     expect(pool.large).toBe(true);
     pool.allocate();
+    pool.release(pool.allocate());
     pool.clear();
     expect([pool.bytes, pool.live, pool.large]).toEqual([bytes, 0, false]);
     expect(pool.allocate()).toBe(0);

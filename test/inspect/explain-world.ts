@@ -67,7 +67,7 @@ export function isAsked(op: Operation): op is Asked {
 export class ExplainWorld {
   readonly memory: ProcessMemory;
   readonly tables: IoPagetable[];
-  readonly domains: (RadixDomain | MockDomain)[] = [
+  readonly domains: readonly IommuDomain[] = [
     new RadixDomain(),
     new RadixDomain({ aperture: { start: 0x11000n, last: 0x2fffn * PAGE } }),
     new MockDomain({ aperture: { start: 0n, last: 2n ** 32n - 1n } }),
@@ -172,7 +172,7 @@ export class ExplainWorld {
       }
       case 'addDomain': {
         // A domain serves one table at a time.
-        const number = this.domains.findIndex((domain) => domain === request.domain);
+        const number = this.domains.indexOf(request.domain);
         const other = this.#attached[number];
         if (other !== undefined && other !== table) await other.removeDomain(request.domain);
         await table.addDomain(request.domain);
@@ -234,9 +234,6 @@ export class ExplainWorld {
     for (const table of this.tables) table.check();
   }
 }
-
-/** The domains' type, for tests that bring their own. */
-export type AnyDomain = IommuDomain;
 
 const pick = <T>(...values: T[]): fc.Arbitrary<T> => fc.constantFrom(...values);
 const mostly = <T>(usual: fc.Arbitrary<T>, odd: fc.Arbitrary<T>, weight: number): fc.Arbitrary<T> =>

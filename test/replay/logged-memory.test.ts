@@ -77,16 +77,16 @@ test("behind the meter the caller's memory is the same memory", async () => {
 test('a meter counts what is pinned now and at most', () => {
   fc.assert(
     fc.property(fc.array(fc.tuple(fc.boolean(), fc.integer({ min: 1, max: 100 }))), (steps) => {
-      const meter = new MeteredMemory(new LoggedMemory());
+      const memory = new MeteredMemory(new LoggedMemory());
       let now = 0;
       let peak = 0;
       for (const [pin, count] of steps) {
-        if (pin) meter.pin(0, count, false, new FrameRuns());
-        else meter.unpin(0, count, false);
+        if (pin) memory.pin(0, count, false, new FrameRuns());
+        else memory.unpin(0, count, false);
         now += pin ? count : -count;
         peak = Math.max(peak, now);
       }
-      expect([meter.pinnedPages, meter.peakPinnedPages]).toEqual([now, peak]);
+      expect([memory.meter.pinnedPages, memory.meter.peakPinnedPages]).toEqual([now, peak]);
     }),
   );
 });

@@ -343,7 +343,7 @@ test('vfio: each container is a space of its own, and what fails in the model is
 });
 
 test('events that the replay does not run are counted', async () => {
-  const { figures } = await run(['iommufd_backend_alloc_ioas  iommufd=3 ioas=2', 'noise']);
+  const { figures } = await run(['iommufd_backend_free_id  iommufd=3 id=9 (0)', 'noise']);
   expect(figures).toMatchObject({ requests: 0, notReplayed: 1 });
 });
 

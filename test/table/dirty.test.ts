@@ -30,7 +30,7 @@ async function tracked() {
     iova: bigint,
     length: bigint,
     pageSize: bigint,
-    more: Partial<ReadDirtyOptions> = {},
+    more: Partial<ReadDirtyOptions> & { bitmap?: Uint8Array } = {},
   ) => {
     const bitmap = more.bitmap ?? new Uint8Array(4);
     await table.readDirty({ domain, iova, length, pageSize, bitmap, ...more });
@@ -167,20 +167,48 @@ describe('a read', () => {
     expect(await read(BASE + 8n * PAGE, 2n * PAGE, PAGE)).toEqual([0, 1]);
   });
 
-  it('clips a page that reaches over an end of the request', async () => {
+  it('clips a page that reaches over both ends of the request', async () => {
+    const { table, domain, read } = await tracked();
+    Object.assign(domain.dirty!, {
+      readAndClear(
+        iova: bigint,
+        _size: bigint,
+        _keep: boolean,
+        report: (iova: bigint, size: bigint) => void,
+      ) {
+        report(iova - 0x10_0000n, 0x40_0000n);
+        report(iova + 0x20_0000n, 0x1000n);
+      },
+    });
+    expect(await read(BASE, 4n * PAGE, PAGE)).toEqual([0, 1, 2, 3]);
+    const set: bigint[][] = [];
+    const bitmap = (first: bigint, last: bigint) => void set.push([first, last]);
+    await table.readDirty({ domain, iova: BASE, length: 4n * PAGE, pageSize: PAGE, bitmap });
+    expect(set).toEqual([[0n, 3n]]);
+  });
+
+  it('gives the bits to a function in ascending order, clipped to the request', async () => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(table, new MockDomain({ dirty: true, huge: true }));
     world.process.mmap({ uptr: 0x5000_0000n, length: 0x20_0000n });
     await table.map({ uptr: 0x5000_0000n, iova: BASE, length: 0x20_0000n, prot: 'rw' });
+    await table.map({ uptr: USER, iova: BASE + 0x20_0000n, length: 4n * PAGE, prot: 'rw' });
     await table.setDirtyTracking(domain, true);
-    domain.dirty!.mark(BASE + 0x8_0000n, 1n);
-    const bitmap = new Uint8Array(64);
-    // The huge page begins before the request and ends after it.
-    const request = { domain, iova: BASE + 0x4_0000n, length: 0x4000n, pageSize: PAGE, bitmap, keep: true };
+    domain.dirty!.mark(BASE + 0x18_0000n, 1n);
+    domain.dirty!.mark(BASE + 0x20_1000n, PAGE);
+    domain.dirty!.mark(BASE + 0x20_3000n, 1n);
+    const set: bigint[][] = [];
+    const bitmap = (first: bigint, last: bigint) => void set.push([first, last]);
+    const request = { domain, iova: BASE + 0x1f_e000n, length: 0x5800n, pageSize: 0x800n, bitmap };
     await table.readDirty(request);
-    expect(bits(bitmap)).toEqual([0, 1, 2, 3]);
-    expect(Object.keys(bitmap)).toHaveLength(64);
+    // The mock domain reports a huge page as if it began where it was asked for.
+    expect(set).toEqual([
+      [0n, 10n],
+      [6n, 6n],
+      [7n, 7n],
+      [10n, 10n],
+    ]);
   });
 
   it('drops what the bitmap has no bits for', async () => {

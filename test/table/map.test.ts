@@ -3,6 +3,7 @@ import type { MapOptions } from '../../src/io-pagetable.js';
 import { MAX_U64 } from '../../src/u64.js';
 import { expectError } from '../helpers/expect-error.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
+import { settled, watch } from '../helpers/watch.js';
 import { NOWHERE, PAGE, READ_ONLY, USER, World } from '../helpers/world.js';
 
 const LAST_PAGE = 0xffff_ffff_ffff_f000n;
@@ -189,6 +190,38 @@ describe('what a map does', () => {
       [0, 1],
     ]);
     expect([own.physical.pinned, other.physical.pinned]).toEqual([2, 1]);
+  });
+
+  it('waits to publish its area while others read the table', async () => {
+    const world = new World();
+    const table = world.table();
+    await world.domain(table);
+    world.memory.close();
+    const map = watch(table.map({ ...rw, iova: 0x20000n }));
+    // A reader comes while the map waits for its memory, and stays longer.
+    await table.state.iovaLock.read();
+    world.memory.open();
+    await settled();
+    expect([map.state, table.snapshot().areas[0]!.uptr]).toEqual(['pending', null]);
+    table.state.iovaLock.releaseRead();
+    await settled();
+    expect([map.value, table.snapshot().areas[0]!.uptr]).toEqual([0x20000n, '0x10000000']);
+    world.check();
+  });
+
+  it('makes an area that knows what it shows', async () => {
+    const table = new World().table();
+    await table.map({ uptr: USER + 0x10n, iova: 0x1010n, length: 0x1ff0n, prot: 'r' });
+    const [area] = [...table.state.areas];
+    const { iova, lastIova, length, uptr, protection, pages } = area!;
+    expect({ iova, lastIova, length, uptr, protection }).toEqual({
+      iova: 0x1010n,
+      lastIova: 0x2fffn,
+      length: 0x1ff0n,
+      uptr: USER + 0x10n,
+      protection: 'r',
+    });
+    expect([pages!.uptr, pages!.length, pages!.npages]).toEqual([USER, 2n * PAGE, 2]);
   });
 
   it('runs to its end before the promise is returned', () => {

@@ -136,10 +136,8 @@ export class RfcTrace implements TraceTarget {
   async #checkMap(fields: TraceArguments): Promise<Answer> {
     const handle = fields.text('domain');
     const request = { iova: fields.hex('iova'), length: fields.hex('length'), uptr: fields.hex('uptr') };
-    const bitmap = this.#domains.get(handle)?.domain.pageSizeBitmap;
-    const ioPage = bitmap === undefined ? undefined : bitmap & -bitmap;
     const domain = () => found(this.#domains, handle).domain;
-    checkMap({ ...request, memory: this.#memory, ioPage, domain });
+    await checkMap({ ...request, memory: this.#memory, domain });
     return DONE;
   }
 }

@@ -1,0 +1,545 @@
+/**
+ * The objects and the ioctl checks around the naive model, as far as the recorded traces need them: it answers
+ * the operations of a trace.
+ */
+import { NaiveAccess, type Pin } from './naive-access.js';
+import { NaiveProcess } from './naive-process.js';
+import { lastOf, lowestBit, MAX, max, PAGE, type Range, Refusal } from './naive-ranges.js';
+import {
+  type NaiveDomain,
+  type NaiveProfile,
+  NaiveTable,
+  NaiveWorld,
+  naiveDomain,
+  type Prot,
+} from './naive-table.js';
+
+/** First line of a trace. */
+export interface TraceHeader {
+  readonly profile?: NaiveProfile;
+  readonly memory: readonly { readonly uptr: string; readonly length: string; readonly writable: boolean }[];
+  readonly memlock_pages?: number;
+  readonly rlimit_mode?: number;
+}
+
+/** One recorded operation; which arguments it has depends on `op`. */
+export interface TraceStep {
+  readonly op: string;
+  readonly expect: Answer;
+  readonly ioas?: string;
+  readonly dst?: string;
+  readonly src?: string;
+  readonly domain?: string;
+  readonly access?: string;
+  readonly item?: string;
+  readonly iova?: string | null;
+  readonly dst_iova?: string | null;
+  readonly src_iova?: string;
+  readonly uptr?: string | null;
+  readonly length?: string;
+  readonly start?: string;
+  readonly prot?: Prot;
+  readonly ranges?: readonly (readonly [string, string])[];
+  readonly max?: number;
+  readonly value?: number;
+  readonly huge?: boolean;
+  readonly dirty?: boolean;
+  readonly io_page?: number;
+  readonly aperture?: readonly [string, string];
+  readonly refs?: number;
+  readonly pins?: boolean;
+  readonly write?: boolean;
+  readonly slow?: boolean;
+  readonly seed?: number;
+  readonly enable?: boolean;
+  readonly page_size?: string;
+  readonly bitmap?: string;
+  readonly no_clear?: boolean;
+  readonly type?: number;
+  readonly extension?: number;
+  readonly all?: boolean;
+}
+
+/** `errno` and the outputs. */
+export type Answer = Readonly<Record<string, unknown>>;
+
+interface DomainObject {
+  readonly table: NaiveTable;
+  readonly domain: NaiveDomain;
+}
+
+const MOCK_APERTURE = { start: 0x1000000n, last: 0x7fffffffn };
+const MOCK_IO_PAGE = 0x800n;
+const MOCK_HUGE_PAGE = 0x100000n;
+const LARGEST_BUFFER = 16n * 1024n * 1024n;
+
+/** One descriptor. */
+export class NaiveIommufd {
+  readonly world: NaiveWorld;
+  readonly #profile: NaiveProfile;
+  readonly #limited: boolean;
+  #rlimitMode: number;
+  #helpers = false;
+  #compat: string | undefined;
+  readonly #tables = new Map<string, NaiveTable>();
+  readonly #domains = new Map<string, DomainObject>();
+  readonly #accesses = new Map<string, NaiveAccess>();
+  readonly #items = new Map<string, Pin>();
+
+  constructor(header: TraceHeader) {
+    const regions = header.memory.map(({ uptr, length, writable }) => ({
+      start: BigInt(uptr),
+      last: BigInt(uptr) + BigInt(length) - 1n,
+      writable,
+    }));
+    const limit = header.memlock_pages;
+    const limitPages = limit === undefined ? undefined : BigInt(limit);
+    this.world = new NaiveWorld(new NaiveProcess(regions, { limitPages, initial: traceByte }));
+    this.#profile = header.profile ?? 'linux';
+    this.#limited = limit !== undefined;
+    this.#rlimitMode = header.rlimit_mode ?? 0;
+  }
+
+  /** Carries an operation out and gives its answer in the form of the trace. */
+  answer(step: TraceStep): Answer {
+    const outputs: Record<string, unknown> = {};
+    try {
+      this.#run(step, outputs);
+      return { errno: 'OK', ...outputs };
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      return { errno: error.code, ...outputs };
+    }
+  }
+
+  #run(step: TraceStep, out: Record<string, unknown>): void {
+    switch (step.op) {
+      case 'ioas_alloc':
+        this.#tables.set(step.ioas!, new NaiveTable(this.world, this.#profile));
+        break;
+      case 'ioas_destroy':
+        this.#destroyTable(step.ioas!);
+        break;
+      case 'map':
+        out.iova = hex(this.#map(step));
+        break;
+      case 'unmap':
+        this.#unmap(step, out);
+        break;
+      case 'copy':
+        out.iova = hex(this.#copy(step));
+        break;
+      case 'iova_ranges':
+        this.#ranges(step, out);
+        break;
+      case 'allow_iovas':
+        this.#table(step.ioas).setAllowed(
+          step.ranges!.map(([start, last]) => ({ start: BigInt(start), last: BigInt(last) })),
+        );
+        break;
+      case 'reserve':
+        this.#reserve(step);
+        break;
+      case 'huge_pages_set': {
+        const table = this.#table(step.ioas);
+        if (step.value !== 0 && step.value !== 1) throw new Refusal('EINVAL');
+        table.setLargePages(step.value === 1);
+        break;
+      }
+      case 'huge_pages_get':
+        out.value = this.#table(step.ioas).largePages ? 1 : 0;
+        break;
+      case 'rlimit_mode_set':
+        this.#setRlimitMode(step.value!);
+        break;
+      case 'rlimit_mode_get':
+        out.value = this.#rlimitMode;
+        break;
+      case 'domain_add':
+        this.#addDomain(step);
+        break;
+      case 'domain_remove': {
+        const { table, domain } = this.#domain(step.domain);
+        table.removeDomain(domain);
+        this.#domains.delete(step.domain!);
+        break;
+      }
+      case 'check_map':
+        this.#checkMap(step);
+        break;
+      case 'page_pins':
+        out.runs = this.#pagePins(BigInt(step.uptr!), BigInt(step.length!));
+        break;
+      case 'check_refs':
+        this.#checkRefs(BigInt(step.uptr!), BigInt(step.length!), step.refs!);
+        break;
+      case 'mem_hash':
+        out.hash = this.#memoryHash(BigInt(step.uptr!), BigInt(step.length!));
+        break;
+      case 'access_create': {
+        const table = this.#table(step.ioas);
+        const access = new NaiveAccess(this.world, step.pins!);
+        access.attach(table);
+        this.#accesses.set(step.access!, access);
+        break;
+      }
+      case 'access_destroy':
+        this.#access(step.access).detach();
+        this.#accesses.delete(step.access!);
+        break;
+      case 'access_replace_ioas': {
+        const access = this.#access(step.access);
+        access.replace(this.#table(step.ioas));
+        break;
+      }
+      case 'access_pin':
+        this.#pin(step);
+        break;
+      case 'access_unpin': {
+        const access = this.#access(step.access);
+        const pin = this.#items.get(step.item!);
+        if (pin === undefined || !access.pins.includes(pin)) throw new Refusal('ENOENT');
+        access.unpin(pin);
+        break;
+      }
+      case 'access_rw':
+        this.#rw(step, out);
+        break;
+      case 'dirty_set_tracking': {
+        const { table, domain } = this.#domain(step.domain);
+        table.setDirtyTracking(domain, step.enable!);
+        break;
+      }
+      case 'dirty_mark':
+        out.marked = this.#markDirty(step);
+        break;
+      case 'dirty_get':
+        out.bitmap = this.#readDirty(step);
+        break;
+      default:
+        this.#vfio(step, out);
+    }
+  }
+
+  #table(handle: string | undefined): NaiveTable {
+    const table = this.#tables.get(handle!);
+    if (table === undefined) throw new Refusal('ENOENT');
+    return table;
+  }
+
+  #domain(handle: string | undefined): DomainObject {
+    const object = this.#domains.get(handle!);
+    if (object === undefined) throw new Refusal('ENOENT');
+    return object;
+  }
+
+  #access(handle: string | undefined): NaiveAccess {
+    const access = this.#accesses.get(handle!);
+    if (access === undefined) throw new Refusal('EBADFD');
+    return access;
+  }
+
+  #destroyTable(handle: string): void {
+    const table = this.#table(handle);
+    if (table.domains.length > 0 || table.accesses.some((access) => access !== undefined)) {
+      throw new Refusal('EBUSY');
+    }
+    table.unmapAll();
+    this.world.tables.splice(this.world.tables.indexOf(table), 1);
+    this.#tables.delete(handle);
+    if (this.#compat === handle) this.#compat = undefined;
+  }
+
+  #map(step: TraceStep): bigint {
+    const iova = optional(step.iova);
+    const length = BigInt(step.length!);
+    if (iova === MAX || length === MAX) throw new Refusal('EOVERFLOW');
+    if (step.prot === '') throw new Refusal('EINVAL');
+    return this.#table(step.ioas).map(iova, BigInt(step.uptr!), length, step.prot!);
+  }
+
+  #unmap(step: TraceStep, out: Record<string, unknown>): void {
+    const iova = BigInt(step.iova!);
+    const length = BigInt(step.length!);
+    out.unmapped = step.length;
+    const table = this.#table(step.ioas);
+    const everything = iova === 0n && length === MAX;
+    if (!everything && (iova === MAX || length === MAX)) throw new Refusal('EOVERFLOW');
+    const bytes = everything ? table.unmapAll() : table.unmap(iova, length);
+    if (this.#profile === 'rfc-v1') return;
+    if (!everything && bytes === 0n) throw new Refusal('ENOENT');
+    out.unmapped = hex(bytes);
+  }
+
+  #copy(step: TraceStep): bigint {
+    const source = BigInt(step.src_iova!);
+    const iova = optional(step.dst_iova);
+    const length = BigInt(step.length!);
+    if (source === MAX || iova === MAX || length === MAX) throw new Refusal('EOVERFLOW');
+    if (step.prot === '') throw new Refusal('EINVAL');
+    const from = this.#table(step.src);
+    const to = this.#tables.get(step.dst!);
+    if (to !== undefined) return to.copy(from, source, iova, length, step.prot!);
+    // The source is looked at before the destination is looked up.
+    const last = lastOf(source, length);
+    from.walk(source, last, () => {});
+    throw new Refusal('ENOENT');
+  }
+
+  #ranges(step: TraceStep, out: Record<string, unknown>): void {
+    const table = this.#table(step.ioas);
+    const ranges = table.ranges();
+    const room = step.max ?? ranges.length;
+    out.num_iovas = ranges.length;
+    out.ranges = ranges.slice(0, room).map(pair);
+    out.alignment = hex(table.alignment);
+    if (ranges.length > room) throw new Refusal('EMSGSIZE');
+  }
+
+  #reserve(step: TraceStep): void {
+    const start = BigInt(step.start!);
+    const last = lastOf(start, BigInt(step.length!));
+    this.#table(step.ioas).reserve(start, last, null);
+  }
+
+  #setRlimitMode(value: number): void {
+    if (this.#limited) throw new Refusal('EPERM');
+    if (this.#helpers || this.#tables.size > 0) throw new Refusal('EBUSY');
+    if (value !== 0 && value !== 1) throw new Refusal('EINVAL');
+    this.#rlimitMode = value;
+  }
+
+  #addDomain(step: TraceStep): void {
+    this.#helpers = true;
+    const table = this.#tables.get(step.ioas!);
+    if (table === undefined) throw new Refusal('EINVAL');
+    const smallest = step.io_page === undefined ? MOCK_IO_PAGE : BigInt(step.io_page);
+    const aperture =
+      step.aperture === undefined
+        ? MOCK_APERTURE
+        : { start: BigInt(step.aperture[0]), last: BigInt(step.aperture[1]) };
+    const domain = naiveDomain(step.huge ? smallest | MOCK_HUGE_PAGE : smallest, aperture, step.dirty);
+    table.addDomain(domain);
+    this.#domains.set(step.domain!, { table, domain });
+  }
+
+  #checkMap(step: TraceStep): void {
+    const iova = BigInt(step.iova!);
+    const length = BigInt(step.length!);
+    const uptr = BigInt(step.uptr!);
+    const object = this.#domains.get(step.domain!);
+    const ioPage = object === undefined ? MOCK_IO_PAGE : lowestBit(object.domain.pageSizes);
+    if ([iova, length, uptr].some((value) => value % ioPage !== 0n)) throw new Refusal('EINVAL');
+    if (uptr + length > MAX) throw new Refusal('EINVAL');
+    if (object === undefined) throw new Refusal('ENOENT');
+    for (let at = 0n; at < length; at += ioPage) {
+      if (!this.world.process.accessible((uptr + at) / PAGE, false)) throw new Refusal('EFAULT');
+      if (object.table.translate(BigInt.asUintN(64, iova + at)) !== uptr + at) throw new Refusal('EINVAL');
+    }
+  }
+
+  #pagePins(uptr: bigint, length: bigint): [number, number][] {
+    const counts = this.world.pins();
+    const runs: [number, number][] = [];
+    for (let page = uptr / PAGE; page <= (uptr + length - 1n) / PAGE; page++) {
+      if (!this.world.process.accessible(page, false)) throw new Refusal('EFAULT');
+      const pins = counts.get(page) ?? 0;
+      const run = runs.at(-1);
+      if (run?.[1] === pins) run[0] += 1;
+      else runs.push([1, pins]);
+    }
+    return runs;
+  }
+
+  #checkRefs(uptr: bigint, length: bigint, refs: number): void {
+    if (uptr % PAGE !== 0n || length % PAGE !== 0n || uptr + length > MAX) throw new Refusal('EINVAL');
+    const counts = this.world.pins();
+    for (let page = uptr / PAGE; page < (uptr + length) / PAGE; page++) {
+      if (!this.world.process.accessible(page, false)) throw new Refusal('EFAULT');
+      if ((counts.get(page) ?? 0) !== refs) throw new Refusal('EIO');
+    }
+  }
+
+  #memoryHash(uptr: bigint, length: bigint): string {
+    const bytes = Uint8Array.from({ length: Number(length) }, (_, at) => {
+      const address = uptr + BigInt(at);
+      return this.world.process.page(address / PAGE)[Number(address % PAGE)]!;
+    });
+    return fnv(bytes);
+  }
+
+  #pin(step: TraceStep): void {
+    const iova = BigInt(step.iova!);
+    const length = BigInt(step.length!);
+    if (length > LARGEST_BUFFER) throw new Refusal('ENOMEM');
+    const access = this.#access(step.access);
+    if (!access.needsPin) throw new Refusal('EOPNOTSUPP');
+    const pin = access.pin(iova, length, step.write!);
+    const uptr = optional(step.uptr);
+    if (uptr !== undefined) {
+      let page = BigInt.asUintN(64, uptr - (iova % PAGE)) / PAGE;
+      for (const pinned of NaiveAccess.userPages(pin)) {
+        const memory = this.world.process.accessible(page, false);
+        if (!memory || pinned !== page) {
+          access.unpin(pin);
+          throw new Refusal(memory ? 'EBADE' : 'EFAULT');
+        }
+        page += 1n;
+      }
+    }
+    this.#items.set(step.item!, pin);
+  }
+
+  #rw(step: TraceStep, out: Record<string, unknown>): void {
+    const length = BigInt(step.length!);
+    if (length > LARGEST_BUFFER) throw new Refusal('ENOMEM');
+    const access = this.#access(step.access);
+    const seed = step.seed ?? 0;
+    const buffer = step.write
+      ? Uint8Array.from({ length: Number(length) }, (_, at) => Math.imul(seed + at, 0x9e3779b1) >>> 24)
+      : new Uint8Array(Number(length));
+    access.rw(BigInt(step.iova!), buffer, step.write!, step.slow!);
+    if (!step.write) out.hash = fnv(buffer);
+  }
+
+  #markDirty(step: TraceStep): number {
+    const iova = BigInt(step.iova!);
+    const length = BigInt(step.length!);
+    const pageSize = BigInt(step.page_size!);
+    if (pageSize === 0n || length === 0n || iova % pageSize !== 0n || length % pageSize !== 0n) {
+      throw new Refusal('EINVAL');
+    }
+    const { table, domain } = this.#domain(step.domain);
+    if (!domain.dirty?.tracking) throw new Refusal('EINVAL');
+    const bits = Buffer.from(step.bitmap!, 'hex');
+    let marked = 0;
+    for (let bit = 0; BigInt(bit) < length / pageSize; bit++) {
+      if (((bits[bit >> 3] ?? 0) & (1 << (bit & 7))) === 0) continue;
+      const page = iova + BigInt(bit) * pageSize;
+      if (table.translate(page) === undefined) continue;
+      domain.dirty.pages.add(page);
+      marked += 1;
+    }
+    return marked;
+  }
+
+  #readDirty(step: TraceStep): string {
+    const { table, domain } = this.#domain(step.domain);
+    const bits = table.readDirty(
+      domain,
+      BigInt(step.iova!),
+      BigInt(step.length!),
+      BigInt(step.page_size!),
+      step.no_clear!,
+    );
+    const bitmap: number[] = [];
+    for (const bit of bits) {
+      const byte = Number(bit / 8n);
+      while (bitmap.length <= byte) bitmap.push(0);
+      bitmap[byte]! |= 1 << Number(bit % 8n);
+    }
+    return Buffer.from(bitmap).toString('hex');
+  }
+
+  #compatTable(): NaiveTable {
+    const table = this.#tables.get(this.#compat ?? '');
+    if (table === undefined) throw new Refusal('ENODEV');
+    return table;
+  }
+
+  #vfio(step: TraceStep, out: Record<string, unknown>): void {
+    switch (step.op) {
+      case 'vfio_ioas_set':
+        this.#table(step.ioas);
+        this.#compat = step.ioas;
+        break;
+      case 'vfio_ioas_get':
+        this.#compatTable();
+        out.ioas = this.#compat;
+        break;
+      case 'vfio_ioas_clear':
+        this.#compat = undefined;
+        break;
+      case 'vfio_set_iommu': {
+        if (step.type !== 1 && step.type !== 3) throw new Refusal('EINVAL');
+        const table = this.#compatTable();
+        if (step.type === 1) table.setLargePages(false);
+        break;
+      }
+      case 'vfio_check_extension':
+        out.value = this.#extension(step.extension!);
+        break;
+      case 'vfio_map':
+        this.#compatTable().map(BigInt(step.iova!), BigInt(step.uptr!), BigInt(step.length!), step.prot!);
+        break;
+      case 'vfio_unmap':
+        this.#vfioUnmap(step, out);
+        break;
+      case 'vfio_info': {
+        const table = this.#compatTable();
+        let sizes = MAX;
+        for (const domain of table.domains) sizes &= domain.pageSizes;
+        if (sizes % PAGE !== 0n) sizes = (sizes - (sizes % PAGE)) | PAGE;
+        out.page_sizes = hex(max(sizes, table.alignment));
+        out.ranges = table.ranges().map(pair);
+        break;
+      }
+      default:
+        throw new Error(`unknown operation ${step.op}`);
+    }
+  }
+
+  #extension(extension: number): number {
+    if ([1, 3, 9].includes(extension)) return 1;
+    // Coherency: the mock page tables do not enforce it, so only a table without any counts as coherent.
+    if (extension === 4) return this.#compatTable().domains.length === 0 ? 1 : 0;
+    return 0;
+  }
+
+  #vfioUnmap(step: TraceStep, out: Record<string, unknown>): void {
+    const iova = BigInt(step.iova!);
+    const length = BigInt(step.length!);
+    out.unmapped = step.length;
+    const table = this.#compatTable();
+    if (step.all) {
+      if (iova !== 0n || length !== 0n) throw new Refusal('EINVAL');
+      out.unmapped = hex(table.unmapAll());
+      return;
+    }
+    if (!table.largePages) {
+      table.cut([BigInt.asUintN(64, iova + length - 1n)]);
+      if (iova !== 0n) table.cut([iova - 1n]);
+    }
+    try {
+      out.unmapped = hex(table.unmap(iova, length));
+    } catch (error) {
+      if (error instanceof Refusal) out.unmapped = hex(error.bytes ?? 0n);
+      throw error;
+    }
+  }
+}
+
+function optional(value: string | null | undefined): bigint | undefined {
+  return value === null || value === undefined ? undefined : BigInt(value);
+}
+
+function hex(value: bigint): string {
+  return `0x${value.toString(16)}`;
+}
+
+function pair(range: Range): [string, string] {
+  return [hex(range.start), hex(range.last)];
+}
+
+/** The byte that process memory holds at the start of a trace. */
+function traceByte(address: bigint): number {
+  const page = Number(BigInt.asUintN(32, address >> 12n));
+  return (Math.imul(page, 0x9e3779b1) + Math.imul(Number(address & 4095n), 0x85ebca6b)) >>> 24;
+}
+
+/** FNV-1a, 32 bits. */
+function fnv(bytes: Uint8Array): string {
+  let hash = 0x811c9dc5;
+  for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
+  return `0x${hash.toString(16).padStart(8, '0')}`;
+}

@@ -1,0 +1,141 @@
+/**
+ * The library against the naive model, on random operations: the same answers, and after every operation the same
+ * state, translations, pins and bytes.
+ *
+ * A failure prints the operations, as few as possible, and as its cause their answers. `PROPERTY_SEED` and
+ * `PROPERTY_RUNS` override the seed and the number of runs of each property; `PROPERTY_PATH` replays a failure's path.
+ */
+import fc from 'fast-check';
+import { describe, test } from 'vitest';
+import { arbitraryOps, type Grain, type Mix } from '../model/arbitrary-ops.js';
+import { runInLockStep } from '../model/lock-step.js';
+import type { Op } from '../model/ops.js';
+import type { LockStepOptions } from '../model/pairs.js';
+import { reduce } from '../model/reduce.js';
+
+const { PROPERTY_SEED, PROPERTY_RUNS, PROPERTY_PATH } = process.env;
+const seed = Number(PROPERTY_SEED ?? 20220318);
+
+/** Operations that `rfc-v1` has as well. */
+const MAPPING: Mix = {
+  map: 60,
+  copy: 20,
+  unmap: 16,
+  unmapAll: 1,
+  addDomain: 8,
+  removeDomain: 6,
+  reserve: 3,
+  unreserve: 3,
+  regions: 3,
+};
+const HOLDS: Mix = { hold: 8, release: 5 };
+const ACCESSES: Mix = {
+  attach: 8,
+  replace: 3,
+  detach: 2,
+  ignore: 3,
+  pin: 30,
+  unpin: 12,
+  read: 8,
+  write: 8,
+  ...HOLDS,
+};
+const EVERYTHING: Mix = {
+  ...MAPPING,
+  ...ACCESSES,
+  allow: 3,
+  largePages: 6,
+  cut: 10,
+  trackDirty: 6,
+  markDirty: 10,
+  readDirty: 8,
+};
+
+const DIRTY: Mix = {
+  ...MAPPING,
+  addDomain: 20,
+  trackDirty: 20,
+  markDirty: 60,
+  readDirty: 40,
+  cut: 5,
+  largePages: 5,
+};
+
+interface Setting extends LockStepOptions {
+  readonly mix: Mix;
+  /** The most operations of a run. */
+  readonly length: number;
+  readonly runs: number;
+  readonly grain?: Grain;
+}
+
+function property(name: string, { mix, length, runs, grain, ...options }: Setting): void {
+  test(name, async () => {
+    const run = async (ops: readonly Op[]) => (await runInLockStep(ops, options)).failure;
+    const details = await fc.check(
+      fc.asyncProperty(arbitraryOps(mix, length, grain), async (ops) => (await run(ops)) === undefined),
+      {
+        seed,
+        numRuns: Number(PROPERTY_RUNS ?? runs),
+        ...(PROPERTY_PATH === undefined ? {} : { path: PROPERTY_PATH }),
+      },
+    );
+    if (!details.failed) return;
+    const counterexample = details.counterexample?.[0] ?? [];
+    const reduced = await reduce(counterexample, run);
+    const ops = (reduced?.ops ?? counterexample).map((op) => `  ${JSON.stringify(op)},`).join('\n');
+    const replay = `PROPERTY_SEED=${details.seed} PROPERTY_PATH=${details.counterexamplePath}`;
+    throw new Error(`the library and the model disagree (${replay}) on\n[\n${ops}\n]`, {
+      cause: reduced?.failure.error ?? details.errorInstance,
+    });
+  });
+}
+
+describe('the library agrees with the naive model', () => {
+  const linux = { profile: 'linux' } as const;
+  const rfc = { profile: 'rfc-v1' } as const;
+  const mappingAndAccesses = { ...MAPPING, ...ACCESSES };
+  property('linux: mapping', { ...linux, mix: MAPPING, length: 50, runs: 150 });
+  property('linux: accesses', { ...linux, mix: mappingAndAccesses, length: 60, runs: 150 });
+  property('linux: half pages', {
+    ...linux,
+    mix: mappingAndAccesses,
+    length: 60,
+    runs: 150,
+    grain: 'half pages',
+  });
+  property('linux: dirty tracking', { ...linux, mix: DIRTY, length: 50, runs: 150 });
+  property('linux: everything', { ...linux, mix: EVERYTHING, length: 80, runs: 200 });
+  property('linux: little locked memory', {
+    ...linux,
+    mix: EVERYTHING,
+    length: 80,
+    runs: 150,
+    limitPages: 5,
+  });
+  property('linux: memory goes away', {
+    ...linux,
+    mix: { ...EVERYTHING, changeMemory: 8, exit: 2 },
+    length: 60,
+    runs: 150,
+    limitPages: 15,
+  });
+  property('linux: domains that fail', {
+    ...linux,
+    mix: { ...mappingAndAccesses, addDomain: 20, poison: 20 },
+    length: 60,
+    runs: 150,
+    grain: 'pages',
+  });
+  property('linux: memory that answers late', {
+    ...linux,
+    mix: { ...mappingAndAccesses, poison: 5 },
+    length: 60,
+    runs: 100,
+    grain: 'pages',
+    limitPages: 12,
+    latePortion: 2,
+  });
+  property('rfc-v1: mapping', { ...rfc, mix: MAPPING, length: 50, runs: 150 });
+  property('rfc-v1: pinned ranges', { ...rfc, mix: { ...MAPPING, ...HOLDS }, length: 50, runs: 100 });
+});

@@ -8,10 +8,16 @@ export default defineConfig({
     alias: [
       { find: /^io-pagetable$/, replacement: source('index.ts') },
       { find: /^io-pagetable\/testing$/, replacement: source('testing/index.ts') },
+      { find: /^io-pagetable\/replay$/, replacement: source('replay/index.ts') },
+      { find: /^io-pagetable\/render$/, replacement: source('render/index.ts') },
+      { find: /^io-pagetable\/uapi$/, replacement: source('uapi/index.ts') },
     ],
   },
   test: {
-    include: ['test/**/*.test.ts'],
     testTimeout: 120_000,
+    projects: [
+      { extends: true, test: { name: 'unit', include: ['test/**/*.test.ts'] } },
+      { extends: true, test: { name: 'stories', include: ['test/stories/**/*.story.ts'] } },
+    ],
   },
 });

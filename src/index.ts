@@ -13,7 +13,8 @@ export {
 export { PinnedRange, type PinnedRangeOptions } from './access/pinned-range.js';
 export type { TransferOptions } from './access/transfer.js';
 export type { IovaRange } from './arguments.js';
-export type { DirtyOperations, IommuDomain, PageOperations } from './domain/iommu-domain.js';
+export { DmaFault, deviceRead, deviceWrite } from './domain/device-dma.js';
+export type { DirtyOperations, IommuDomain, PageOperations, Translation } from './domain/iommu-domain.js';
 export { RadixDomain } from './domain/radix-domain.js';
 export { type AreaInTheWay, ERRNO, type ErrorCode, type ErrorReason, IommuError } from './errors.js';
 export type {

@@ -74,6 +74,15 @@ export class IoptAccess implements AttachedAccess {
     return this.#table;
   }
 
+  /**
+   * Whether it is in no table, and not just leaving one either.
+   *
+   * @internal
+   */
+  get detached(): boolean {
+    return this.#table === undefined && this.#unpinTable === undefined;
+  }
+
   /** @internal */
   notifyUnmap(area: UnmapNotice): void | PromiseLike<void> {
     return this.#onUnmap?.(area);

@@ -104,7 +104,7 @@ function* limitsFor(dry: DryRun): Generator<Need> {
     if (copy.lockedPages <= account.limitPages) continue;
     const { of } = account;
     const limitBytes = BigInt(copy.lockedPages) * BigInt(PAGE_SIZE);
-    const missingBytes = limitBytes - BigInt(account.limitPages) * BigInt(PAGE_SIZE);
+    const missingBytes = limitBytes - BigInt(Math.floor(account.limitPages)) * BigInt(PAGE_SIZE);
     yield {
       step: { call: 'raise-locked-limit', of, limitBytes, missingBytes },
       words: `raise the locked-memory limit of the ${of} by ${missingBytes} to ${limitBytes} bytes`,

@@ -5,7 +5,7 @@ import { checkCallback } from '../arguments.js';
 import { IommuError } from '../errors.js';
 import type { FrameRuns } from '../memory/frame-runs.js';
 import { MAX_U64, type U64Input } from '../u64.js';
-import type { Context } from './context.js';
+import { type Context, holding } from './context.js';
 import { Ioas } from './ioas.js';
 import { IommufdObject } from './object-table.js';
 import { readValue } from './read-value.js';
@@ -39,9 +39,14 @@ export class IommufdAccess extends IommufdObject {
   readonly #access: IoptAccess;
   /** What is pinned or just being pinned, by IOVA. */
   readonly #pins = new Map<bigint, Pin[]>();
+  /** The address space that counts the access as its user. */
   #ioas: Ioas | undefined;
-  /** While the access is detached for good or for now: what its callback threw. Nothing may keep it attached. */
-  #complaints: unknown[] | undefined;
+  /** Whether the access was destroyed, or is just being. */
+  #ended = false;
+  /** Calls that are detaching it now. Nothing that its callback throws may keep it attached then. */
+  #detaching = 0;
+  /** What the callback has thrown in one of them. */
+  readonly #complaints: unknown[] = [];
 
   /** @internal */
   constructor(id: number, context: Context, options: AccessOptions) {
@@ -74,23 +79,17 @@ export class IommufdAccess extends IommufdObject {
 
   /** @internal */
   async dispose(): Promise<void> {
-    const complaints: unknown[] = [];
-    this.#complaints = complaints;
-    try {
-      await this.#access.detach();
-      this.#bookOff();
-    } finally {
-      this.#complaints = undefined;
-    }
-    if (complaints.length > 0) throw complaints[0];
+    this.#ended = true;
+    await this.#takeOut();
   }
 
   /**
    * Attaches the access (the kernel's `iommufd_access_attach`).
    *
    * @param ioas - id of an address space
-   * @throws EINVAL if it is attached already, ENOENT if there is no such address space, EADDRINUSE if a mapping does
-   * not fit the alignment that a pinning access demands, EBUSY while the access is leaving another address space.
+   * @throws EINVAL if it is attached already, ENOENT if there is no such address space or the access is destroyed,
+   * EADDRINUSE if a mapping does not fit the alignment that a pinning access demands, EBUSY while the access is leaving
+   * another address space.
    */
   attach(ioas: number): Promise<void> {
     return this.#context.run('access_attach', () => this.enter(ioas));
@@ -108,7 +107,7 @@ export class IommufdAccess extends IommufdObject {
    *
    * @param ioas - id of an address space
    * @throws ENOENT if it is not attached or there is no such address space; else as `attach`. It stays where it was,
-   * with its pins.
+   * with its pins. ENOENT also if it is destroyed meanwhile; it is in neither address space then.
    */
   replace(ioas: number): Promise<void> {
     return this.#context.run('access_replace', () =>
@@ -117,14 +116,19 @@ export class IommufdAccess extends IommufdObject {
   }
 
   /**
-   * Takes the access from its address space, as `replace` does; nothing happens if it is detached. What `onUnmap`
-   * throws is thrown on, but the access is detached.
+   * Takes the access from its address space, as `replace` does; nothing happens if it is detached, or while `onUnmap`
+   * runs because it is leaving. What `onUnmap` throws is thrown on, but the access is detached.
    */
   detach(): Promise<void> {
-    return this.#context.run('access_detach', () => this.dispose());
+    return this.#context.run('access_detach', () => this.#takeOut());
   }
 
-  /** Detaches the access, as `detach` does, and ends it; its id is free then. Nothing happens if it is gone. */
+  /**
+   * Detaches the access, as `detach` does, and ends it; its id is free then. Nothing happens if it is gone.
+   *
+   * If `onUnmap` runs just then because the access is leaving an address space, perhaps for another, that call ends
+   * detached.
+   */
   async destroy(): Promise<void> {
     const { objects } = this.#context;
     // A context that is closing sees to it by itself.
@@ -196,21 +200,46 @@ export class IommufdAccess extends IommufdObject {
   }
 
   async #move(id: number, change: (table: Ioas['table']) => Promise<void>): Promise<void> {
+    if (this.#ended) throw this.#gone();
     const ioas = this.#context.objects.get(id, Ioas);
-    ioas.users += 1;
+    await holding([ioas], async () => {
+      try {
+        await change(ioas.table);
+        this.#bookOff();
+        ioas.users += 1;
+        this.#ioas = ioas;
+      } finally {
+        // What destroyed the access while its callback ran could not detach it.
+        if (this.#ended) await this.#takeOut();
+      }
+      if (this.#ended) throw this.#gone();
+    });
+  }
+
+  /** Detaches the access; not while its callback runs because it is leaving: that is up to the call it runs for. */
+  async #takeOut(): Promise<void> {
+    this.#detaching += 1;
     try {
-      await change(ioas.table);
-    } catch (error) {
-      ioas.users -= 1;
-      throw error;
+      await this.#access.detach();
+      if (this.#access.detached) this.#bookOff();
+    } finally {
+      this.#detaching -= 1;
     }
-    this.#bookOff();
-    this.#ioas = ioas;
+    const complaints = this.#complaints.splice(0);
+    if (complaints.length > 0) throw complaints[0];
   }
 
   #bookOff(): void {
     if (this.#ioas !== undefined) this.#ioas.users -= 1;
     this.#ioas = undefined;
+  }
+
+  #gone(): IommuError {
+    return new IommuError('ENOENT', {
+      check: 'object',
+      id: String(this.id),
+      detail: '(access) is destroyed',
+    });
   }
 
   #letGo(
@@ -223,12 +252,11 @@ export class IommufdAccess extends IommufdObject {
 
   /** Tells the driver that the access leaves an address space, and unpins what the driver then has left pinned. */
   async #leave(area: UnmapNotice, onUnmap: (area: UnmapNotice) => void | PromiseLike<void>): Promise<void> {
-    const complaints = this.#complaints;
     try {
       await onUnmap(area);
     } catch (error) {
-      if (complaints === undefined) throw error;
-      complaints.push(error);
+      if (this.#detaching === 0) throw error;
+      this.#complaints.push(error);
     }
     for (const [iova, pins] of [...this.#pins]) {
       for (const pin of [...pins]) {

@@ -82,9 +82,10 @@ export class BoundDevice extends IommufdObject {
   }
 
   /**
-   * Moves the attached device to another address space or page table without a gap (the kernel's
-   * `iommufd_device_replace`) and gives the id of the page table it uses now. On its own page table, or on an
-   * address space whose automatic table it uses, nothing happens.
+   * Moves the attached device to another address space or page table (the kernel's `iommufd_device_replace`) and
+   * gives the id of the page table it uses now. An existing page table takes over without a gap; one that is made
+   * for an address space is attached first and filled then. On its own page table, or on an address space whose
+   * automatic table it uses, nothing happens.
    *
    * @param pt - id of an address space or a page table
    * @throws EINVAL if the device is not attached, and as `attach`; the device stays where it was then.

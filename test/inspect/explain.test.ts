@@ -155,6 +155,14 @@ describe('what it says', () => {
     await table.addDomain(new RadixDomain());
     expect(steps(await table.explain(call))).toHaveLength(3);
     expect((await table.explain(call)).text).not.toContain('split');
+    // Without large pages they can.
+    const small = await tableWith({ domain: false });
+    await small.table.setLargePages(false);
+    await small.table.addDomain(new RadixDomain());
+    await small.table.map({ iova: 0x1000n, uptr: RAM, length: 0x3000n, prot: 'rw' });
+    expect((await small.table.explain({ ...call, length: 0x1000n })).text).toContain(
+      'split behind 0x2fff (cutIova)',
+    );
   });
 
   test('an unmap that fails half-way: what goes all the same', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { IommufdAccess } from '../../src/iommufd/access-object.js';
 import { APERTURE, bindMock, closeClean, gate, open, outcome, PAGE, RAM, slowly } from './setting.js';
 
 describe('an access', () => {
@@ -98,6 +99,100 @@ describe('an access', () => {
     await access.unpin(PAGE, PAGE);
     await iommufd.destroy(there);
     await closeClean(setting);
+  });
+});
+
+describe('an access that is destroyed while it tells its driver that it is leaving', () => {
+  /** An access with a pin in `here`, whose driver does something the first time it is told to let go. */
+  async function leaving(onFirst: (access: IommufdAccess) => Promise<void>) {
+    const setting = open(10);
+    const { iommufd } = setting;
+    const [here, there] = [await iommufd.ioasAlloc(), await iommufd.ioasAlloc()];
+    await iommufd.ioasMap({ ioas: here, iova: PAGE, uptr: RAM, length: PAGE, prot: 'rw' });
+    let times = 0;
+    const access: IommufdAccess = await iommufd.accessCreate({
+      ioas: here,
+      needsPin: true,
+      onUnmap: async () => {
+        times += 1;
+        if (times === 1) await onFirst(access);
+      },
+    });
+    await access.pin(PAGE, PAGE);
+    return { setting, iommufd, here, there, access };
+  }
+
+  /** Nothing may be left of the access. */
+  async function expectGone({ setting, here, there, access }: Awaited<ReturnType<typeof leaving>>) {
+    const { iommufd, memory } = setting;
+    expect([access.ioas, memory.physical.pinned]).toEqual([undefined, 0]);
+    iommufd.check();
+    for (const ioas of [here, there]) {
+      expect(iommufd.ioasTable(ioas).snapshot().accesses).toBe(0);
+      expect(await outcome(access.attach(ioas))).toBe('ENOENT');
+      await iommufd.destroy(ioas);
+    }
+    expect(await outcome(access.destroy())).toBe('OK');
+    await closeClean(setting);
+  }
+
+  test('for another address space: the replace fails, and it is in neither', async () => {
+    const world = await leaving((access) => access.destroy());
+    expect(await outcome(world.access.replace(world.there))).toBe('ENOENT');
+    await expectGone(world);
+  });
+
+  test('and whose driver then fails: it does not stay where it was', async () => {
+    const world = await leaving(async (access) => {
+      await access.destroy();
+      throw new Error('no');
+    });
+    await expect(world.access.replace(world.there)).rejects.toThrow('no');
+    await expectGone(world);
+  });
+
+  test('for good', async () => {
+    const detached = await leaving((access) => access.destroy());
+    await detached.access.detach();
+    await expectGone(detached);
+    const destroyed = await leaving((access) => access.destroy());
+    await destroyed.access.destroy();
+    await expectGone(destroyed);
+  });
+
+  test('from elsewhere, at the same time', async () => {
+    const driver = gate();
+    const world = await leaving(() => driver.opened);
+    const replacing = outcome(world.access.replace(world.there));
+    await world.access.destroy();
+    driver.open();
+    expect(await replacing).toBe('ENOENT');
+    await expectGone(world);
+  });
+
+  test('is not destroyed by a detach, which changes nothing then', async () => {
+    const world = await leaving(async (access) => {
+      await access.detach();
+      expect(await outcome(world.iommufd.destroy(world.here))).toBe('EBUSY');
+    });
+    await world.access.replace(world.there);
+    expect(world.access.ioas).toBe(world.there);
+    world.iommufd.check();
+    await world.access.destroy();
+    await expectGone(world);
+  });
+
+  test('a driver that fails after a detach of its own keeps the access where it was', async () => {
+    const world = await leaving(async (access) => {
+      await access.detach();
+      throw new Error('no');
+    });
+    await expect(world.access.replace(world.there)).rejects.toThrow('no');
+    expect(world.access.ioas).toBe(world.here);
+    world.iommufd.check();
+    expect(await outcome(world.iommufd.destroy(world.here))).toBe('EBUSY');
+    await world.access.destroy();
+    await expectGone(world);
   });
 });
 

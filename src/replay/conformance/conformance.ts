@@ -1,11 +1,15 @@
 /** Replaying recorded traces and comparing every answer. There is no rule of the page table in here. */
 import { readFile } from 'node:fs/promises';
 import { IommuError } from '../../errors.js';
+import type { ProcessMemory } from '../../memory/process-memory.js';
 import { createMemory } from '../../testing/index.js';
+import { doorKernel } from './door-kernel.js';
 import { LinuxTrace } from './linux-trace.js';
+import { RfcDoorTrace } from './rfc-door-trace.js';
 import { RfcTrace } from './rfc-trace.js';
 import { readObject, TraceArguments, TraceError } from './trace-arguments.js';
-import { readHeader, requireAllRead } from './trace-header.js';
+import { readHeader, requireAllRead, type TraceHeader } from './trace-header.js';
+import { typedKernel } from './trace-kernel.js';
 import type { TraceOperation, TraceTarget } from './trace-target.js';
 
 /** An answer that is not the recorded one, or a line that cannot be replayed. */
@@ -26,6 +30,8 @@ export interface Mismatch {
 export interface ConformanceOptions {
   /** Check the invariants of every table after every operation, and at the end that nothing stays pinned. */
   readonly check?: boolean | undefined;
+  /** Perform every operation through the binary door: as encoded structs in the memory of the process. */
+  readonly uapi?: boolean | undefined;
   /** Called for each mismatch. */
   readonly report: (mismatch: Mismatch) => void;
 }
@@ -79,7 +85,7 @@ export async function replayTrace(file: string, text: string, options: Conforman
   try {
     const header = readHeader(parse(lines[0] ?? ''));
     const memory = createMemory(header.memory, { lockedPages: header.lockedPages });
-    target = header.profile === 'linux' ? new LinuxTrace(header, memory) : new RfcTrace(memory);
+    target = options.uapi ? doorTarget(header, memory) : typedTarget(header, memory);
     pinned = () => memory.physical.pinned;
   } catch (error) {
     report(1, 'header', 'a header that is known', describe(error));
@@ -103,6 +109,17 @@ export async function replayTrace(file: string, text: string, options: Conforman
     report(lines.length, 'close', 'no error', describe(error));
   }
   return lines.length - 1;
+}
+
+function typedTarget(header: TraceHeader, memory: ProcessMemory): TraceTarget {
+  if (header.profile === 'rfc-v1') return new RfcTrace(memory);
+  return new LinuxTrace(typedKernel(header, memory), memory);
+}
+
+function doorTarget(header: TraceHeader, memory: ProcessMemory): TraceTarget {
+  const kernel = doorKernel(header, memory);
+  if (header.profile === 'rfc-v1') return new RfcDoorTrace(kernel, memory);
+  return new LinuxTrace({ iommufd: kernel, driver: kernel, inspector: kernel }, memory);
 }
 
 interface Outcome {

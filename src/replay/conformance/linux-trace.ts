@@ -1,14 +1,13 @@
-/** Replaying a trace of profile `linux`: on an `Iommufd` and the test driver. */
+/** Replaying a trace of profile `linux`. */
 
 import { IommuError } from '../../errors.js';
 import { type IovaRanges, PartialAnswerError } from '../../iommufd/ioas-commands.js';
-import { Iommufd } from '../../iommufd/iommufd.js';
 import type { ProcessMemory } from '../../memory/process-memory.js';
 import type { Protection } from '../../protection.js';
-import { MOCK_ACCESS, MOCK_FLAGS, TestDriver } from '../../testing/index.js';
+import { MOCK_ACCESS, MOCK_FLAGS } from '../../testing/index.js';
 import { hex } from '../../u64.js';
 import type { TraceArguments } from './trace-arguments.js';
-import type { TraceHeader } from './trace-header.js';
+import type { TraceDriver, TraceIommufd, TraceKernel } from './trace-kernel.js';
 import {
   type Answer,
   DONE,
@@ -22,15 +21,15 @@ import {
 /** An object id that no object ever has. */
 const NO_OBJECT = 0;
 /** A file number that is never open. */
-const NO_FILE = -1;
+const NO_FILE = 0xffff_ffff;
 /** An item number that is never used. */
-const NO_ITEM = -1;
+const NO_ITEM = 0xffff_ffff;
 
 /** One process with one iommufd. */
 export class LinuxTrace implements TraceTarget {
   readonly operations: ReadonlyMap<string, TraceOperation>;
-  readonly #iommufd: Iommufd;
-  readonly #driver: TestDriver;
+  readonly #iommufd: TraceIommufd;
+  readonly #driver: TraceDriver;
   /** Ids of address spaces and page tables, file numbers of accesses and numbers of pinned items, by handle. */
   readonly #spaces = new Map<string, number>();
   readonly #domains = new Map<string, number>();
@@ -39,16 +38,17 @@ export class LinuxTrace implements TraceTarget {
   /** The devices that page tables are made for, with and without huge pages. */
   readonly #devices = new Map<boolean, number>();
 
-  constructor(header: TraceHeader, memory: ProcessMemory) {
-    this.#iommufd = new Iommufd({ memory, accounting: header.accounting });
-    this.#driver = new TestDriver(this.#iommufd, { memory });
+  /** @param memory - the memory of the process that uses the kernel */
+  constructor({ iommufd, driver, inspector }: TraceKernel, memory: ProcessMemory) {
+    this.#iommufd = iommufd;
+    this.#driver = driver;
     this.operations = new Map([
       ...this.#spaceOperations(),
       ...this.#domainOperations(),
       ...this.#accessOperations(),
       ...this.#dirtyOperations(),
       ...this.#vfioOperations(),
-      ...memoryOperations(memory),
+      ...memoryOperations(memory, inspector),
     ]);
   }
 

@@ -10,6 +10,7 @@ import type { TraceArguments } from './trace-arguments.js';
 import {
   type Answer,
   DONE,
+  memoryInspector,
   memoryOperations,
   type TraceOperation,
   type TraceTarget,
@@ -39,7 +40,7 @@ export class RfcTrace implements TraceTarget {
       ['domain_add', (fields) => this.#addDomain(fields)],
       ['domain_remove', (fields) => this.#removeDomain(fields)],
       ['check_map', (fields) => this.#checkMap(fields)],
-      ...memoryOperations(memory).filter(([name]) => name === 'page_pins'),
+      ...memoryOperations(memory, memoryInspector(memory)).filter(([name]) => name === 'page_pins'),
     ]);
   }
 

@@ -1,6 +1,6 @@
 /** What the operations of a trace are performed on. */
 import type { ProcessMemory } from '../../memory/process-memory.js';
-import { checkRefs, pagePins } from '../../testing/checks.js';
+import { checkRefs, type PinRun, pagePins } from '../../testing/checks.js';
 import { hex } from '../../u64.js';
 import type { TraceArguments } from './trace-arguments.js';
 
@@ -23,14 +23,37 @@ export interface TraceTarget {
 /** The answer of an operation that gives nothing. */
 export const DONE: Answer = {};
 
+/** What can be learnt about the pins of pages. */
+export interface PinInspector {
+  /** @throws as `TestDriver.checkRefs` */
+  checkRefs(request: PageRange & { readonly refs: number }): Promise<void>;
+  /** @throws as `pagePins` of the test kit */
+  pagePins(request: PageRange): Promise<readonly PinRun[]>;
+}
+
+/** A range of user memory. */
+export interface PageRange {
+  readonly uptr: bigint;
+  readonly length: bigint;
+}
+
+/** Looks at the memory itself. */
+export function memoryInspector(memory: ProcessMemory): PinInspector {
+  return {
+    checkRefs: async (request) => checkRefs(memory, request),
+    pagePins: async (request) => pagePins(memory, request),
+  };
+}
+
 /** The operations on the memory of the process alone. */
-export function memoryOperations(memory: ProcessMemory): [string, TraceOperation][] {
+export function memoryOperations(memory: ProcessMemory, inspector: PinInspector): [string, TraceOperation][] {
   return [
     [
       'page_pins',
       async (fields) => {
         const request = { uptr: fields.hex('uptr'), length: fields.hex('length') };
-        return { runs: pagePins(memory, request).map(({ pages, pins }) => [pages, pins]) };
+        const runs = await inspector.pagePins(request);
+        return { runs: runs.map(({ pages, pins }) => [pages, pins]) };
       },
     ],
     [
@@ -41,7 +64,7 @@ export function memoryOperations(memory: ProcessMemory): [string, TraceOperation
           length: fields.hex('length'),
           refs: fields.number('refs'),
         };
-        checkRefs(memory, request);
+        await inspector.checkRefs(request);
         return DONE;
       },
     ],

@@ -1,0 +1,46 @@
+/**
+ * Reading arguments that several commands share.
+ */
+import type { Profile } from '../table/table-state.js';
+import { MAX_U64 } from '../u64.js';
+import { UsageError } from './terminal.js';
+
+const SIZE = /^(0x[0-9a-f]{1,16}|[0-9]{1,20})(?:([kmgt])(?:i?b)?)?$/i;
+const UNITS: Readonly<Record<string, bigint>> = { k: 10n, m: 20n, g: 30n, t: 40n };
+
+/** @throws UsageError if it names no profile */
+export function readProfile(text: string | undefined): Profile | undefined {
+  if (text === undefined || text === 'linux' || text === 'rfc-v1') return text;
+  throw new UsageError(`--profile is linux or rfc-v1, not ${text}`);
+}
+
+/** A whole number that is at least `least`. @throws UsageError if it is none */
+export function readCount(text: string, what: string, least: number): number {
+  const value = /^[0-9]{1,15}$/.test(text) ? Number(text) : -1;
+  if (value >= least) return value;
+  throw new UsageError(`${what} is a whole number of at least ${least}, not ${text}`);
+}
+
+/** The number of the last line that is read; without one, all are. @throws UsageError */
+export function readUntil(text: string | undefined): number {
+  return text === undefined ? Number.POSITIVE_INFINITY : readCount(text, '--until', 1);
+}
+
+/** The locked-memory limit in bytes; without one, there is none. @throws UsageError */
+export function readLimit(text: string | undefined): bigint | undefined {
+  return text === undefined ? undefined : readAddress(text, '--memlock');
+}
+
+/**
+ * A 64-bit address or length: hex with `0x`, or decimal; `K`, `M`, `G` and `T` multiply it by powers of 1024.
+ *
+ * @throws UsageError
+ */
+export function readAddress(text: string, what: string): bigint {
+  const match = SIZE.exec(text);
+  if (match === null) throw new UsageError(`${what} is a number such as 0x1000 or 4K, not ${text}`);
+  const [, digits, unit] = match;
+  const value = BigInt(digits!) << (unit === undefined ? 0n : UNITS[unit.toLowerCase()]!);
+  if (value > MAX_U64) throw new UsageError(`${what} is below 2^64, not ${text}`);
+  return value;
+}

@@ -1,5 +1,6 @@
 /**
- * Replays recorded traces: `npm run -s conformance -- [--check] PATH…`, where a path is a trace file or a folder.
+ * Replays recorded traces: `npm run -s conformance -- [--check] [--uapi] PATH…`, where a path is a trace file or a
+ * folder. `--uapi` performs every operation through the binary door.
  *
  * Exit code 0 if every answer is the recorded one, 1 if not, 2 if there is nothing to replay or an argument is wrong.
  */
@@ -7,7 +8,7 @@ import { parseArgs } from 'node:util';
 import { describeMismatch, replayFiles } from '../src/replay/conformance/conformance.js';
 import { findTraces } from '../src/replay/conformance/trace-files.js';
 
-const USAGE = 'usage: npm run -s conformance -- [--check] PATH…';
+const USAGE = 'usage: npm run -s conformance -- [--check] [--uapi] PATH…';
 
 function refuse(message: string): number {
   console.error(`${message}\n${USAGE}`);
@@ -16,7 +17,8 @@ function refuse(message: string): number {
 
 function readArguments() {
   try {
-    return parseArgs({ options: { check: { type: 'boolean', default: false } }, allowPositionals: true });
+    const flag = { type: 'boolean', default: false } as const;
+    return parseArgs({ options: { check: flag, uapi: flag }, allowPositionals: true });
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
@@ -27,10 +29,10 @@ async function main(): Promise<number> {
   if (typeof read === 'string') return refuse(read);
   const files = await findTraces(read.positionals);
   if (files.length === 0) return refuse('there are no trace files to replay');
-  const { check } = read.values;
+  const { check, uapi } = read.values;
   const report = (mismatch: Parameters<typeof describeMismatch>[0]) =>
     console.log(describeMismatch(mismatch));
-  const { ops, mismatches } = await replayFiles(files, { check, report });
+  const { ops, mismatches } = await replayFiles(files, { check, uapi, report });
   console.log(`files ${files.length}, ops ${ops}, mismatches ${mismatches}`);
   return mismatches === 0 ? 0 : 1;
 }

@@ -83,7 +83,7 @@ export type ErrorReason =
       readonly neededBytes: bigint;
     }
   /** No hole that is large enough. */
-  | { readonly check: 'no-space'; readonly alignment: string; readonly largestHole?: string }
+  | { readonly check: 'no-space'; readonly alignment: string }
   /** An object that does not exist, or is of another kind. */
   | { readonly check: 'object'; readonly id: string; readonly detail: string }
   /** Any other rule, in words. */
@@ -234,10 +234,8 @@ export function sentence(reason: ErrorReason): string {
         `locked-memory limit of the ${reason.of}: ${reason.lockedBytes} bytes are locked and ` +
         `${reason.neededBytes} more are needed, but the limit is ${reason.limitBytes} bytes`
       );
-    case 'no-space': {
-      const largest = reason.largestHole === undefined ? '' : `; the largest hole is ${reason.largestHole}`;
-      return `no free range of that length at alignment ${reason.alignment}${largest}`;
-    }
+    case 'no-space':
+      return `no free range of that length at alignment ${reason.alignment}`;
     case 'object':
       return `object ${reason.id} ${reason.detail}`;
     default:

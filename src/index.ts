@@ -13,9 +13,12 @@ export {
 export { PinnedRange, type PinnedRangeOptions } from './access/pinned-range.js';
 export type { TransferOptions } from './access/transfer.js';
 export type { IovaRange } from './arguments.js';
+export type { DeviceMemory } from './domain/device-dma.js';
 export { DmaFault, deviceRead, deviceWrite } from './domain/device-dma.js';
 export type { DirtyOperations, IommuDomain, PageOperations, Translation } from './domain/iommu-domain.js';
 export { RadixDomain } from './domain/radix-domain.js';
+export { RadixReader } from './domain/radix-reader.js';
+export type { RadixHandle } from './domain/shared-control.js';
 export { type AreaInTheWay, ERRNO, type ErrorCode, type ErrorReason, IommuError } from './errors.js';
 export type {
   Alternative,
@@ -50,6 +53,7 @@ export type { MemoryRegion } from './memory/memory-region.js';
 export type { MemorySource, WebAssemblyMemory } from './memory/page-content.js';
 export { PhysicalMemory } from './memory/physical-memory.js';
 export { type MmapOptions, ProcessMemory, type ProcessMemoryOptions } from './memory/process-memory.js';
+export { SharedFrames, type SharedMemoryHandle, type SharedRange } from './memory/shared-frames.js';
 export type { UserMemory } from './memory/user-memory.js';
 export type { Abortable } from './operation.js';
 export { IoptPages } from './pages/iopt-pages.js';

@@ -22,7 +22,7 @@ import { checkFaults, type FaultInjector } from './faults.js';
 import { checkTable } from './inspect/check.js';
 import { snapshotTable, type TableSnapshot } from './inspect/snapshot.js';
 import { logCopy, logDomain, logMap, logUnmap } from './log.js';
-import type { AccountingMode } from './memory/locked-memory.js';
+import { ACCOUNTING_MODES, type AccountingMode } from './memory/locked-memory.js';
 import { checkMemory, type UserMemory } from './memory/user-memory.js';
 import { type Abortable, finish, type Operation, start } from './operation.js';
 import type { Protection } from './protection.js';
@@ -46,7 +46,7 @@ import {
 } from './table/reservations.js';
 import { releaseBoth, tryWriteBoth, writeBoth } from './table/table-locks.js';
 import type { Profile } from './table/table-state.js';
-import { checkUnmapNeedsNoWait, unmapEverything, unmapExactly, unmapRange } from './table/unmap.js';
+import { prepareUnmapNow, unmapEverything, unmapExactly, unmapRange } from './table/unmap.js';
 import {
   type Address,
   firstOf,
@@ -120,7 +120,6 @@ export interface ReadDirtyOptions {
   readonly keep?: boolean | undefined;
 }
 
-const ACCOUNTING_MODES: readonly AccountingMode[] = ['none', 'user', 'mm'];
 const REGION_TYPES: readonly ReservedRegionType[] = [
   'direct',
   'direct-relaxable',
@@ -237,8 +236,8 @@ export class IoPagetable extends IovaSpace {
   /**
    * As `unmap`, now.
    *
-   * @throws EAGAIN where it would have to wait, which includes every area that accesses have pins in, with nothing
-   * changed; else as `unmap`
+   * @throws EAGAIN where it would have to wait, which includes every area that accesses have pins in, and all areas
+   * while a reader of a shared domain may be using translations, with nothing changed; else as `unmap`
    */
   unmapSync(iova: U64Input, length: U64Input): bigint {
     return finish(this.#unmap(iova, length, true), wouldWait);
@@ -247,15 +246,18 @@ export class IoPagetable extends IovaSpace {
   *#unmap(iova: U64Input, length: U64Input, now: boolean): Operation<bigint> {
     const from = readU64(iova, 'iova');
     const bytes = readU64(length, 'length');
+    let over: (() => void) | undefined;
     try {
       const range = checkedInterval(from, bytes);
-      if (now) checkUnmapNeedsNoWait(this.state, range);
+      if (now) over = prepareUnmapNow(this.state, range);
       const linux = this.profile === 'linux';
       const unmapped = yield* linux ? unmapRange(this.state, range) : unmapExactly(this.state, range);
       if (logUnmap.enabled) logUnmap('%s + %s: %s bytes', hex(from), hex(bytes), hex(unmapped));
       return unmapped;
     } catch (error) {
       throw this.#advised(during(error, 'unmap', from, bytes), { call: 'unmap', iova, length });
+    } finally {
+      over?.();
     }
   }
 
@@ -270,12 +272,15 @@ export class IoPagetable extends IovaSpace {
   }
 
   *#unmapAll(now: boolean): Operation<bigint> {
+    let over: (() => void) | undefined;
     try {
-      if (now) checkUnmapNeedsNoWait(this.state);
+      if (now) over = prepareUnmapNow(this.state);
       if (this.profile === 'rfc-v1') return yield* unmapEverything(this.state);
       return yield* unmapRange(this.state, WHOLE_SPACE);
     } catch (error) {
       throw during(error, 'unmapAll');
+    } finally {
+      over?.();
     }
   }
 
@@ -374,13 +379,15 @@ export class IoPagetable extends IovaSpace {
 
   *#setAllowed(ranges: readonly IovaRange[]): Operation<void> {
     if (!Array.isArray(ranges)) throw invalidType('ranges', 'an array', ranges);
-    const read = ranges.map((range: IovaRange, at) => {
+    const read = Array.from(ranges, (range: IovaRange, at) => {
       checkObject(range, `ranges[${at}]`);
       const first = readU64(range.start, `ranges[${at}].start`);
       const last = readU64(range.last, `ranges[${at}].last`);
       return { ...first, lastPage: last.page, lastOffset: last.offset };
     });
-    yield* this.#withIova('setAllowedIova', () => replaceAllowed(this.state, allowedTree(read)));
+    yield* this.#withIova('setAllowedIova', () =>
+      replaceAllowed(this.state, allowedTree(read, this.state.faults)),
+    );
   }
 
   /** What is not reserved (IOMMU_IOAS_IOVA_RANGES), ascending, both bounds inclusive, and the alignment in force. */
@@ -421,7 +428,7 @@ export class IoPagetable extends IovaSpace {
   ): Operation<{ swMsiStart: bigint | undefined }> {
     checkObject(device, 'device');
     if (!Array.isArray(regions)) throw invalidType('regions', 'an array', regions);
-    const read = regions.map((region: ReservedRegion, at) => {
+    const read = Array.from(regions, (region: ReservedRegion, at) => {
       const name = `regions[${at}]`;
       checkObject(region, name);
       checkWord(region.type, REGION_TYPES, `${name}.type`);
@@ -461,15 +468,19 @@ export class IoPagetable extends IovaSpace {
 
   *#cut(addresses: readonly U64Input[]): Operation<void> {
     if (!Array.isArray(addresses)) throw invalidType('addresses', 'an array', addresses);
-    const read: Address[] = addresses.map((value, at) => readU64(value, `addresses[${at}]`));
+    const read: Address[] = Array.from(addresses, (value: U64Input, at) =>
+      readU64(value, `addresses[${at}]`),
+    );
     const { iovaLock } = this.state;
-    if (!iovaLock.tryWrite()) yield () => iovaLock.write();
     try {
-      yield* cutAreas(this.state, read);
+      if (!iovaLock.tryWrite()) yield () => iovaLock.write();
+      try {
+        yield* cutAreas(this.state, read);
+      } finally {
+        iovaLock.releaseWrite();
+      }
     } catch (error) {
       throw during(error, 'cutIova');
-    } finally {
-      iovaLock.releaseWrite();
     }
   }
 
@@ -562,26 +573,30 @@ export class IoPagetable extends IovaSpace {
   }
 
   *#withBoth(syscall: string, begin: () => Operation<void> | void): Operation<void> {
-    if (!tryWriteBoth(this.state)) yield* writeBoth(this.state);
     try {
-      const operation = begin();
-      if (operation !== undefined) yield* operation;
+      if (!tryWriteBoth(this.state)) yield* writeBoth(this.state);
+      try {
+        const operation = begin();
+        if (operation !== undefined) yield* operation;
+      } finally {
+        releaseBoth(this.state);
+      }
     } catch (error) {
       throw during(error, syscall);
-    } finally {
-      releaseBoth(this.state);
     }
   }
 
   *#withIova<T>(syscall: string, step: () => T): Operation<T> {
     const { iovaLock } = this.state;
-    if (!iovaLock.tryWrite()) yield () => iovaLock.write();
     try {
-      return step();
+      if (!iovaLock.tryWrite()) yield () => iovaLock.write();
+      try {
+        return step();
+      } finally {
+        iovaLock.releaseWrite();
+      }
     } catch (error) {
       throw during(error, syscall);
-    } finally {
-      iovaLock.releaseWrite();
     }
   }
 }

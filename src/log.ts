@@ -15,3 +15,5 @@ export const logDomain = createDebug('iopt:domain');
 export const logLock = createDebug('iopt:lock');
 /** `iopt:pages` */
 export const logPages = createDebug('iopt:pages');
+/** `iopt:uapi` */
+export const logUapi = createDebug('iopt:uapi');

@@ -92,9 +92,21 @@ export function invalidType(name: string, expected: string, value: unknown): Typ
 /** An error in Node's style for an argument outside its range. */
 export function outOfRange(name: string, expected: string, value: unknown): RangeError {
   const error = new RangeError(
-    `The value of "${name}" is out of range. It must be ${expected}. Received ${String(value)}`,
+    `The value of "${name}" is out of range. It must be ${expected}. Received ${shown(value)}`,
   );
   return Object.assign(error, { code: 'ERR_OUT_OF_RANGE' });
+}
+
+/** A value as an error shows it. Objects are not asked to convert themselves: they may refuse. */
+function shown(value: unknown): string {
+  return typeof value === 'object' || typeof value === 'function' ? typeof value : String(value);
+}
+
+/** @throws TypeError if `value` is not a number, RangeError if it is not an integer from `least` to `most`. */
+export function checkInteger(value: unknown, name: string, least: number, most: number): void {
+  if (typeof value !== 'number') throw invalidType(name, 'a number', value);
+  if (Number.isInteger(value) && value >= least && value <= most) return;
+  throw outOfRange(name, `an integer from ${least} to ${most}`, value);
 }
 
 /** Whether an address or a length is 0. */

@@ -132,10 +132,6 @@ describe('the sentence of a reason names the object in the way', () => {
       'locked-memory limit of the user: 4096 bytes are locked and 12288 more are needed, but the limit is 8192 bytes',
     ],
     [{ check: 'no-space', alignment: '0x1000' }, 'no free range of that length at alignment 0x1000'],
-    [
-      { check: 'no-space', alignment: '0x1000', largestHole: '[0x0, 0xfff]' },
-      'no free range of that length at alignment 0x1000; the largest hole is [0x0, 0xfff]',
-    ],
     [{ check: 'object', id: '7', detail: 'does not exist' }, 'object 7 does not exist'],
     [{ check: 'domain', detail: 'in its own words' }, 'in its own words'],
   ];

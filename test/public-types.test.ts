@@ -29,14 +29,18 @@ describe('the public names and their types', () => {
     expectTypeOf<IoPagetable['map']>().returns.toEqualTypeOf<Promise<bigint>>();
     expectTypeOf<IoPagetable['map']>().toBeCallableWith({ uptr: 0x1000n, length: 4096, prot: 'rw' });
     expectTypeOf<IoPagetable['copy']>().returns.toEqualTypeOf<Promise<bigint>>();
-    expectTypeOf<IoPagetable['unmap']>().parameters.toEqualTypeOf<[U64Input, U64Input, (Abortable | undefined)?]>();
+    expectTypeOf<IoPagetable['unmap']>().parameters.toEqualTypeOf<
+      [U64Input, U64Input, (Abortable | undefined)?]
+    >();
     expectTypeOf<IoPagetable['unmap']>().returns.toEqualTypeOf<Promise<bigint>>();
     expectTypeOf<IoPagetable['unmapAll']>().returns.toEqualTypeOf<Promise<bigint>>();
     expectTypeOf<IoPagetable['mapSync']>().returns.toEqualTypeOf<bigint>();
     expectTypeOf<IoPagetable['copySync']>().returns.toEqualTypeOf<bigint>();
     expectTypeOf<IoPagetable['unmapSync']>().returns.toEqualTypeOf<bigint>();
     expectTypeOf<IoPagetable['access']>().returns.toEqualTypeOf<Promise<PinnedRange>>();
-    expectTypeOf<IoPagetable['addDomain']>().parameters.toEqualTypeOf<[IommuDomain, (Abortable | undefined)?]>();
+    expectTypeOf<IoPagetable['addDomain']>().parameters.toEqualTypeOf<
+      [IommuDomain, (Abortable | undefined)?]
+    >();
     expectTypeOf<IoPagetable['removeDomain']>().parameters.toEqualTypeOf<[IommuDomain]>();
     expectTypeOf<IoPagetable['reserveIova']>().toBeCallableWith({ start: 0n, last: 0xfffn, owner: null });
     expectTypeOf<IoPagetable['removeReservedIova']>().parameters.toEqualTypeOf<[object | null]>();

@@ -19,9 +19,22 @@ import { addAccess, removeAccess } from '../table/access-list.js';
 import { IovaSpace } from '../table/iova-space.js';
 import { releaseBoth, tryWriteBoth, writeBoth } from '../table/table-locks.js';
 import type { AttachedAccess, TableState } from '../table/table-state.js';
-import { type Address, hex, invalidType, MAX_U64, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
+import {
+  type Address,
+  hex,
+  intervalOf,
+  invalidType,
+  MAX_U64,
+  PAGE_SIZE,
+  readU64,
+  type U64Input,
+} from '../u64.js';
+import { transferDirectly } from './direct-transfer.js';
 import { type PinnedPart, pinRange, unpinRange } from './pin.js';
 import { type TransferOptions, transferRange } from './transfer.js';
+
+/** The options of a transfer that asks for nothing special. */
+const PLAIN: TransferOptions = Object.freeze({});
 
 /** What an access is told to let go of: `length` bytes from `iova` on. */
 export interface UnmapNotice {
@@ -265,13 +278,33 @@ export class IoptAccess implements AttachedAccess {
   }
 
   /** As `read`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `read` */
-  readSync(iova: U64Input, target: Uint8Array, options: TransferOptions = {}): void {
+  readSync(iova: U64Input, target: Uint8Array, options: TransferOptions = PLAIN): void {
+    if (this.#transferDirectly(iova, target, options, false)) return;
     finish(this.#transfer('read', iova, target, options, true), wouldWait);
   }
 
   /** As `write`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `read` */
-  writeSync(iova: U64Input, source: Uint8Array, options: TransferOptions = {}): void {
+  writeSync(iova: U64Input, source: Uint8Array, options: TransferOptions = PLAIN): void {
+    if (this.#transferDirectly(iova, source, options, true)) return;
     finish(this.#transfer('write', iova, source, options, true), wouldWait);
+  }
+
+  /** The quick way of a transfer without options; `false` where the long way has to be gone. */
+  #transferDirectly(iova: U64Input, buffer: Uint8Array, options: TransferOptions, write: boolean): boolean {
+    const table = this.#table?.state;
+    if (options !== PLAIN || table === undefined || table.faults !== undefined || !this.#mutex.free)
+      return false;
+    if (!(buffer instanceof Uint8Array) || buffer.length === 0) return false;
+    const range = intervalOf(readU64(iova, 'iova'), readU64(buffer.length, 'length'));
+    if (range === undefined || !table.iovaLock.tryRead()) return false;
+    try {
+      return transferDirectly(table, range, buffer, write);
+    } catch {
+      // The long way meets the same error and says more about it.
+      return false;
+    } finally {
+      table.iovaLock.releaseRead();
+    }
   }
 
   *#transfer(

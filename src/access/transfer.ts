@@ -123,7 +123,7 @@ function* transferDirectly(
   }
   const copied = isThenable(asked) ? ((yield () => asked) as number) : asked;
   if (copied === bytes) return;
-  if (copied >= 0 && copied < bytes) throw fault(pages, start, copied, write);
+  if (Number.isInteger(copied) && copied >= 0 && copied < bytes) throw fault(pages, start, copied, write);
   const detail = `the memory was asked to copy ${bytes} bytes and says it copied ${String(copied)}`;
   throw refuse('EFAULT', 'fault', detail);
 }

@@ -3,6 +3,7 @@
  * The program `iopt`.
  */
 import { once } from 'node:events';
+import { renderHtml } from '../render/index.js';
 import { main } from './main.js';
 import { EXIT, type Terminal } from './terminal.js';
 
@@ -26,7 +27,7 @@ const terminal: Terminal = {
 };
 
 try {
-  process.exitCode = await main(process.argv.slice(2), terminal);
+  process.exitCode = await main(process.argv.slice(2), terminal, { html: renderHtml });
 } catch (error) {
   // A defect, of which Node would say 1: that means that the log differs.
   console.error(error);

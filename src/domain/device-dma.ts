@@ -7,7 +7,16 @@ import { frameBytes } from '../memory/frame-bytes.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import { READ, WRITE } from '../protection.js';
 import { hex, invalidType, join, MAX_U64, PAGE_SIZE, readU64, split, type U64Input } from '../u64.js';
-import type { IommuDomain, Translation } from './iommu-domain.js';
+import type { DirtyOperations, IommuDomain, Translation } from './iommu-domain.js';
+
+/** What translates for a device: a domain, or a `RadixReader` of one. */
+export interface DeviceDomain extends Pick<IommuDomain, 'pageSizeBitmap' | 'iovaToPhys' | 'translate'> {
+  /** Dirty tracking, where it has it. */
+  readonly dirty?: Pick<DirtyOperations, 'mark'>;
+}
+
+/** The memory behind a domain: a `UserMemory`, or `SharedFrames` of one. */
+export type DeviceMemory = Pick<UserMemory, 'frames'>;
 
 /** EFAULT of a device's access: the domain does not map an address, or not with that permission. */
 export class DmaFault extends IommuError {
@@ -31,8 +40,8 @@ export class DmaFault extends IommuError {
  * TypeError or RangeError if an argument is not as declared; nothing was copied.
  */
 export function deviceRead(
-  domain: IommuDomain,
-  memory: UserMemory,
+  domain: DeviceDomain,
+  memory: DeviceMemory,
   iova: U64Input,
   target: Uint8Array,
 ): void {
@@ -48,8 +57,8 @@ export function deviceRead(
  * TypeError or RangeError if an argument is not as declared; nothing was copied.
  */
 export function deviceWrite(
-  domain: IommuDomain,
-  memory: UserMemory,
+  domain: DeviceDomain,
+  memory: DeviceMemory,
   iova: U64Input,
   source: Uint8Array,
 ): void {
@@ -59,13 +68,15 @@ export function deviceWrite(
 }
 
 function transfer(
-  domain: IommuDomain,
-  memory: UserMemory,
+  domain: DeviceDomain,
+  memory: DeviceMemory,
   iova: U64Input,
   buffer: Uint8Array,
   wanted: number,
   copy: (frames: Uint8Array, at: number) => void,
 ): void {
+  if (typeof domain?.iovaToPhys !== 'function') throw invalidType('domain', 'an IommuDomain', domain);
+  if (typeof memory?.frames !== 'function') throw invalidType('memory', 'a UserMemory', memory);
   const start = readU64(iova, 'iova');
   if (!(buffer instanceof Uint8Array)) throw invalidType('buffer', 'a Uint8Array', buffer);
   const first = join(start.page, start.offset);
@@ -83,14 +94,17 @@ function transfer(
       );
     }
     const length = Math.min(buffer.length - copied, Number(found.length));
-    if (wanted === WRITE) domain.dirty?.mark(at, BigInt(length));
-    copyFrames(memory, found.physical, length, copied, copy);
+    try {
+      copyFrames(memory, found.physical, length, copied, copy);
+    } finally {
+      if (wanted === WRITE) domain.dirty?.mark(at, BigInt(length));
+    }
     copied += length;
   }
 }
 
 /** What the domain says of an address; one that keeps no permissions grants all of them. */
-function translationOf(domain: IommuDomain, iova: bigint): Translation | undefined {
+function translationOf(domain: DeviceDomain, iova: bigint): Translation | undefined {
   if (domain.translate !== undefined) return domain.translate(iova);
   const physical = domain.iovaToPhys(iova);
   if (physical === undefined) return undefined;
@@ -107,7 +121,7 @@ function reasonOf(iova: bigint, found: Translation | undefined, wanted: number):
 
 /** Hands `length` bytes from a physical address on to `copy`, in as few pieces as the memory has. */
 function copyFrames(
-  memory: UserMemory,
+  memory: DeviceMemory,
   physical: bigint,
   length: number,
   position: number,

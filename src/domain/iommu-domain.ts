@@ -25,6 +25,23 @@ export interface IommuDomain {
   /** Unmaps `size` bytes at `iova`: exactly what one or several `map` calls mapped. Never fails. */
   unmap(iova: bigint, size: bigint): void;
 
+  /**
+   * Waits until no device uses a translation any more that it got before an `unmap`, as an IOTLB flush does: gives a
+   * promise, or nothing if no device does. Called after each unmap, before the frames are unpinned and the call that
+   * unmaps succeeds. Absent: devices use no translation after it is gone. Never rejects.
+   *
+   * A call that cannot wait (`unmapSync`) asks also before it unmaps, and gives EAGAIN for a promise.
+   */
+  flush?(): PromiseLike<void> | void;
+
+  /**
+   * For a call that cannot wait and whose devices run at the same time, so that what `flush` says may not last: takes
+   * [start, last] away from devices as `unmap` does, with everything still mapped, if none of them uses a
+   * translation. Gives what gives back to them what is mapped there by then; or nothing, with nothing changed, if
+   * `flush` would have to wait. Meanwhile `flush` need not wait because of that range.
+   */
+  hide?(start: bigint, last: bigint): (() => void) | undefined;
+
   /** The physical address behind `iova`, or `undefined` if nothing is mapped there. Any byte address. */
   iovaToPhys(iova: bigint): bigint | undefined;
 

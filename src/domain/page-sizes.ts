@@ -1,5 +1,5 @@
 /** The page sizes that a `RadixDomain` offers, and the levels of its table that hold them. */
-import { join, outOfRange, PAGE_SHIFT, readU64, type U64Input } from '../u64.js';
+import { invalidType, join, outOfRange, PAGE_SHIFT, readU64, type U64Input } from '../u64.js';
 import { INDEX_BITS, TOP_LEAF_LEVEL } from './table-entry.js';
 
 const LARGEST_SHIFT = PAGE_SHIFT + INDEX_BITS * TOP_LEAF_LEVEL;
@@ -23,6 +23,7 @@ export interface PageSizes {
  * not a power of two from 4096 to 2^39.
  */
 export function readPageSizes(sizes: Iterable<U64Input>): PageSizes {
+  if (typeof sizes?.[Symbol.iterator] !== 'function') throw invalidType('pageSizes', 'an iterable', sizes);
   const shifts = [...sizes].map(shiftOf).sort((a, b) => a - b);
   const smallest = shifts[0];
   if (smallest === undefined) throw outOfRange('pageSizes', SUPPORTED, 'an empty list');

@@ -1,12 +1,26 @@
 /**
  * An IOMMU domain with a page table of its own.
  */
+import { checkBoolean, checkObject } from '../arguments.js';
 import { misaligned, refuse } from '../errors.js';
 import { FrameRuns } from '../memory/frame-runs.js';
-import { join, MAX_U64, outOfRange, PAGE_MASK, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
+import { READ, WRITE } from '../protection.js';
+import {
+  checkInteger,
+  invalidType,
+  join,
+  MAX_U64,
+  outOfRange,
+  PAGE_MASK,
+  PAGE_SIZE,
+  readU64,
+  type U64Input,
+} from '../u64.js';
+import { DomainSharing } from './domain-sharing.js';
 import type { DirtyOperations, IommuDomain, PageOperations, Translation } from './iommu-domain.js';
 import { readPageSizes } from './page-sizes.js';
 import { RadixTable } from './radix-table.js';
+import type { RadixHandle } from './shared-control.js';
 
 /** Options of a `RadixDomain`. */
 export interface RadixDomainOptions {
@@ -19,9 +33,15 @@ export interface RadixDomainOptions {
   readonly aperture?: { readonly start: U64Input; readonly last: U64Input } | undefined;
   /** Whether it can track which pages devices write. Default false. */
   readonly dirty?: boolean | undefined;
+  /**
+   * Whether other threads can translate (`share`). Mapping and unmapping then take a little longer, and the memory of
+   * tables that are not used any more is kept for later ones. Default false.
+   */
+  readonly shared?: boolean | undefined;
 }
 
 const DEFAULT_PAGE_SIZES = [4096, 2 ** 21, 2 ** 30];
+const EVERYWHERE = { start: 0n, last: MAX_U64 };
 
 /**
  * An IOMMU domain over a multi-level page table with large pages (the kernel's counterpart: a paging domain of
@@ -37,31 +57,47 @@ export class RadixDomain implements IommuDomain {
   readonly pages?: PageOperations;
   /** Dirty tracking, if the domain was made with `dirty: true`. One mark per mapped page, whatever its size. */
   readonly dirty?: DirtyOperations;
+  /** `quiesce` as the table of areas uses it: absent if the domain is not shared. */
+  readonly flush?: () => PromiseLike<void> | undefined;
+  /** For unmaps that cannot wait: absent if the domain is not shared. */
+  readonly hide?: (start: bigint, last: bigint) => (() => void) | undefined;
 
   readonly #table: RadixTable;
   readonly #ioPages: number;
+  readonly #sharing: DomainSharing | undefined;
 
   /**
    * @throws TypeError (`ERR_INVALID_ARG_TYPE`) or RangeError (`ERR_OUT_OF_RANGE`) if an option is not as
    * `RadixDomainOptions` says.
    */
   constructor(options: RadixDomainOptions = {}) {
-    const { bitmap, ioPages, leafLevels } = readPageSizes(options.pageSizes ?? DEFAULT_PAGE_SIZES);
-    const start = readU64(options.aperture?.start ?? 0, 'aperture.start');
-    const last = readU64(options.aperture?.last ?? MAX_U64, 'aperture.last');
+    checkObject(options, 'options');
+    const { pageSizes = DEFAULT_PAGE_SIZES, aperture = EVERYWHERE, dirty = false, shared = false } = options;
+    checkObject(aperture, 'aperture');
+    checkBoolean(dirty, 'dirty');
+    checkBoolean(shared, 'shared');
+    const { bitmap, ioPages, leafLevels } = readPageSizes(pageSizes);
+    const start = readU64(aperture.start, 'aperture.start');
+    const last = readU64(aperture.last, 'aperture.last');
     this.aperture = { start: join(start.page, start.offset), last: join(last.page, last.offset) };
     if (this.aperture.start > this.aperture.last) {
       throw outOfRange('aperture.last', 'at or above aperture.start', this.aperture.last);
     }
     this.pageSizeBitmap = bitmap;
     this.#ioPages = ioPages;
+    const sharing = shared ? new DomainSharing() : undefined;
+    this.#sharing = sharing;
     this.#table = new RadixTable({
       leafLevels,
       firstPage: start.offset === 0 ? start.page : start.page + 1,
       lastPage: last.offset === PAGE_MASK ? last.page : last.page - 1,
+      publisher: sharing?.publisher,
     });
     if (ioPages === 1) this.pages = this.#table;
-    if (options.dirty === true) this.dirty = new RadixDirty(this.#table, ioPages);
+    if (dirty) this.dirty = new RadixDirty(this.#table, ioPages, sharing);
+    if (sharing === undefined) return;
+    this.flush = () => sharing.flush();
+    this.hide = (from, to) => sharing.hide(readU64(from, 'start').page, readU64(to, 'last').page);
   }
 
   /** Bytes that are mapped now. */
@@ -91,8 +127,9 @@ export class RadixDomain implements IommuDomain {
     const page = this.#aligned('iova', iova);
     const frame = this.#aligned('physical', physical);
     const count = this.#aligned('size', size);
+    checkInteger(protection, 'protection', 0, READ | WRITE);
     const frames = new FrameRuns();
-    frames.push(frame, count);
+    if (count > 0) frames.push(frame, count);
     this.#table.map(page, frames, 0, count, protection);
   }
 
@@ -114,12 +151,15 @@ export class RadixDomain implements IommuDomain {
    * address or a safe integer.
    */
   iovaToPhys(iova: bigint): bigint | undefined;
-  /** The same with numbers, exact and without an allocation: `iova` is a safe integer. */
+  /**
+   * The same with numbers, exact: `iova` is a safe integer. No BigInt and no object is made; what V8 may box, once
+   * it has also seen lookups that find nothing, is a result of 2^31 or more.
+   */
   iovaToPhys(iova: number): number | undefined;
   iovaToPhys(iova: U64Input): U64Input | undefined {
     if (typeof iova !== 'number' || !Number.isSafeInteger(iova) || iova < 0) return this.#exactPhys(iova);
     const frame = this.#table.frameAt(Math.floor(iova / PAGE_SIZE));
-    // A call, so that optimised code keeps this rare result apart and need not box the number of the other one.
+    // A call: while it never happened, optimised code has only the number to return and need not box it.
     if (frame < 0) return nothingMapped();
     return frame * PAGE_SIZE + (iova & PAGE_MASK);
   }
@@ -134,6 +174,40 @@ export class RadixDomain implements IommuDomain {
       protection: found.protection,
       length: join(found.pages, 0) - BigInt(offset),
     };
+  }
+
+  /**
+   * What another thread needs to translate, with `RadixReader.from`: to be sent to it. Each call gives another handle;
+   * one for each thread lets `unshare` tell them apart.
+   *
+   * @throws EOPNOTSUPP if the domain was made without `shared: true`
+   */
+  share(): RadixHandle {
+    if (this.#sharing === undefined) {
+      throw refuse('EOPNOTSUPP', 'unsupported', 'the domain was made without `shared: true`');
+    }
+    return this.#sharing.share(this.#table.buffer, this.pageSizeBitmap);
+  }
+
+  /**
+   * Takes back a handle whose thread has ended: nobody waits any more for readers that were made of it. While such a
+   * reader may still be in use the pages that it uses can go, so a thread that lives closes its readers instead.
+   *
+   * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if it is not a handle of this domain
+   */
+  unshare(handle: RadixHandle): void {
+    if (this.#sharing === undefined) throw invalidType('handle', 'one that this domain gave', handle);
+    this.#sharing.unshare(handle);
+  }
+
+  /**
+   * Waits until every reader that may be using translations has passed a quiescent point since (an IOTLB flush): what
+   * was unmapped before the call is used by nobody after it. Resolves at once if there is none. It waits for ever for
+   * a reader whose thread has ended in the middle, or waits for the caller, until that is closed or its handle taken
+   * back.
+   */
+  async quiesce(): Promise<void> {
+    await this.#sharing?.quiesce();
   }
 
   #exactPhys(iova: U64Input): bigint | undefined {
@@ -154,11 +228,13 @@ export class RadixDomain implements IommuDomain {
 class RadixDirty implements DirtyOperations {
   readonly #table: RadixTable;
   readonly #ioPages: number;
+  readonly #sharing: DomainSharing | undefined;
   #tracking = false;
 
-  constructor(table: RadixTable, ioPages: number) {
+  constructor(table: RadixTable, ioPages: number, sharing: DomainSharing | undefined) {
     this.#table = table;
     this.#ioPages = ioPages;
+    this.#sharing = sharing;
   }
 
   get tracking(): boolean {
@@ -167,6 +243,7 @@ class RadixDirty implements DirtyOperations {
 
   setTracking(enable: boolean): void {
     this.#tracking = enable;
+    this.#sharing?.setTracking(enable);
   }
 
   mark(iova: U64Input, size: U64Input): void {

@@ -10,7 +10,6 @@ import type { FrameRuns } from '../memory/frame-runs.js';
 import { hex, LAST_PAGE, PAGE_MASK } from '../u64.js';
 import type { PageOperations } from './iommu-domain.js';
 import {
-  changing,
   cleaned,
   DIRTY,
   ENTRIES,
@@ -30,6 +29,7 @@ import {
   TOP_LEVEL,
 } from './table-entry.js';
 import { TablePool } from './table-pool.js';
+import type { TablePublisher } from './table-publisher.js';
 
 /** Level of the root of an empty table; as high as pages may be large. */
 const FIRST_ROOT_LEVEL = 3;
@@ -44,6 +44,8 @@ export interface RadixTableOptions {
   readonly firstPage: number;
   /** Last page that may be mapped (inclusive); below `firstPage` if none may. */
   readonly lastPage: number;
+  /** Tells other threads, if they read the table. */
+  readonly publisher?: TablePublisher | undefined;
 }
 
 /** What a `RadixTable` knows of a page. */
@@ -65,6 +67,7 @@ export class RadixTable implements PageOperations {
   readonly #smallestLarge: number;
   readonly #firstPage: number;
   readonly #lastPage: number;
+  readonly #publisher: TablePublisher | undefined;
   #root: number;
   #rootLevel = FIRST_ROOT_LEVEL;
   #mappedPages = 0;
@@ -90,6 +93,13 @@ export class RadixTable implements PageOperations {
     this.#firstPage = options.firstPage;
     this.#lastPage = options.lastPage;
     this.#root = this.#pool.allocate();
+    this.#publisher = options.publisher;
+    this.#publisher?.settle(this.#root, this.#rootLevel);
+  }
+
+  /** The memory of the tables, for other threads; it stays the same if the table has a publisher. */
+  get buffer(): SharedArrayBuffer {
+    return this.#pool.buffer;
   }
 
   /** Number of 4096-byte pages that are mapped. */
@@ -149,6 +159,56 @@ export class RadixTable implements PageOperations {
   map(iovaPage: number, frames: FrameRuns, from: number, count: number, protection: number): void {
     if (count === 0) return;
     this.#checkRange(iovaPage, count);
+    const publisher = this.#publisher;
+    if (publisher === undefined) {
+      this.#map(iovaPage, frames, from, count, protection);
+      return;
+    }
+    if (this.#mapEntry(iovaPage, frames, from, count, protection)) return;
+    // Before anything is hidden: what is mapped there stays in sight.
+    this.#checkFree(iovaPage, iovaPage + count - 1);
+    publisher.begin(iovaPage, iovaPage + count - 1);
+    try {
+      this.#map(iovaPage, frames, from, count, protection);
+    } finally {
+      publisher.settle(this.#root, this.#rootLevel);
+    }
+  }
+
+  /** Does a published `map` that fills one entry of a table that is there; `false` for all others, with nothing done. */
+  #mapEntry(page: number, frames: FrameRuns, from: number, count: number, protection: number): boolean {
+    const level = SPAN.indexOf(count);
+    if (!this.#leafLevels.includes(level) || (count > 1 && frames.runs > 1)) return false;
+    const frame = frames.at(from);
+    if (((page | frame) & (count - 1)) !== 0 || frame + count > FRAME_LIMIT) return false;
+    const state = this.#find(page);
+    if (this.#foundLevel !== level || (state & PRESENT) !== 0) return false;
+    this.#words[this.#foundAt] = frame;
+    this.#storeState(page, count, nextState(state, LEAF | (protection & PROTECTION), frame));
+    this.#pool.used[this.#foundAt >>> TABLE_WORD_BITS]! += 1;
+    this.#mappedPages += count;
+    return true;
+  }
+
+  /** Does a published `unmap` of one entry that leaves others in its table; `false` for all others, with nothing done. */
+  #unmapEntry(page: number, count: number): boolean {
+    const state = this.#find(page);
+    if ((state & LEAF) === 0 || SPAN[this.#foundLevel] !== count || (page & (count - 1)) !== 0) return false;
+    const table = this.#foundAt >>> TABLE_WORD_BITS;
+    if (this.#pool.used[table] === 1) return false;
+    this.#storeState(page, count, emptied(state));
+    this.#pool.used[table]! -= 1;
+    this.#mappedPages -= count;
+    return true;
+  }
+
+  /** Changes what readers see of the entry that was found, at one moment: what is in its words is no half of two. */
+  #storeState(page: number, count: number, state: number): void {
+    this.#publisher?.note(page, page + count - 1);
+    Atomics.store(this.#words, this.#foundAt + 1, state);
+  }
+
+  #map(iovaPage: number, frames: FrameRuns, from: number, count: number, protection: number): void {
     this.#fillPage = iovaPage;
     this.#openLevel = -1;
     try {
@@ -161,7 +221,7 @@ export class RadixTable implements PageOperations {
     } catch (error) {
       const filled = this.#close() - iovaPage;
       this.#mappedPages += filled;
-      this.unmap(iovaPage, filled);
+      this.#unmap(iovaPage, iovaPage + filled - 1);
       throw error;
     }
     this.#close();
@@ -172,7 +232,23 @@ export class RadixTable implements PageOperations {
   unmap(iovaPage: number, count: number): void {
     const last = Math.min(iovaPage + count, SPAN[this.#rootLevel + 1]!) - 1;
     if (last < iovaPage) return;
-    this.#clear(this.#root, this.#rootLevel, iovaPage, last);
+    const publisher = this.#publisher;
+    if (publisher === undefined) {
+      this.#unmap(iovaPage, last);
+      return;
+    }
+    if (this.#unmapEntry(iovaPage, count)) return;
+    publisher.begin(iovaPage, last);
+    try {
+      this.#unmap(iovaPage, last);
+    } finally {
+      publisher.settle(this.#root, this.#rootLevel);
+    }
+  }
+
+  #unmap(page: number, last: number): void {
+    if (last < page) return;
+    this.#clear(this.#root, this.#rootLevel, page, last);
     if (this.#pool.used[this.#root]! <= 1) this.#lowerRoot();
   }
 
@@ -234,7 +310,7 @@ export class RadixTable implements PageOperations {
         const start = next - SPAN[this.#foundLevel]!;
         const inside = start >= firstPage && next <= past;
         if (!keep && !inside && this.#foundLevel > this.#baseLevel) {
-          this.#split(this.#foundAt, this.#foundLevel);
+          this.#split(this.#foundAt, this.#foundLevel, page);
           state = this.#find(page);
           continue;
         }
@@ -244,6 +320,17 @@ export class RadixTable implements PageOperations {
       }
       page = next;
       state = this.#findNext(page);
+    }
+    // Takes what covers an entry away; and whoever now reads what is in the pages reads it after their marks.
+    if (!keep) this.#publisher?.settle(this.#root, this.#rootLevel);
+  }
+
+  /** @throws EEXIST if one of the pages [page, last] is mapped. */
+  #checkFree(page: number, last: number): void {
+    let state = this.#find(page);
+    for (let at = page; at <= last; state = this.#findNext(at)) {
+      if ((state & LEAF) !== 0) throw this.#overlap(at);
+      at = this.#pastFound(at);
     }
   }
 
@@ -371,14 +458,24 @@ export class RadixTable implements PageOperations {
     const page = this.#close();
     const pool = this.#pool;
     this.#reserve(TABLES_PER_DESCENT);
-    while (page >= SPAN[this.#rootLevel + 1]!) this.#raiseRoot();
+    const publisher = this.#publisher;
+    if (page >= SPAN[this.#rootLevel + 1]!) {
+      while (page >= SPAN[this.#rootLevel + 1]!) this.#raiseRoot();
+      publisher?.moveRoot(this.#root, this.#rootLevel);
+    }
+    let covered = publisher === undefined;
     let table = this.#root;
     for (let above = this.#rootLevel; above > level; above--) {
       const words = this.#words;
       const at = entryAt(table, indexOf(page, above));
       const state = words[at + 1]!;
       if ((state & LEAF) !== 0) throw this.#overlap(page);
-      if ((state & TABLE) === 0) this.#addTable(table, at, pool.allocate());
+      if ((state & TABLE) === 0) {
+        // Of what is empty an empty entry, so that nobody follows the entry before he can see where it leads.
+        if (!covered) publisher?.cover(...entryBounds(page, above), 0, 0, above);
+        covered = true;
+        this.#addTable(table, at, pool.allocate());
+      }
       table = words[at]!;
     }
     this.#openTable = table;
@@ -415,15 +512,17 @@ export class RadixTable implements PageOperations {
       const at = entryAt(this.#root, 0);
       const words = this.#words;
       if ((words[at + 1]! & TABLE) === 0) return;
-      const below = words[at]!;
-      this.#removeEntry(this.#root, at);
-      pool.release(this.#root);
-      this.#root = below;
+      const raised = this.#root;
+      this.#root = words[at]!;
       this.#rootLevel -= 1;
+      this.#publisher?.moveRoot(this.#root, this.#rootLevel);
+      this.#removeEntry(raised, at);
+      pool.release(raised);
     }
     if (pool.used[this.#root] !== 0) return;
     this.#rootLevel = FIRST_ROOT_LEVEL;
-    if (!pool.large) return;
+    // Other threads have the memory of a published table; it is not given back.
+    if (!pool.large || this.#publisher !== undefined) return;
     pool.clear();
     this.#words = pool.words;
     this.#root = pool.allocate();
@@ -453,7 +552,8 @@ export class RadixTable implements PageOperations {
           this.#mappedPages -= mask + 1;
           continue;
         }
-        this.#split(at, level);
+        // Above its span's bits, a bound that is inside of the entry is the whole page number.
+        this.#split(at, level, (from & mask) !== 0 ? from : to);
       }
       const below = this.#words[at]!;
       this.#clear(below, level - 1, from, to);
@@ -478,19 +578,23 @@ export class RadixTable implements PageOperations {
     this.#mappedPages -= cleared;
   }
 
-  /** Puts tables of smaller pages with the same frames, permission and dirty mark in place of a large page. */
-  #split(at: number, level: number): void {
+  /**
+   * Puts tables of smaller pages with the same frames, permission and dirty mark in place of the large page that
+   * `page` is in.
+   */
+  #split(at: number, level: number, page: number): void {
     this.#reserve(this.#tablesToSplit(level));
     const words = this.#words;
-    const state = words[at + 1]!;
+    this.#publisher?.cover(...entryBounds(page, level), words[at]!, words[at + 1]!, level);
+    // At once: a mark that another thread sets before is in the state, and after this it can set none.
+    const state = Atomics.exchange(words, at + 1, emptied(words[at + 1]!));
     const below = this.#tableOfPages(
       level - 1,
       frameOf(words[at]!, state),
       state & (LEAF | DIRTY | PROTECTION),
     );
-    words[at + 1] = changing(state);
     words[at] = below;
-    words[at + 1] = nextState(state, TABLE, 0);
+    words[at + 1] = nextState(words[at + 1]!, TABLE, 0);
   }
 
   #tablesToSplit(level: number): number {
@@ -549,6 +653,12 @@ function entryAt(table: number, index: number): number {
 /** The frame of the page at position `inside` of an entry, or −1 if the entry maps nothing. */
 function frameIn(low: number, state: number, inside: number): number {
   return (state & LEAF) === 0 ? -1 : frameOf(low, state) + inside;
+}
+
+/** First and last page (inclusive) of the entry of `level` that spans `page`. */
+function entryBounds(page: number, level: number): [first: number, last: number] {
+  const first = startOf(page, level);
+  return [first, first + SPAN[level]! - 1];
 }
 
 /** The first page of the entry of `level` that spans `page`. */

@@ -4,11 +4,9 @@
  * Word 0 is the low half of a frame number, or the number of the table below. Word 1, the state, holds the
  * flags, the high bits of the frame number, and a version that every change of the entry counts up.
  *
- * This lets another thread read while the owner writes, without a lock. A reader takes the state, word 0 and the
- * state again: the same state twice is an entry that was whole at one moment. Before it believes what a table
- * below told it, it looks again at the states on the way down, because a table may have been given back
- * meanwhile. For that, an entry is filled in the order word 0, state; emptied by the state alone; and changed in
- * place only under the flags LEAF and TABLE together, which say "read again". Versions go on when a table is used
+ * An entry is filled in the order word 0, state, and emptied by the state alone. That lets another thread read while
+ * the owner writes (`table-publisher.ts` says how), and mark a page dirty: it exchanges the state that it found for
+ * the same with a mark, which fails if the entry has changed since. For that, versions go on when a table is used
  * again: it is not cleared.
  */
 
@@ -53,11 +51,6 @@ export const SPAN: readonly number[] = [0, 1, 2, 3, 4, 5, 6].map((level) => 2 **
 /** State of an entry that now has these flags and this frame number (0 for a table), after `state`. */
 export function nextState(state: number, flags: number, frame: number): number {
   return ((state & VERSION_MASK) + VERSION) | 0 | flags | ((frame / HALF) << FRAME_HIGH_SHIFT);
-}
-
-/** State of an entry while its word 0 is changed in place. */
-export function changing(state: number): number {
-  return state | LEAF | TABLE;
 }
 
 /** State of the entry after it was emptied. */

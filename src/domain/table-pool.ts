@@ -36,6 +36,11 @@ export class TablePool {
     return this.#words;
   }
 
+  /** The memory of all tables. `clear` puts another in place; `reserve` only makes it longer. */
+  get buffer(): SharedArrayBuffer {
+    return this.#buffer;
+  }
+
   /** Entries in use of each table, for its owner to keep. `reserve` and `clear` may put another array in place. */
   get used(): Uint16Array {
     return this.#used;

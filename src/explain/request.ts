@@ -1,10 +1,10 @@
 /**
  * What `IoPagetable.explain` is asked, and reading it.
  */
-import { checkBoolean, checkObject, readProtection } from '../arguments.js';
-import type { IommuDomain } from '../domain/iommu-domain.js';
-import type { AccountingMode } from '../memory/locked-memory.js';
-import type { UserMemory } from '../memory/user-memory.js';
+import { checkBoolean, checkObject, checkWord, readProtection } from '../arguments.js';
+import { checkDomain, type IommuDomain } from '../domain/iommu-domain.js';
+import { ACCOUNTING_MODES, type AccountingMode } from '../memory/locked-memory.js';
+import { checkMemory, type UserMemory } from '../memory/user-memory.js';
 import type { Protection } from '../protection.js';
 import { IovaSpace } from '../table/iova-space.js';
 import type { TableState } from '../table/table-state.js';
@@ -68,6 +68,8 @@ export function readRequest(
       if (memory === undefined) {
         throw invalidType('request.memory', 'a UserMemory: the table has none', memory);
       }
+      checkMemory(memory, 'request.memory');
+      checkWord(accounting, ACCOUNTING_MODES, 'request.accounting');
       const place = readPlace(request.iova);
       const uptr = readBigint(request.uptr, 'request.uptr');
       const length = readBigint(request.length, 'request.length');
@@ -104,7 +106,7 @@ export function readRequest(
       return { subject: asked, call: { call: 'access', iova, length, write } };
     }
     case 'addDomain':
-      checkObject(request.domain, 'request.domain');
+      checkDomain(request.domain, 'request.domain');
       return { subject: { ...asked, domain: request.domain }, call: { call: 'addDomain' } };
     default:
       throw invalidType(

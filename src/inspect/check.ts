@@ -1,41 +1,34 @@
 /**
  * The invariants of a table, checked at a moment when no call is in progress.
  */
+import { IoptAccess } from '../access/iopt-access.js';
 import type { IommuDomain } from '../domain/iommu-domain.js';
-import { FrameRuns } from '../memory/frame-runs.js';
-import { readFromDomain, readFromDomains } from '../pages/frame-reader.js';
+import type { TreeNode } from '../interval-tree.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
-import { indexInterval, type MappedArea } from '../pages/mapped-area.js';
-import { doubleSpans, spans } from '../spans.js';
+import { isPageAligned } from '../pages/mapped-area.js';
 import { ioPageSize, misalignedPart, requiredAlignment } from '../table/alignment.js';
 import type { IoptArea } from '../table/iopt-area.js';
 import { describeOwner } from '../table/reservations.js';
-import type { TableState } from '../table/table-state.js';
+import type { Reservation, TableState } from '../table/table-state.js';
 import {
   between,
+  compare,
   contains,
   hex,
   hexRange,
   type Interval,
   intervalOf,
+  lastOf,
   lengthOf,
   MAX_U64,
   PAGE_MASK,
   PAGE_SIZE,
   split,
 } from '../u64.js';
+import { checkCharges, checkPages, framesOf, sameFrames } from './check-pages.js';
+import { broken, checkTree } from './invariant.js';
 
-/** An invariant that does not hold: a defect of the library, or of a domain or memory it was given. */
-export class InvariantError extends Error {
-  override readonly name = 'InvariantError';
-  /** The broken invariant, in words that don't change. */
-  readonly invariant: string;
-
-  constructor(invariant: string, detail: string) {
-    super(`invariant broken: ${invariant}: ${detail}`);
-    this.invariant = invariant;
-  }
-}
+export { InvariantError } from './invariant.js';
 
 /** Checks one table. @throws InvariantError */
 export function checkTable(table: TableState): void {
@@ -46,9 +39,10 @@ export function checkTable(table: TableState): void {
  * Checks several tables together.
  *
  * @param all - the tables are all there are, so counts that go across tables must add up exactly
+ * @param alone - besides, nobody else pins their memory or is charged for it
  * @throws InvariantError
  */
-export function checkTables(tables: readonly TableState[], all = true): void {
+export function checkTables(tables: readonly TableState[], all = true, alone = false): void {
   const areasByPages = new Map<IoptPages, IoptArea[]>();
   const bytesByDomain = new Map<IommuDomain, bigint>();
   for (const table of tables) {
@@ -64,6 +58,7 @@ export function checkTables(tables: readonly TableState[], all = true): void {
     for (const domain of table.domains) bytesByDomain.set(domain, bytes + (bytesByDomain.get(domain) ?? 0n));
   }
   for (const [pages, areas] of areasByPages) checkPages(pages, areas, all);
+  checkCharges(areasByPages.keys(), alone);
   if (!all) return;
   for (const [domain, bytes] of bytesByDomain) {
     const { mappedBytes = bytes } = domain;
@@ -73,30 +68,44 @@ export function checkTables(tables: readonly TableState[], all = true): void {
   }
 }
 
-function broken(invariant: string, detail: string): never {
-  throw new InvariantError(invariant, detail);
-}
-
 function checkSpace(table: TableState): void {
-  for (const [name, tree] of [
-    ['area', table.areas],
-    ['reserved', table.reserved],
-    ['allowed', table.allowed],
-  ] as const) {
-    try {
-      tree.verify();
-    } catch (error) {
-      broken(`${name} tree is sound`, (error as Error).message);
-    }
-  }
+  checkQuiet(table);
+  checkTree('area tree', table.areas);
+  checkTree('reserved tree', table.reserved);
+  checkTree('allowed tree', table.allowed);
   checkAlignmentOf(table);
   checkReservations(table);
   if (new Set(table.domains).size !== table.domains.length)
     broken('domains are distinct', 'one is there twice');
-  for (const area of table.areas) {
-    const lowest = table.areas.first(area)!.value;
-    if (lowest !== area) broken('areas are disjoint', `${hexRange(lowest)} and ${hexRange(area)} overlap`);
+  checkAccesses(table);
+  for (let node = table.areas.head(); node !== undefined; node = table.areas.next(node)) {
+    const area = node.value;
+    const lowest = table.areas.first(node)!;
+    if (lowest !== node) broken('areas are disjoint', `${hexRange(lowest)} and ${hexRange(node)} overlap`);
+    if (area.node !== node || !contains(area, node) || !contains(node, area)) {
+      broken('areas are where the tree has them', `${hexRange(area)} is at ${hexRange(node)}`);
+    }
     checkArea(table, area);
+  }
+}
+
+/** A call that has ended holds nothing any more. */
+function checkQuiet(table: TableState): void {
+  if (!table.domainsLock.free || !table.iovaLock.free) {
+    broken('locks are free while no call is in progress', 'a lock of the table is held');
+  }
+  if (table.asking.size > 0) {
+    broken('no access is asked to let go while no call is in progress', `${table.asking.size} areas`);
+  }
+}
+
+function checkAccesses(table: TableState): void {
+  const accesses = table.accesses.filter((access) => access !== undefined);
+  if (new Set(accesses).size !== accesses.length) broken('accesses are distinct', 'one is there twice');
+  for (const access of accesses) {
+    if (access instanceof IoptAccess && access.table?.state !== table) {
+      broken('accesses are attached to their table', 'one is attached to another, or to none');
+    }
   }
 }
 
@@ -112,11 +121,15 @@ function checkReservations(table: TableState): void {
   for (let node = table.reserved.head(); node !== undefined; node = table.reserved.next(node)) {
     const area = table.areas.first(node);
     if (area !== undefined) broken('no area is reserved', `${hexRange(area)} meets ${hexRange(node)}`);
+    checkOwner(table, node);
   }
   for (let node = table.allowed.head(); node !== undefined; node = table.allowed.next(node)) {
     const reserved = table.reserved.first(node);
     if (reserved !== undefined) {
       broken('nothing allowed is reserved', `${hexRange(node)} meets ${hexRange(reserved)}`);
+    }
+    if (compare(node, lastOf(node)) >= 0) {
+      broken('allowed ranges have at least two bytes', hexRange(node));
     }
     if (table.allowed.nextIn(node, node) !== undefined || table.allowed.first(node) !== node) {
       broken('allowed ranges are disjoint', hexRange(node));
@@ -125,10 +138,29 @@ function checkReservations(table: TableState): void {
   for (const domain of table.domains) checkAperture(table, domain);
 }
 
+/** What was reserved around the aperture of a domain goes with the domain. */
+function checkOwner(table: TableState, node: TreeNode<Reservation>): void {
+  const { owner } = node.value;
+  if (!isDomain(owner) || table.domains.includes(owner)) return;
+  if (outsideAperture(owner).some((range) => contains(range, node) && contains(node, range))) {
+    broken('what lies outside an aperture is reserved for attached domains only', hexRange(node));
+  }
+}
+
+function isDomain(owner: object | null): owner is IommuDomain {
+  return owner !== null && 'aperture' in owner && 'iovaToPhys' in owner;
+}
+
 function checkAperture(table: TableState, domain: IommuDomain): void {
+  for (const range of outsideAperture(domain)) checkReservedFor(table, domain, range);
+}
+
+function outsideAperture(domain: IommuDomain): Interval[] {
   const { start, last } = domain.aperture;
-  if (start > 0n) checkReservedFor(table, domain, between(split(0n), split(start - 1n)));
-  if (last < MAX_U64) checkReservedFor(table, domain, between(split(last + 1n), split(MAX_U64)));
+  const ranges: Interval[] = [];
+  if (start > 0n) ranges.push(between(split(0n), split(start - 1n)));
+  if (last < MAX_U64) ranges.push(between(split(last + 1n), split(MAX_U64)));
+  return ranges;
 }
 
 function checkReservedFor(table: TableState, domain: IommuDomain, range: Interval): void {
@@ -169,7 +201,7 @@ function checkArea(table: TableState, area: IoptArea): void {
   checkTranslations(table, area);
 }
 
-/** All domains map the area, to the same frames and to the byte that it shows. */
+/** All domains map the area, to the same frames and to the bytes that it shows. */
 function checkTranslations(table: TableState, area: IoptArea): void {
   if (area.storageDomain === undefined) return;
   const expected = framesOf(area, area.storageDomain);
@@ -177,107 +209,23 @@ function checkTranslations(table: TableState, area: IoptArea): void {
     if (!sameFrames(framesOf(area, domain), expected)) {
       broken('all domains agree on the frames of an area', hexRange(area));
     }
-    if (domain.iovaToPhys(area.lastIova) === undefined) broken('domains map every area', hexRange(area));
-    const offset = domain.iovaToPhys(area.iova)! & BigInt(PAGE_MASK);
-    if (offset !== BigInt(area.pageOffset)) broken('domains map the byte the area shows', hexRange(area));
+    checkBytes(area, domain);
   }
 }
 
-/** The frames of an area in a domain. */
-function framesOf(area: IoptArea, domain: IommuDomain): FrameRuns {
-  return framesHeld(hexRange(area), (into) => readFromDomain(area, domain, area.index, area.lastIndex, into));
-}
-
-/** Frames as domains hold them. */
-function framesHeld(name: string, read: (into: FrameRuns) => void): FrameRuns {
-  const frames = new FrameRuns();
-  try {
-    read(frames);
-  } catch (error) {
-    broken('domains map every area', `${name}: ${(error as Error).message}`);
-  }
-  return frames;
-}
-
-function sameFrames(a: FrameRuns, b: FrameRuns): boolean {
-  if (a.frames !== b.frames || a.runs !== b.runs) return false;
-  for (let run = 0; run < a.runs; run++) {
-    if (a.pfnOf(run) !== b.pfnOf(run) || a.countOf(run) !== b.countOf(run)) return false;
-  }
-  return true;
-}
-
-function checkPages(pages: IoptPages, areas: readonly IoptArea[], all: boolean): void {
-  const name = `pages at ${hex(pages.uptr)}`;
-  const exact = (actual: number, known: number) => (all ? actual === known : actual >= known);
-  if (!exact(pages.references, areas.length)) {
-    broken('references = areas', `${name}: ${pages.references} references, ${areas.length} areas`);
-  }
-  const stored = areas.filter((area) => area.storageDomain !== undefined);
-  const inTree = new Set<MappedArea>(pages.domainsTree ?? []);
-  if (!exact(inTree.size, stored.length) || stored.some((area) => !inTree.has(area))) {
-    broken('the domains tree holds the areas with a storage domain', name);
-  }
-  for (const area of stored) {
-    const node = area.storageNode!;
-    if (node.page !== area.index || node.lastPage !== area.lastIndex) {
-      broken('the domains tree is keyed by page index', name);
-    }
-  }
-  let users = 0;
-  for (const access of pages.accessTree ?? []) {
-    if (access.users < 1) broken('every pinned interval has a user', name);
-    users += access.users;
-  }
-  const pins = areas.reduce((sum, area) => sum + area.pins, 0);
-  if (!exact(users, pins))
-    broken('pins of areas = users of pinned intervals', `${name}: ${pins} and ${users}`);
-  checkPinned(pages, name);
-  checkFrames(pages, stored, name);
-}
-
-/** Whoever holds a page, a domain or the pinned store, has the same frame for it. */
-function checkFrames(pages: IoptPages, stored: readonly IoptArea[], name: string): void {
-  for (const area of stored) {
-    const shared = framesHeld(name, (into) => readFromDomains(pages, area.index, area.lastIndex, into));
-    if (!sameFrames(framesOf(area, area.storageDomain!), shared)) {
-      broken('all areas agree on the frames of their pages', name);
-    }
-  }
-  for (const { first, frames } of pages.store?.segments() ?? []) {
-    for (const span of spans(pages.domainsTree, indexInterval(first, first + frames.frames - 1))) {
-      if (!span.used) continue;
-      const held = framesHeld(name, (into) => readFromDomains(pages, span.page, span.lastPage, into));
-      if (!sameFrames(frames.slice(span.page - first, held.frames), held)) {
-        broken('the pinned store agrees with the domains', name);
-      }
-    }
-  }
-}
-
-function checkPinned(pages: IoptPages, name: string): void {
-  const whole = indexInterval(0, pages.npages - 1);
-  let stored = 0;
-  for (const { frames } of pages.store?.segments() ?? []) stored += frames.frames;
-  let pinnedByAccess = 0;
-  if (pages.accessTree !== undefined) {
-    for (const span of spans(pages.accessTree, whole)) {
-      if (!span.used) continue;
-      const count = span.lastPage - span.page + 1;
-      pinnedByAccess += count;
-      const frames = new FrameRuns();
-      pages.store?.read(span.page, span.lastPage, frames);
-      if (frames.frames !== count) broken('the pinned store holds what accesses cover', name);
-    }
-  }
-  if (stored !== pinnedByAccess) broken('the pinned store holds nothing else', name);
-  let pinned = 0;
-  for (const span of doubleSpans(pages.accessTree, pages.domainsTree, whole)) {
-    if (span.used !== 0) pinned += span.lastPage - span.page + 1;
-  }
-  if (pages.npinned !== pinned)
-    broken('pinned = covered by accesses and domains', `${name}: ${pages.npinned}, not ${pinned}`);
-  if (pages.lastNpinned !== pages.npinned && !(pages.mode === 'mm' && pages.memory.exited)) {
-    broken('what is pinned is accounted for', name);
-  }
+/** Where frames were read one by one, a frame may be mapped from another byte on, or not to its end. */
+function checkBytes(area: IoptArea, domain: IommuDomain): void {
+  const { iova, lastIova, length } = area;
+  const byPage = domain.pages !== undefined && isPageAligned(area);
+  const step = byPage ? length : BigInt(ioPageSize(domain));
+  const toByte = BigInt(area.pageOffset) - iova;
+  const check = (at: bigint) => {
+    const physical = domain.iovaToPhys(at);
+    if (physical === undefined)
+      return broken('domains map every area', `${hex(split(at))} in ${hexRange(area)}`);
+    if (((physical ^ (at + toByte)) & BigInt(PAGE_MASK)) === 0n) return undefined;
+    return broken('domains map the byte the area shows', `${hex(split(at))} in ${hexRange(area)}`);
+  };
+  for (let at = iova; at <= lastIova; at += step) check(at);
+  check(lastIova);
 }

@@ -58,7 +58,7 @@ export class IommufdAccess extends IommufdObject {
     checkCallback(onUnmap, 'options.onUnmap');
     this.#access = new IoptAccess({
       needsPin,
-      onUnmap: onUnmap && ((area) => this.#letGo(area, onUnmap)),
+      onUnmap: onUnmap && ((area) => this.#letGo(area, (range) => context.callBack(() => onUnmap(range)))),
     });
   }
 

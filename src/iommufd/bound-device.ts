@@ -2,8 +2,7 @@
 import { IommuError, refuse } from '../errors.js';
 import { RwLock } from '../rw-lock.js';
 import { type Context, holding } from './context.js';
-import { HwPagetable } from './hwpt.js';
-import { addHwpt } from './hwpt-alloc.js';
+import { addHwpt, HwPagetable } from './hwpt.js';
 import { Ioas } from './ioas.js';
 import type { IommuDevice } from './iommu-device.js';
 import { aKind, IommufdObject } from './object-table.js';

@@ -1,10 +1,12 @@
 /** Checking a context: its tables together, and the bookkeeping of its objects. */
-import { checkTables, InvariantError } from '../inspect/check.js';
+import { checkTables } from '../inspect/check.js';
+import { broken } from '../inspect/invariant.js';
 import { IommufdAccess } from './access-object.js';
 import { BoundDevice } from './bound-device.js';
 import type { Context } from './context.js';
 import { HwPagetable } from './hwpt.js';
 import { Ioas } from './ioas.js';
+import type { ObjectTable } from './object-table.js';
 
 /**
  * Checks a context, while no call is in progress.
@@ -15,34 +17,75 @@ import { Ioas } from './ioas.js';
  */
 export function checkObjects(context: Context): void {
   const { objects } = context;
-  const spaces = objects.allOf(Ioas);
-  checkTables(spaces.map((ioas) => ioas.table.state));
-  const accesses = objects.allOf(IommufdAccess);
-  for (const ioas of spaces) {
-    const attached = accesses.filter((access) => access.ioas === ioas.id).length;
-    expect('an address space is used by its page tables and accesses', ioas.id, [
-      [ioas.users, ioas.hwpts.length + attached],
-    ]);
-    expect('the domains of a table are those of its page tables', ioas.id, [
-      [ioas.table.domains.length, ioas.hwpts.length],
-      [ioas.hwpts.filter((hwpt) => ioas.table.domains.includes(hwpt.domain)).length, ioas.hwpts.length],
-    ]);
+  checkTables(objects.allOf(Ioas).map((ioas) => ioas.table.state));
+  for (const object of objects.all()) {
+    if (!objects.has(object)) broken('objects are found by their ids', `${object.kind} ${object.id} is not`);
   }
-  const devices = objects.allOf(BoundDevice);
-  for (const hwpt of objects.allOf(HwPagetable)) {
-    const attached = devices.filter((device) => device.hwpt === hwpt.id).length;
-    expect('a page table is used by its devices', hwpt.id, [
-      [hwpt.users, attached],
-      [hwpt.devices.size, attached],
-    ]);
-    if (hwpt.traits.automatic && attached === 0) {
-      throw new InvariantError('an automatic page table has devices', `page table ${hwpt.id} has none`);
+  if (context.compat !== undefined && !objects.has(context.compat)) {
+    broken('VFIO calls act on an address space that exists', `object ${context.compat.id} is gone`);
+  }
+  for (const ioas of objects.allOf(Ioas)) checkIoas(objects, ioas);
+  for (const hwpt of objects.allOf(HwPagetable)) checkHwpt(objects, hwpt);
+  for (const device of objects.allOf(BoundDevice)) checkDevice(objects, device);
+  for (const access of objects.allOf(IommufdAccess)) {
+    expect('an access is used by its driver', access.id, access.users, 1);
+    if (access.ioas !== undefined && !objects.allOf(Ioas).some(({ id }) => id === access.ioas)) {
+      broken('accesses are attached to address spaces that exist', `access ${access.id} is not`);
     }
   }
 }
 
-function expect(invariant: string, id: number, pairs: readonly (readonly [number, number])[]): void {
-  for (const [actual, expected] of pairs) {
-    if (actual !== expected) throw new InvariantError(invariant, `object ${id}: ${actual}, not ${expected}`);
+function checkIoas(objects: ObjectTable, ioas: Ioas): void {
+  const { id, users, hwpts, table } = ioas;
+  const attached = objects.allOf(IommufdAccess).filter((access) => access.ioas === id).length;
+  expect('an address space is used by its page tables and accesses', id, users, hwpts.length + attached);
+  const inTable = table.state.accesses.filter((access) => access !== undefined).length;
+  // A program may have attached others to the table itself.
+  if (inTable < attached) {
+    broken('attached accesses are attached to the table', `object ${id}: ${attached}, but ${inTable} there`);
   }
+  const mirrored = new Set(hwpts.map(({ domain }) => domain));
+  const same = table.domains.length === hwpts.length && table.domains.every((domain) => mirrored.has(domain));
+  if (!same) broken('the domains of a table are those of its page tables', `object ${id}`);
+  for (const hwpt of hwpts) {
+    if (!objects.has(hwpt) || hwpt.ioas !== ioas) {
+      broken('page tables of an address space exist and know it', `page table ${hwpt.id} of object ${id}`);
+    }
+  }
+  for (let node = table.state.reserved.head(); node !== undefined; node = table.state.reserved.next(node)) {
+    const { owner } = node.value;
+    if (!(owner instanceof BoundDevice)) continue;
+    if (!hwpts.some(({ devices }) => devices.has(owner))) {
+      broken('ranges are reserved for attached devices only', `device ${owner.name} in object ${id}`);
+    }
+  }
+}
+
+function checkHwpt(objects: ObjectTable, hwpt: HwPagetable): void {
+  const { id, users, devices, ioas, traits } = hwpt;
+  if (!objects.has(ioas) || !ioas.hwpts.includes(hwpt)) {
+    broken('a page table is one of its address space', `page table ${id}`);
+  }
+  expect('a page table is used by its devices', id, users, devices.size);
+  for (const device of devices) {
+    if (device.hwpt !== id || !objects.has(device)) {
+      broken('devices of a page table exist and know it', `device ${device.name} of page table ${id}`);
+    }
+  }
+  if (traits.automatic && devices.size === 0) {
+    broken('an automatic page table has devices', `page table ${id} has none`);
+  }
+}
+
+function checkDevice(objects: ObjectTable, device: BoundDevice): void {
+  const { id, hwpt, name } = device;
+  expect('a device is used by its driver', id, device.users, 1);
+  const attached = objects.allOf(HwPagetable).find((candidate) => candidate.id === hwpt);
+  if (hwpt !== undefined && !attached?.devices.has(device)) {
+    broken('an attached device is one of its page table', `device ${name} of page table ${hwpt}`);
+  }
+}
+
+function expect(invariant: string, id: number, actual: number, expected: number): void {
+  if (actual !== expected) broken(invariant, `object ${id}: ${actual}, not ${expected}`);
 }

@@ -1,4 +1,6 @@
 /** What the calls of one context share: its objects, its accounting mode, its compatibility address space. */
+
+import { insideCallOut } from '../call-out.js';
 import { IommuError, refuse } from '../errors.js';
 import type { FaultInjector } from '../faults.js';
 import type { AccountingMode } from '../memory/locked-memory.js';
@@ -27,6 +29,7 @@ export class Context {
   compat: Ioas | undefined;
   readonly #caller: Caller;
   #calls = 0;
+  #callbacks = 0;
   #closed = false;
   #whenIdle: (() => void) | undefined;
 
@@ -61,9 +64,28 @@ export class Context {
     }
   }
 
-  /** Refuses new calls and waits until none is in progress. `false` if that was asked for before. */
+  /** Calls a callback that a call in progress waits for. */
+  callBack<T>(callback: () => T): T {
+    this.#callbacks += 1;
+    try {
+      return callback();
+    } finally {
+      this.#callbacks -= 1;
+    }
+  }
+
+  /**
+   * Refuses new calls and waits until none is in progress. `false` if that was asked for before.
+   *
+   * @throws EDEADLOCK inside a callback, as the call that waits for the callback is in progress
+   */
   async quiesce(): Promise<boolean> {
     if (this.#closed) return false;
+    if (this.#callbacks > 0 || insideCallOut()) {
+      const detail =
+        'a callback asked to close the iommufd, which waits for the call that waits for the callback';
+      throw refuse('EDEADLOCK', 'state', detail).during('close');
+    }
     this.#closed = true;
     if (this.#calls > 0) {
       await new Promise<void>((resolve) => {

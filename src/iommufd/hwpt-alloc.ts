@@ -1,10 +1,9 @@
 /** Making page tables: the HWPT_ALLOC command, and what automatic page tables share with it. */
-import type { IommuDomain } from '../domain/iommu-domain.js';
 import { IommuError, refuse } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import { BoundDevice } from './bound-device.js';
 import { type Context, holding } from './context.js';
-import { HwPagetable, type HwPagetableTraits } from './hwpt.js';
+import { addHwpt, HwPagetable } from './hwpt.js';
 import { Ioas } from './ioas.js';
 import { aKind, type DeliverId } from './object-table.js';
 
@@ -90,26 +89,6 @@ export async function hwptAlloc(
     ),
   );
   return hwpt.id;
-}
-
-/**
- * Lets a new domain mirror an address space, whose `exclusively` the caller is inside.
- *
- * @throws as `IoPagetable.addDomain`
- *
- * @internal
- */
-export async function addHwpt(
-  id: number,
-  ioas: Ioas,
-  domain: IommuDomain,
-  traits: HwPagetableTraits,
-): Promise<HwPagetable> {
-  await ioas.table.addDomain(domain);
-  const hwpt = new HwPagetable(id, ioas, domain, traits);
-  ioas.hwpts.push(hwpt);
-  ioas.users += 1;
-  return hwpt;
 }
 
 /** Page tables inside page tables are not modelled; what the kernel refuses before it makes one is. */

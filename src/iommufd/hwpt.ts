@@ -52,3 +52,23 @@ export class HwPagetable extends IommufdObject {
     this.traits.maker.freeDomain?.(this.domain);
   }
 }
+
+/**
+ * Lets a new domain mirror an address space, whose `exclusively` the caller is inside.
+ *
+ * @throws as `IoPagetable.addDomain`
+ *
+ * @internal
+ */
+export async function addHwpt(
+  id: number,
+  ioas: Ioas,
+  domain: IommuDomain,
+  traits: HwPagetableTraits,
+): Promise<HwPagetable> {
+  await ioas.table.addDomain(domain);
+  const hwpt = new HwPagetable(id, ioas, domain, traits);
+  ioas.hwpts.push(hwpt);
+  ioas.users += 1;
+  return hwpt;
+}

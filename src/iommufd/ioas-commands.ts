@@ -1,5 +1,5 @@
 /** The commands on address spaces, with their fields and flags as the kernel takes them. */
-import { checkedInterval, type IovaRange } from '../arguments.js';
+import { checkedInterval, checkObject, type IovaRange } from '../arguments.js';
 import { type ErrorReason, IommuError, notMapped, refuse } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import { IntervalTree } from '../interval-tree.js';
@@ -106,6 +106,7 @@ export async function ioasAllowIovas(
     const ranges: IovaRange[] = [];
     const earlier = new IntervalTree<undefined>();
     for await (const range of fields.ranges) {
+      checkObject(range, 'range');
       addAllowed(earlier, between(readU64(range.start, 'start'), readU64(range.last, 'last')));
       ranges.push(range);
     }

@@ -13,7 +13,7 @@ import type { IoPagetable } from '../io-pagetable.js';
 import type { Abortable } from '../operation.js';
 import { type Protection, READ, WRITE } from '../protection.js';
 import type { Profile } from '../table/table-state.js';
-import { invalidType, type U64Input } from '../u64.js';
+import { checkInteger, invalidType, type U64Input } from '../u64.js';
 import { type AccessOptions, IommufdAccess } from './access-object.js';
 import { BoundDevice } from './bound-device.js';
 import { type Caller, checkCaller } from './caller.js';
@@ -56,6 +56,8 @@ import {
   vfioUnmap,
 } from './vfio.js';
 import { type VfioInfo, vfioInfo } from './vfio-info.js';
+
+const LARGEST_U32 = 0xffff_ffff;
 
 /** How an iommufd is opened. */
 export interface IommufdOptions extends Caller {
@@ -196,7 +198,9 @@ export class Iommufd implements AsyncDisposable {
   addDriverObject(make: (id: number) => Promise<DriverObjectParts>): Promise<number> {
     return this.context.run('object', async () => {
       if (typeof make !== 'function') throw invalidType('make', 'a function', make);
-      const object = await this.context.objects.create(async (id) => new DriverObject(id, await make(id)));
+      const object = await this.context.objects.create(
+        async (id) => new DriverObject(id, await this.context.callBack(() => make(id))),
+      );
       return object.id;
     });
   }
@@ -205,7 +209,8 @@ export class Iommufd implements AsyncDisposable {
    * Closes the context: waits for the calls in progress, then releases what drivers added, accesses (their callbacks
    * are called), devices, page tables and address spaces. Nothing of it is pinned or charged afterwards.
    *
-   * @throws AggregateError with what callbacks and drivers threw meanwhile; everything has been released all the same.
+   * @throws EDEADLOCK, and closes nothing, if a callback calls it: it would wait for the call that waits for the
+   * callback. AggregateError with what callbacks and drivers threw meanwhile; everything has been released all the same.
    */
   async close(): Promise<void> {
     const { context } = this;
@@ -529,7 +534,10 @@ export class Iommufd implements AsyncDisposable {
    * @throws ENODEV for extension 4 if no address space was set.
    */
   vfioCheckExtension(extension: number): Promise<number> {
-    return this.context.run('vfio_check_extension', () => vfioCheckExtension(this.context, extension));
+    return this.context.run('vfio_check_extension', () => {
+      checkInteger(extension, 'extension', 0, LARGEST_U32);
+      return vfioCheckExtension(this.context, extension);
+    });
   }
 
   /**
@@ -539,7 +547,10 @@ export class Iommufd implements AsyncDisposable {
    * @throws EINVAL for another type, ENODEV if no address space was set; type 1: as `IoPagetable.setLargePages`.
    */
   vfioSetIommu(type: number): Promise<void> {
-    return this.context.run('vfio_set_iommu', () => vfioSetIommu(this.context, type));
+    return this.context.run('vfio_set_iommu', () => {
+      checkInteger(type, 'type', 0, LARGEST_U32);
+      return vfioSetIommu(this.context, type);
+    });
   }
 
   /**

@@ -1,14 +1,14 @@
 /** What-if: how many bytes mappings would lock, before anything is mapped. */
-import { checkedInterval } from '../arguments.js';
+import { checkedInterval, checkFlag, checkObject } from '../arguments.js';
 import { notMapped, refuse } from '../errors.js';
 import { IntervalTree } from '../interval-tree.js';
 import type { LockedMemory } from '../memory/locked-memory.js';
-import type { UserMemory } from '../memory/user-memory.js';
+import { checkMemory, type UserMemory } from '../memory/user-memory.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
 import { indexInterval, pageBehind } from '../pages/mapped-area.js';
 import { doubleSpans, spans } from '../spans.js';
 import { walkContiguous } from '../table/area-lookup.js';
-import { MAX_U64, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
+import { invalidType, MAX_U64, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
 import type { Caller } from './caller.js';
 import type { Context } from './context.js';
 import { Ioas } from './ioas.js';
@@ -81,10 +81,16 @@ export interface LockedBytesAnswer {
  * @internal
  */
 export function lockedBytesIfMapped(context: Context, question: LockedBytesQuestion): LockedBytesAnswer {
+  checkObject(question, 'question');
+  if (!Array.isArray(question.mappings))
+    throw invalidType('question.mappings', 'an array', question.mappings);
+  checkFlag(question.attached, 'question.attached');
+  if (question.memory !== undefined) checkMemory(question.memory, 'question.memory');
   const memory = context.memoryOf(question);
   const copied = new CopiedPages();
   let mapped = 0n;
   for (const mapping of question.mappings) {
+    checkObject(mapping, 'a mapping');
     const { table } = context.objects.get(mapping.ioas, Ioas);
     const locks = question.attached === true || table.domains.length > 0;
     if ('from' in mapping) {

@@ -4,7 +4,7 @@
  */
 import { IommuError, refuse } from '../errors.js';
 import { type FaultInjector, faultPoint } from '../faults.js';
-import { invalidType, outOfRange } from '../u64.js';
+import { checkInteger } from '../u64.js';
 import { IdPool } from './id-pool.js';
 
 const LARGEST_ID = 0xffff_ffff;
@@ -116,7 +116,7 @@ export class ObjectTable {
 
   /** The object with an id, of whatever kind. */
   find(id: number): IommufdObject | undefined {
-    checkId(id);
+    checkInteger(id, 'id', 0, LARGEST_ID);
     faultPoint(this.#faults, 'object-lookup');
     return this.#objects.get(id);
   }
@@ -165,13 +165,6 @@ export class ObjectTable {
     this.#taken -= 1;
     this.#ids.give(id);
   }
-}
-
-/** @throws TypeError or RangeError if `id` is not an unsigned 32-bit number. */
-function checkId(id: unknown): void {
-  if (typeof id !== 'number') throw invalidType('id', 'a number', id);
-  if (Number.isInteger(id) && id >= 0 && id <= LARGEST_ID) return;
-  throw outOfRange('id', 'an integer from 0 to 2^32 - 1', id);
 }
 
 function noObject(

@@ -188,6 +188,8 @@ async function reaching(unmap: Promise<bigint>): Promise<bigint> {
  * The compatibility address space.
  *
  * @throws ENODEV if there is none.
+ *
+ * @internal
  */
 export function compat(context: Context): Ioas {
   if (context.compat === undefined) {

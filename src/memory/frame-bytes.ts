@@ -8,7 +8,7 @@ import type { UserMemory } from './user-memory.js';
  *
  * @throws EFAULT if the memory gives less than a frame or parts of frames; what `UserMemory.frames` throws
  */
-export function frameBytes(memory: UserMemory, pfn: number, count: number): Uint8Array {
+export function frameBytes(memory: Pick<UserMemory, 'frames'>, pfn: number, count: number): Uint8Array {
   const bytes = memory.frames(pfn, count);
   const { length } = bytes;
   if (length >= PAGE_SIZE && length % PAGE_SIZE === 0) return bytes;

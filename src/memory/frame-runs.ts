@@ -4,7 +4,11 @@
  * A terabyte of contiguous memory is one run; scattered memory is a run a page, two numbers each.
  */
 
+import { checkInteger, invalidType, outOfRange } from '../u64.js';
+
 const FIRST_CAPACITY = 8;
+/** Frame numbers are below this. */
+const FRAMES = 2 ** 52;
 const NOTHING = new Float64Array(0);
 
 /**
@@ -49,8 +53,15 @@ export class FrameRuns {
     return this.#counts === NOTHING ? 1 : this.#counts[run - 1]!;
   }
 
-  /** Appends `count` consecutive frames that begin with `pfn`; extends the last run if they follow it. */
+  /**
+   * Appends `count` consecutive frames that begin with `pfn`; extends the last run if they follow it.
+   *
+   * @throws TypeError or RangeError if `pfn` is not an integer of at least 0, `count` not one of at least 1, or they
+   * pass 2^52
+   */
   push(pfn: number, count: number): void {
+    const whole = Number.isInteger(pfn) && Number.isInteger(count);
+    if (!(whole && pfn >= 0 && count >= 1 && pfn + count <= FRAMES)) checkRun(pfn, count);
     const run = this.#runs;
     if (pfn === this.#nextPfn) {
       this.#setCount(run - 1, this.countOf(run - 1) + count);
@@ -79,6 +90,7 @@ export class FrameRuns {
 
   /** Makes room for `runs` more runs at once. Only ever a matter of speed. */
   reserve(runs: number): void {
+    checkInteger(runs, 'runs', 0, FRAMES);
     const needed = this.#runs + runs - 1;
     const capacity = this.#pfns.length;
     if (needed > capacity) this.#grow(Math.max(needed, 2 * capacity));
@@ -96,6 +108,7 @@ export class FrameRuns {
 
   /** Appends all frames of another list, or of this one once more. */
   append(other: FrameRuns): void {
+    if (!(other instanceof FrameRuns)) throw invalidType('other', 'a FrameRuns', other);
     const source = other === this ? this.slice(0, this.#frames) : other;
     if (source.runs > 1) this.reserve(source.runs);
     for (let run = 0; run < source.runs; run++) this.push(source.pfnOf(run), source.countOf(run));
@@ -109,7 +122,7 @@ export class FrameRuns {
    */
   at(position: number): number {
     if (!(Number.isInteger(position) && position >= 0 && position < this.#frames)) {
-      throw new RangeError(`no frame at position ${position} of ${this.#frames}`);
+      throw outOfRange('position', `an integer from 0 to ${this.#frames - 1}`, position);
     }
     if (this.#runs === this.#frames) return this.pfnOf(position);
     const run = this.#seek(position);
@@ -146,6 +159,8 @@ export class FrameRuns {
     count: number,
     visit: (pfn: number, count: number, position: number) => void,
   ): void {
+    checkInteger(from, 'from', 0, FRAMES);
+    checkInteger(count, 'count', 0, FRAMES);
     const past = Math.min(from + count, this.#frames);
     if (from >= past) return;
     let run = this.#seek(from);
@@ -159,8 +174,9 @@ export class FrameRuns {
     }
   }
 
-  /** Drops all frames after the first `frames`. */
+  /** Drops all frames after the first `frames`. @throws RangeError if that is not an integer of at least 0 */
   truncate(frames: number): void {
+    checkInteger(frames, 'frames', 0, FRAMES);
     if (frames >= this.#frames) return;
     this.#frames = frames;
     if (frames === 0) {
@@ -175,4 +191,10 @@ export class FrameRuns {
     this.#runs = run + 1;
     this.#nextPfn = this.pfnOf(run) + count;
   }
+}
+
+/** @throws TypeError or RangeError if there is no such run. */
+function checkRun(pfn: number, count: number): void {
+  checkInteger(pfn, 'pfn', 0, FRAMES - 1);
+  checkInteger(count, 'count', 1, FRAMES - pfn);
 }

@@ -1,6 +1,7 @@
 /**
  * The counters that the locked-memory limit (RLIMIT_MEMLOCK) is checked against.
  */
+import { invalidType, outOfRange } from '../u64.js';
 
 /** One counter of locked pages with its limit: a user's, or a process's. */
 export class LockedMemory {
@@ -12,6 +13,9 @@ export class LockedMemory {
   readonly of: 'user' | 'process';
 
   constructor(of: 'user' | 'process', limitPages: number) {
+    if (of !== 'user' && of !== 'process') throw invalidType('of', `'user' or 'process'`, of);
+    if (typeof limitPages !== 'number') throw invalidType('limitPages', 'a number', limitPages);
+    if (!(limitPages >= 0)) throw outOfRange('limitPages', 'at least 0', limitPages);
     this.of = of;
     this.limitPages = limitPages;
   }
@@ -31,3 +35,6 @@ export class LockedMemory {
 
 /** Whom locked pages are charged to: the user, the process (`mm`), or nobody. */
 export type AccountingMode = 'none' | 'user' | 'mm';
+
+/** All accounting modes. */
+export const ACCOUNTING_MODES: readonly AccountingMode[] = ['none', 'user', 'mm'];

@@ -20,6 +20,8 @@ export interface PageContent {
   readonly capacity: number;
   /** Whether the content is made piece by piece, when it is touched. */
   readonly sparse: boolean;
+  /** All bytes as one buffer, page 0 first, if other threads can have it too. */
+  readonly shared: SharedArrayBuffer | undefined;
   /** How many of the `count` pages from `page` on are there now. */
   present(page: number, count: number): number;
   /**
@@ -33,6 +35,8 @@ export interface PageContent {
 
 /** A 32-bit WebAssembly memory may grow to this. */
 const WASM_PAGES = 2 ** 20;
+
+const SHARED = '[object SharedArrayBuffer]';
 
 /** The content of a buffer. */
 export class BufferContent implements PageContent {
@@ -52,6 +56,11 @@ export class BufferContent implements PageContent {
       this.#buffer = source;
       this.capacity = wholePages(maxByteLength(source));
     }
+  }
+
+  get shared(): SharedArrayBuffer | undefined {
+    const buffer = this.#memory?.buffer ?? this.#buffer;
+    return isSharedBuffer(buffer) ? buffer : undefined;
   }
 
   present(page: number, count: number): number {
@@ -80,6 +89,7 @@ const zeroes = new ArrayBuffer(PIECE_SIZE);
 /** Zeroes until touched; 2 MiB of content are made at the first touch of any of their bytes. */
 export class SparseContent implements PageContent {
   readonly sparse = true;
+  readonly shared = undefined;
   readonly capacity: number;
   readonly #pieces = new Map<number, ArrayBuffer>();
 
@@ -129,6 +139,10 @@ function part(piece: ArrayBuffer, page: number, offset: number, length: number):
   return new Uint8Array(piece, at, Math.min(length, PIECE_SIZE - at));
 }
 
+function isSharedBuffer(buffer: ArrayBuffer | SharedArrayBuffer): buffer is SharedArrayBuffer {
+  return Object.prototype.toString.call(buffer) === SHARED;
+}
+
 function wholePages(bytes: number): number {
   return Math.floor(bytes / PAGE_SIZE);
 }
@@ -141,6 +155,6 @@ function maxByteLength(buffer: { readonly byteLength: number; readonly maxByteLe
 function isMemory(source: MemorySource): source is WebAssemblyMemory {
   const kind = Object.prototype.toString.call(source);
   if (kind === '[object WebAssembly.Memory]') return true;
-  if (kind === '[object ArrayBuffer]' || kind === '[object SharedArrayBuffer]') return false;
+  if (kind === '[object ArrayBuffer]' || kind === SHARED) return false;
   throw invalidType('buffer', 'an ArrayBuffer, a SharedArrayBuffer or a WebAssembly.Memory', source);
 }

@@ -2,7 +2,7 @@
  * The machine below the processes: its page frames, what they hold and how often they are pinned.
  */
 import { IommuError, refuse } from '../errors.js';
-import { PAGE_SIZE } from '../u64.js';
+import { checkInteger, LAST_PAGE, PAGE_SIZE } from '../u64.js';
 import type { FrameRuns } from './frame-runs.js';
 import { FreeFrames } from './free-frames.js';
 import type { PageContent } from './page-content.js';
@@ -83,6 +83,7 @@ export class PhysicalMemory {
 
   /** How often frame `pfn` is pinned. */
   pins(pfn: number): number {
+    checkInteger(pfn, 'pfn', 0, LAST_PAGE);
     return this.#counts.count(pfn);
   }
 
@@ -90,12 +91,13 @@ export class PhysicalMemory {
    * The bytes of `count` consecutive frames from `pfn` on, as one live view if they are one piece of memory, else
    * of as many frames as are (at least one).
    *
-   * @throws IommuError EFAULT if the buffer of the first frame was detached or shrunk, and Error if there is no
-   * such frame (a bug of the caller)
+   * @throws IommuError EFAULT if the buffer of the first frame was detached or shrunk, or there is no such frame (a bug
+   * of the caller); TypeError or RangeError if an argument is no number of frames
    */
   frames(pfn: number, count: number): Uint8Array {
+    checkFrames(pfn, count);
     const backing = this.#find(pfn);
-    if (backing === undefined) throw new Error(`no memory has frame 0x${pfn.toString(16)}`);
+    if (backing === undefined) throw refuse('EFAULT', 'fault', `no memory has frame 0x${pfn.toString(16)}`);
     const page = backing.pageOf(pfn);
     const most = backing.order === undefined ? Math.min(count, backing.past - pfn) : 1;
     const present = backing.content.present(page, most);
@@ -109,9 +111,11 @@ export class PhysicalMemory {
   /**
    * Takes back one pin of each of `count` frames from `pfn` on.
    *
-   * @throws Error if one of them is not pinned (a bug of the caller); nothing is unpinned then
+   * @throws IommuError EINVAL if one of them is not pinned (a bug of the caller), TypeError or RangeError if an argument is
+   * no number of frames; nothing is unpinned then
    */
   unpin(pfn: number, count: number): void {
+    checkFrames(pfn, count);
     this.#counts.remove(pfn, count);
     const past = pfn + count;
     const hit = this.#lastHit;
@@ -223,4 +227,10 @@ export class PhysicalMemory {
     }
     return first;
   }
+}
+
+/** @throws TypeError or RangeError if there are no such frames, at least one. */
+function checkFrames(pfn: number, count: number): void {
+  checkInteger(pfn, 'pfn', 0, LAST_PAGE);
+  checkInteger(count, 'count', 1, LAST_PAGE + 1 - pfn);
 }

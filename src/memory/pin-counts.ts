@@ -2,6 +2,8 @@
  * How often each page frame is pinned, without touching every frame of a long run.
  */
 
+import { refuse } from '../errors.js';
+
 /** Frames in a block: 2 MiB. */
 const BLOCK = 2 ** 9;
 const BLOCK_SHIFT = 9;
@@ -73,7 +75,7 @@ export class PinCounts {
   /**
    * Takes back one pin of each of `count` frames from `pfn` on.
    *
-   * @throws Error if one of them is not pinned: a bug of the caller. Nothing has changed then.
+   * @throws EINVAL if one of them is not pinned: a bug of the caller. Nothing has changed then.
    */
   remove(pfn: number, count: number): void {
     if (count === 1) {
@@ -118,7 +120,9 @@ export class PinCounts {
 
   #removePinned(first: number, past: number): void {
     const free = this.#firstFree(first, past);
-    if (free !== undefined) throw new Error(`frame 0x${free.toString(16)} is unpinned but it is not pinned`);
+    if (free !== undefined) {
+      throw refuse('EINVAL', 'state', `frame 0x${free.toString(16)} is unpinned but it is not pinned`);
+    }
     this.#removeRun(first, past);
   }
 

@@ -1,24 +1,27 @@
 /**
  * The address space of a process, over array buffers and WebAssembly memory.
  */
+import { checkObject } from '../arguments.js';
 import { type ErrorCode, IommuError, refuse } from '../errors.js';
 import {
   type Address,
+  checkInteger,
   hex,
   invalidType,
   isZero,
   LAST_PAGE,
-  outOfRange,
+  PAGE_MASK,
   PAGE_SIZE,
   readU64,
   type U64Input,
 } from '../u64.js';
-import type { FrameRuns } from './frame-runs.js';
+import { FrameRuns } from './frame-runs.js';
 import { LockedMemory } from './locked-memory.js';
 import { type MemoryRegion, Region } from './memory-region.js';
 import { BufferContent, type MemorySource, newContent, SparseContent } from './page-content.js';
 import { type Backing, PhysicalMemory } from './physical-memory.js';
 import { ScatteredOrder } from './scattered-order.js';
+import type { SharedMemoryHandle, SharedRange } from './shared-frames.js';
 import type { UserMemory } from './user-memory.js';
 
 /** What `new ProcessMemory()` can be told. */
@@ -82,7 +85,10 @@ export class ProcessMemory implements UserMemory {
    * @throws TypeError or RangeError if `lockedLimit` is not a 64-bit number
    */
   constructor(options: ProcessMemoryOptions = {}) {
-    this.physical = options.physical ?? new PhysicalMemory();
+    checkObject(options, 'options');
+    const { physical = new PhysicalMemory() } = options;
+    if (!(physical instanceof PhysicalMemory)) throw invalidType('physical', 'a PhysicalMemory', physical);
+    this.physical = physical;
     if (options.lockedLimit !== undefined) {
       const pages = readU64(options.lockedLimit, 'lockedLimit').page;
       this.#locked = { user: new LockedMemory('user', pages), mm: new LockedMemory('process', pages) };
@@ -120,6 +126,7 @@ export class ProcessMemory implements UserMemory {
    * EFAULT if the process has exited
    */
   mmap(options: MmapOptions): MemoryRegion {
+    checkObject(options, 'options');
     const { buffer, writable = true, sparse = false, frames = 'contiguous' } = options;
     const pages = roundUp(readU64(options.length, 'length'));
     const uptr = options.uptr === undefined ? undefined : readU64(options.uptr, 'uptr');
@@ -259,6 +266,24 @@ export class ProcessMemory implements UserMemory {
   }
 
   /**
+   * What another thread needs to see those of the memory's frames that are in shared buffers (`SharedArrayBuffer`,
+   * shared `WebAssembly.Memory`), with `SharedFrames.from`: to be sent to it.
+   *
+   * It says what is mapped now; after `mmap` and `munmap`, and after a `WebAssembly.Memory` has grown, another one is
+   * needed. A growable buffer may grow.
+   */
+  share(): SharedMemoryHandle {
+    const ranges = new Map<number, SharedRange>();
+    for (const { backing } of this.#regions) {
+      const { pfn, content, order } = backing;
+      const buffer = content.shared;
+      if (buffer === undefined) continue;
+      ranges.set(pfn, { pfn, frames: content.capacity, scattered: order !== undefined, buffer });
+    }
+    return { ranges: [...ranges.values()].sort((a, b) => a.pfn - b.pfn) };
+  }
+
+  /**
    * How often the page at a user address is pinned, by whomever.
    *
    * @throws TypeError or RangeError if `uptr` is not a 64-bit number; IommuError EFAULT if there is no page
@@ -287,6 +312,7 @@ export class ProcessMemory implements UserMemory {
 
   /** As `frameOf`, by user page number; `undefined` if there is no page. */
   frameAt(page: number): number | undefined {
+    checkInteger(page, 'page', 0, LAST_PAGE);
     const region = this.#find(page);
     if (region === undefined || region.present(page, 1) === 0) return undefined;
     return region.backing.frameOf(region.backingPage(page));
@@ -315,6 +341,7 @@ export class ProcessMemory implements UserMemory {
    */
   write(uptr: U64Input, bytes: Uint8Array): void {
     const start = readU64(uptr, 'uptr');
+    if (!(bytes instanceof Uint8Array)) throw invalidType('bytes', 'a Uint8Array', bytes);
     this.#requireAccess(start, readU64(bytes.length, 'length'), true);
     this.copyToUser(start.page, start.offset, bytes, 0, bytes.length);
   }
@@ -348,9 +375,14 @@ export class ProcessMemory implements UserMemory {
    *
    * @throws IommuError EFAULT if page `page` is not memory, is read-only where `write` is asked, or is the last
    * page of the address space, or if the process has exited. It is EOVERFLOW instead where the kernel's request
-   * for this and the following pages, 8192 at most, would end at 2^64 exactly.
+   * for this and the following pages, 8192 at most, would end at 2^64 exactly. TypeError or RangeError if an argument is
+   * not as declared.
    */
   pin(page: number, count: number, write: boolean, into: FrameRuns): number {
+    checkInteger(page, 'page', 0, LAST_PAGE);
+    checkInteger(count, 'count', 1, LAST_PAGE + 1);
+    requireBoolean('write', write);
+    if (!(into instanceof FrameRuns)) throw invalidType('into', 'a FrameRuns', into);
     const past = Math.min(page + count, LAST_PAGE);
     let at = page;
     while (at < past) {
@@ -370,7 +402,8 @@ export class ProcessMemory implements UserMemory {
    * Takes back one pin of each of `count` consecutive frames: `UserMemory.unpin`. Any process may give back any
    * pin. Nothing here is ever written back to a disk, so whether a frame is dirty does not matter.
    *
-   * @throws Error if one of them is not pinned (a bug of the caller); nothing is unpinned then
+   * @throws IommuError EINVAL if one of them is not pinned (a bug of the caller), TypeError or RangeError if an argument is
+   * no number of frames; nothing is unpinned then
    */
   unpin(pfn: number, count: number): void {
     this.physical.unpin(pfn, count);
@@ -394,6 +427,7 @@ export class ProcessMemory implements UserMemory {
     length: number,
   ): number {
     requireInside(target, targetOffset, length);
+    requirePlace(page, offset);
     let done = 0;
     let at = page;
     let inPage = offset;
@@ -415,6 +449,7 @@ export class ProcessMemory implements UserMemory {
   /** Writes as the process's own stores would: `UserMemory.copyToUser`. */
   copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number {
     requireInside(source, sourceOffset, length);
+    requirePlace(page, offset);
     let done = 0;
     let at = page;
     let inPage = offset;
@@ -520,8 +555,13 @@ function requireBoolean(name: string, value: unknown): void {
   if (typeof value !== 'boolean') throw invalidType(name, 'a boolean', value);
 }
 
+function requirePlace(page: number, offset: number): void {
+  checkInteger(page, 'page', 0, LAST_PAGE);
+  checkInteger(offset, 'offset', 0, PAGE_MASK);
+}
+
 function requireInside(bytes: Uint8Array, offset: number, length: number): void {
-  if (offset < 0 || length < 0 || offset + length > bytes.length) {
-    throw outOfRange('length', `inside the ${bytes.length} bytes of the array`, length);
-  }
+  if (!(bytes instanceof Uint8Array)) throw invalidType('bytes', 'a Uint8Array', bytes);
+  checkInteger(offset, 'offset', 0, bytes.length);
+  checkInteger(length, 'length', 0, bytes.length - offset);
 }

@@ -7,7 +7,7 @@ import type { IommuDomain } from '../domain/iommu-domain.js';
 import { type FaultInjector, faultPoint } from '../faults.js';
 import { IntervalTree } from '../interval-tree.js';
 import { FrameRuns } from '../memory/frame-runs.js';
-import type { Operation } from '../operation.js';
+import { isThenable, mustWait, type Operation } from '../operation.js';
 import { doubleSpans } from '../spans.js';
 import { byteLength, join } from '../u64.js';
 import { chargePinned, creditUnpinned } from './accounting.js';
@@ -36,8 +36,7 @@ export function fillDomains(
 ): Operation<void> | undefined {
   const reading = readFrames(pages, area.index, area.lastIndex);
   if (!(reading instanceof ReadFrames)) return fillAfter(reading, area, pages, domains, largePages);
-  mapRead(area, pages, domains, largePages, reading);
-  return undefined;
+  return mapRead(area, pages, domains, largePages, reading);
 }
 
 function* fillAfter(
@@ -47,30 +46,64 @@ function* fillAfter(
   domains: readonly IommuDomain[],
   largePages: boolean,
 ): Operation<void> {
-  mapRead(area, pages, domains, largePages, yield* reading);
+  const undoing = mapRead(area, pages, domains, largePages, yield* reading);
+  if (undoing !== undefined) yield* undoing;
 }
 
+/** Maps what was read. Gives an operation that fails if it has to wait for devices to undo it. */
 function mapRead(
   area: MappedArea,
   pages: IoptPages,
   domains: readonly IommuDomain[],
   largePages: boolean,
   read: ReadFrames,
-): void {
+): Operation<void> | undefined {
   let filled = 0;
   try {
     for (; filled < domains.length; filled++) {
       mapArea(domains[filled]!, area, read.frames, largePages, pages.faults);
     }
     chargePinned(pages);
+    return undefined;
   } catch (error) {
+    let flushing: Operation<void> | undefined;
     try {
       for (let at = 0; at < filled; at++) unmapArea(domains[at]!, area);
+      flushing = flushDomains(domains.slice(0, filled + 1));
     } finally {
-      releaseFresh(pages, read);
+      if (flushing === undefined) releaseFresh(pages, read);
     }
+    if (flushing !== undefined) return failAfter(flushing, pages, read, error);
     throw error;
   }
+}
+
+function* failAfter(
+  flushing: Operation<void>,
+  pages: IoptPages,
+  read: ReadFrames,
+  error: unknown,
+): Operation<void> {
+  yield* flushing;
+  releaseFresh(pages, read);
+  throw error;
+}
+
+/**
+ * Waits until no device uses what was unmapped from domains. Gives an operation if that takes a wait; it cannot be
+ * stopped, as what was unmapped is gone.
+ */
+export function flushDomains(domains: readonly IommuDomain[]): Operation<void> | undefined {
+  let flushes: PromiseLike<void>[] | undefined;
+  for (const domain of domains) {
+    const answer = domain.flush?.();
+    if (isThenable(answer)) flushes = [...(flushes ?? []), answer];
+  }
+  return flushes && flushed(flushes);
+}
+
+function* flushed(flushes: readonly PromiseLike<void>[]): Operation<void> {
+  yield mustWait(() => Promise.all(flushes));
 }
 
 /** Makes a domain the one that the area's frames are read back from. */
@@ -89,14 +122,21 @@ export function clearStorageDomain(area: MappedArea, pages: IoptPages): void {
   area.storageDomain = undefined;
 }
 
-/** Unmaps an area from all domains of its table and unpins what nobody else holds. Never fails. */
-export function unfillDomains(area: MappedArea, pages: IoptPages, domains: readonly IommuDomain[]): void {
+/**
+ * Unmaps an area from all domains of its table and unpins what nobody else holds. Never fails. Gives an operation that
+ * does the rest if devices make it wait.
+ */
+export function unfillDomains(
+  area: MappedArea,
+  pages: IoptPages,
+  domains: readonly IommuDomain[],
+): Operation<void> | undefined {
   const storage = area.storageDomain;
-  if (storage === undefined) return;
+  if (storage === undefined) return undefined;
   for (const domain of domains) if (domain !== storage) unmapArea(domain, area);
   clearStorageDomain(area, pages);
   try {
-    unfillDomain(area, pages, storage);
+    return unfillDomain(area, pages, storage, domains);
   } catch (error) {
     // A domain that has lost what it was given: the area stays, and says so again when it is asked to go again.
     setStorageDomain(area, pages, storage);
@@ -106,9 +146,15 @@ export function unfillDomains(area: MappedArea, pages: IoptPages, domains: reado
 
 /**
  * Unmaps an area from one domain and unpins every index that neither an access nor another area with a domain
- * covers, strictly after its unmap. Never fails.
+ * covers, strictly after its unmap and the flush of the domains that it was unmapped from. Never fails. Gives an
+ * operation that does the rest if devices make it wait.
  */
-export function unfillDomain(area: MappedArea, pages: IoptPages, domain: IommuDomain): void {
+export function unfillDomain(
+  area: MappedArea,
+  pages: IoptPages,
+  domain: IommuDomain,
+  unmappedFrom: readonly IommuDomain[],
+): Operation<void> | undefined {
   const released = new FrameRuns();
   if (pages.accessTree === undefined && pages.domainsTree === undefined) {
     readFromDomain(area, domain, area.index, area.lastIndex, released);
@@ -119,6 +165,18 @@ export function unfillDomain(area: MappedArea, pages: IoptPages, domain: IommuDo
     }
   }
   unmapArea(domain, area);
+  const flushing = flushDomains(unmappedFrom);
+  if (flushing !== undefined) return unpinAfter(flushing, pages, released);
+  unpin(pages, released);
+  return undefined;
+}
+
+function* unpinAfter(flushing: Operation<void>, pages: IoptPages, released: FrameRuns): Operation<void> {
+  yield* flushing;
+  unpin(pages, released);
+}
+
+function unpin(pages: IoptPages, released: FrameRuns): void {
   unpinFrames(pages, released);
   creditUnpinned(pages);
 }

@@ -232,7 +232,9 @@ export function readFromDomain(
   for (let index = first; index <= last; index++) {
     const iova = iovaOfIndex(area, index);
     const physical = domain.iovaToPhys(join(iova.page, iova.offset));
-    if (physical === undefined) throw new Error(`the storage domain lost page ${index} of an area`);
+    if (physical === undefined) {
+      throw refuse('EFAULT', 'domain', `the storage domain lost page ${index} of an area`);
+    }
     into.push(split(physical).page, 1);
   }
 }

@@ -19,7 +19,11 @@ export interface MappedArea extends Interval {
   readonly prot: number;
   /** The domain from which the frames of the area are read back; absent while no domain holds the area. */
   storageDomain: IommuDomain | undefined;
-  /** The area's place in the domains tree of its pages, while it has a storage domain. */
+  /**
+   * The area's place in the domains tree of its pages, while it has a storage domain.
+   *
+   * @internal
+   */
   storageNode: TreeNode<MappedArea> | undefined;
 }
 

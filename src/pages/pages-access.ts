@@ -15,7 +15,7 @@ import { indexInterval } from './mapped-area.js';
 import { PinnedStore } from './pinned-store.js';
 
 /**
- * Pins [first, last] and gives its frames. A repeated pin of the same interval shares the first one.
+ * Pins [first, last] and gives its frames, a list that is not to be changed. A repeated pin of the same interval shares the first one.
  *
  * @throws what pinning or the locked-memory limit throws; nothing has changed then.
  */
@@ -71,8 +71,9 @@ export function removePagesAccess(pages: IoptPages, first: number, last: number)
 function store(pages: IoptPages, read: ReadFrames, spans: readonly number[]): void {
   for (let at = 0; at < spans.length; at += 2) {
     const count = spans[at + 1]!;
-    // The store keeps its own copy: the caller's list is the caller's.
-    const frames = read.frames.slice(spans[at]! - read.first, count);
+    // Nobody changes a list that was read, so the store may share the whole of it.
+    const whole = count === read.frames.frames;
+    const frames = whole ? read.frames : read.frames.slice(spans[at]! - read.first, count);
     pages.store ??= new PinnedStore();
     pages.store.insert(spans[at]!, frames);
   }

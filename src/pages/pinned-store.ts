@@ -44,6 +44,7 @@ export class PinnedStore {
       const segmentFirst = node.page;
       const segmentLast = node.lastPage;
       this.#segments.delete(node);
+      if (segmentFirst === first && segmentLast === last) return frames;
       const from = Math.max(first, segmentFirst);
       const to = Math.min(last, segmentLast);
       frames.forEachRun(from - segmentFirst, to - from + 1, (pfn, length) => erased.push(pfn, length));
@@ -51,6 +52,18 @@ export class PinnedStore {
       if (to < segmentLast) this.insert(to + 1, frames.slice(to + 1 - segmentFirst, segmentLast - to));
     }
     return erased;
+  }
+
+  /** Checks the tree of segments, and that each holds as many frames as it covers. @throws Error naming what is broken */
+  verify(): void {
+    this.#segments.verify();
+    for (let node = this.#segments.head(); node !== undefined; node = this.#segments.next(node)) {
+      const { page, lastPage, value } = node;
+      if (value.frames !== lastPage - page + 1)
+        throw new Error(`${value.frames} frames at ${page} to ${lastPage}`);
+      if (this.#segments.nextIn(node, node) !== undefined)
+        throw new Error(`two segments have page ${lastPage}`);
+    }
   }
 
   /** The stored segments in order, as first index and frames. */

@@ -34,3 +34,14 @@ export function printable(text: string): string {
     (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`,
   );
 }
+
+/** A, B … Z, AA, AB … for 0, 1 … */
+export function letters(at: number): string {
+  const before = at < 26 ? '' : letters(Math.floor(at / 26) - 1);
+  return before + String.fromCharCode('A'.charCodeAt(0) + (at % 26));
+}
+
+/** A number with its noun: `1 area`, `2 areas`. */
+export function count(number: number, one: string, many = `${one}s`): string {
+  return `${number} ${number === 1 ? one : many}`;
+}

@@ -9,11 +9,19 @@ export interface Span {
   /** Inclusive. */
   readonly last: bigint;
   /** The area that covers it. */
-  readonly area: AreaSnapshot | undefined;
+  readonly area: DrawnArea | undefined;
   /** Whose reservations cover it, in order of their names. */
   readonly owners: readonly string[];
   /** Whether an allowed range covers it; looked at only where nothing is mapped or reserved. */
   readonly allowed: boolean;
+}
+
+/** An area of a snapshot or of a recording. */
+export type DrawnArea = Omit<AreaSnapshot, 'prot'> & { readonly prot: string };
+
+/** What a picture is of: a snapshot, or as much of one as a recording has. */
+export interface DrawnSpace extends Pick<TableSnapshot, 'reserved' | 'allowed' | 'domains'> {
+  readonly areas: readonly DrawnArea[];
 }
 
 /** One more than the last IOVA. */
@@ -22,12 +30,12 @@ const SPACE = 1n << 64n;
 interface Piece {
   readonly first: bigint;
   readonly last: bigint;
-  readonly area?: AreaSnapshot;
+  readonly area?: DrawnArea;
   readonly owner?: string;
 }
 
 /** Cuts the whole space, 0 to 2^64 − 1, wherever what is there changes; in order of IOVA. */
-export function spansOf(snapshot: TableSnapshot): Span[] {
+export function spansOf(snapshot: DrawnSpace): Span[] {
   const edges = new Map<bigint, { readonly starts: Piece[]; readonly stops: Piece[] }>([
     [0n, { starts: [], stops: [] }],
     [SPACE, { starts: [], stops: [] }],
@@ -55,7 +63,7 @@ export function spansOf(snapshot: TableSnapshot): Span[] {
   return spans;
 }
 
-function* piecesOf(snapshot: TableSnapshot): Generator<Piece, void, undefined> {
+function* piecesOf(snapshot: DrawnSpace): Generator<Piece, void, undefined> {
   for (const area of snapshot.areas) yield { first: BigInt(area.iova), last: BigInt(area.last), area };
   for (const { start, last, owner } of snapshot.reserved) {
     yield { first: BigInt(start), last: BigInt(last), owner };
@@ -73,4 +81,9 @@ function contents(live: ReadonlySet<Piece>): Pick<Span, 'area' | 'owners' | 'all
 
 function alike(a: Span, b: Span): boolean {
   return a.area === b.area && a.allowed === b.allowed && a.owners.join('\n') === b.owners.join('\n');
+}
+
+/** How many bytes a span has. */
+export function sizeOf(span: Pick<Span, 'first' | 'last'>): bigint {
+  return span.last - span.first + 1n;
 }

@@ -1,9 +1,9 @@
 /**
  * The IOVA space as text: one row for each span between 0 and 2^64, however large it is.
  */
-import type { AreaSnapshot, TableSnapshot } from '../inspect/snapshot.js';
-import { formatBytes, printable } from './format.js';
-import { type Span, spansOf } from './spans.js';
+import type { TableSnapshot } from '../inspect/snapshot.js';
+import { count, formatBytes, letters, printable } from './format.js';
+import { type DrawnArea, type Span, sizeOf, spansOf } from './spans.js';
 
 /** How `renderText` draws. */
 export interface RenderTextOptions {
@@ -83,7 +83,7 @@ function fill(name: string): string {
   return name.padStart(STRIP_WIDTH - 1, '=').padEnd(STRIP_WIDTH, '=');
 }
 
-function describeArea(area: AreaSnapshot, name: string): string {
+function describeArea(area: DrawnArea, name: string): string {
   const prot = area.prot === '' ? 'no access' : area.prot;
   if (area.uptr === null) return `${prot}, being set up or torn down`;
   const pins = area.pins === 0 ? '' : `, held by ${count(area.pins, 'pin')}`;
@@ -146,18 +146,4 @@ function legend(
       );
     });
   return lines.length === 0 ? [] : ['', ...lines];
-}
-
-function sizeOf(span: Span): bigint {
-  return span.last - span.first + 1n;
-}
-
-/** A, B … Z, AA, AB … */
-function letters(at: number): string {
-  const before = at < 26 ? '' : letters(Math.floor(at / 26) - 1);
-  return before + String.fromCharCode('A'.charCodeAt(0) + (at % 26));
-}
-
-function count(number: number, one: string, many = `${one}s`): string {
-  return `${number} ${number === 1 ? one : many}`;
 }

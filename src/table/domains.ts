@@ -10,6 +10,7 @@ import { type Operation, unstoppable } from '../operation.js';
 import {
   clearStorageDomain,
   fillDomains,
+  flushDomains,
   setStorageDomain,
   unfillDomain,
   unmapArea,
@@ -98,10 +99,13 @@ function* unfillAll(areas: Iterable<IoptArea>, domain: IommuDomain, only: boolea
     try {
       if (only) {
         clearStorageDomain(area, pages);
-        unfillDomain(area, pages, domain);
+        const waiting = unfillDomain(area, pages, domain, [domain]);
+        if (waiting !== undefined) yield* waiting;
       } else unmapArea(domain, area);
     } finally {
       pages.mutex.releaseWrite();
     }
   }
+  const flushing = only ? undefined : flushDomains([domain]);
+  if (flushing !== undefined) yield* flushing;
 }

@@ -94,8 +94,12 @@ function* unfillAreas(
   for (let at = 0; at < count; at++) {
     const { pages } = parts[at]!;
     if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
-    unfillDomains(areas[at]!, pages, table.domains);
-    pages.mutex.releaseWrite();
+    try {
+      const waiting = unfillDomains(areas[at]!, pages, table.domains);
+      if (waiting !== undefined) yield* waiting;
+    } finally {
+      pages.mutex.releaseWrite();
+    }
   }
 }
 

@@ -19,7 +19,11 @@ export interface Reservation {
 export interface AttachedAccess {
   /** What the access demands of the alignment of all areas: 4096 if it pins, else 1. */
   readonly iovaAlignment: number;
-  /** Asks the access to let go of an area that is being unmapped; the answer may be a promise. */
+  /**
+   * Asks the access to let go of an area that is being unmapped; the answer may be a promise.
+   *
+   * @internal
+   */
   notifyUnmap(area: { readonly iova: bigint; readonly length: bigint }): void | PromiseLike<void>;
 }
 

@@ -1,6 +1,7 @@
 /**
  * `unmap`: whole areas out of a table, asking accesses to let go first.
  */
+import type { IommuDomain } from '../domain/iommu-domain.js';
 import { IommuError, notMapped, refuse } from '../errors.js';
 import type { TreeNode } from '../interval-tree.js';
 import { isThenable, mustWait, type Operation } from '../operation.js';
@@ -13,6 +14,7 @@ import {
   contains,
   firstOf,
   type Interval,
+  join,
   lastOf,
   next,
   WHOLE_SPACE,
@@ -114,22 +116,62 @@ export function* unmapEverything(table: TableState): Operation<bigint> {
 }
 
 /**
- * Refuses an unmap that would have to wait half-way, for callers that cannot wait.
+ * Prepares an unmap whose caller cannot wait: takes what will be unmapped away from devices that run at the same time.
+ * Gives what to call when the unmap is over, if anything.
  *
- * @throws EAGAIN if an area in the range is pinned by an access or its pages are busy; nothing has changed then.
+ * @throws EAGAIN if an area in the range is pinned by an access, its pages are busy, or a device may be using it;
+ * nothing has changed then.
  */
-export function checkUnmapNeedsNoWait(table: TableState, range: Interval = WHOLE_SPACE): void {
+export function prepareUnmapNow(table: TableState, range: Interval = WHOLE_SPACE): (() => void) | undefined {
+  let first: IoptArea | undefined;
+  let last: IoptArea | undefined;
   let node: TreeNode<IoptArea> | undefined = table.areas.first(range);
   for (; node !== undefined; node = table.areas.nextIn(node, range)) {
     const area = node.value;
     const { pages } = area;
     // The unmap ends at such an area without a wait, with an errno of its own.
-    if (pages === undefined || !contains(range, area)) return;
-    if (area.pins > 0 && table.profile === 'rfc-v1') return;
-    if (area.pins > 0 || !pages.mutex.free) {
-      throw refuse('EAGAIN', 'would-wait', 'an area in the range is in use; unmapping it has to wait');
-    }
+    if (pages === undefined || !contains(range, area)) break;
+    if (area.pins > 0 && table.profile === 'rfc-v1') break;
+    if (area.pins > 0 || !pages.mutex.free) throw inUseNow('in use');
+    first ??= area;
+    last = area;
   }
+  if (first === undefined || last === undefined) return undefined;
+  return hideFromDevices(table.domains, firstOf(first), lastOf(last));
+}
+
+function hideFromDevices(
+  domains: readonly IommuDomain[],
+  first: Address,
+  last: Address,
+): (() => void) | undefined {
+  let shows: (() => void)[] | undefined;
+  for (const domain of domains) {
+    if (domain.flush === undefined) continue;
+    shows ??= [];
+    const show = hideFromDevice(domain, first, last);
+    if (show === undefined) {
+      showAll(shows);
+      throw inUseNow('used by a device');
+    }
+    shows.push(show);
+  }
+  return shows && (() => showAll(shows));
+}
+
+function showAll(shows: readonly (() => void)[]): void {
+  for (const show of shows) show();
+}
+
+function hideFromDevice(domain: IommuDomain, first: Address, last: Address): (() => void) | undefined {
+  if (domain.hide !== undefined) {
+    return domain.hide(join(first.page, first.offset), join(last.page, last.offset));
+  }
+  return isThenable(domain.flush?.()) ? undefined : () => undefined;
+}
+
+function inUseNow(how: string): IommuError {
+  return refuse('EAGAIN', 'would-wait', `an area in the range is ${how}; unmapping it has to wait`);
 }
 
 function unlock(table: TableState): void {
@@ -162,7 +204,8 @@ function* tearDown(table: TableState, area: IoptArea): Operation<void> {
   try {
     if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
     try {
-      unfillDomains(area, pages, table.domains);
+      const waiting = unfillDomains(area, pages, table.domains);
+      if (waiting !== undefined) yield* waiting;
     } finally {
       pages.mutex.releaseWrite();
     }

@@ -47,6 +47,16 @@ export class IoPages {
     return this.#chunks.get(number);
   }
 
+  /** Number of the first chunk after chunk `number` that is there. */
+  chunkAfter(number: number): number | undefined {
+    if (this.#chunks.has(number + 1)) return number + 1;
+    let nearest: number | undefined;
+    for (const other of this.#chunks.keys()) {
+      if (other > number && (nearest === undefined || other < nearest)) nearest = other;
+    }
+    return nearest;
+  }
+
   /** The entry of an io page, if it is mapped. */
   get(ioPage: bigint): IoPage | undefined {
     const flags = this.flags(ioPage);
@@ -69,6 +79,13 @@ export class IoPages {
     return this.#chunks.get(chunkOf(ioPage))!.frames[indexOf(ioPage)]!;
   }
 
+  /** Adds flags to the io pages of a range that are mapped. */
+  markAll(first: bigint, count: bigint, flags: number): void {
+    for (const { chunk, from, past } of this.#existing(first, count)) {
+      for (let at = from; at < past; at++) if (chunk.flags[at] !== 0) chunk.flags[at]! |= flags;
+    }
+  }
+
   /** Adds flags to an io page; `false`, and nothing done, if it is not mapped. */
   mark(ioPage: bigint, flags: number): boolean {
     const chunk = this.#chunks.get(chunkOf(ioPage));
@@ -80,11 +97,9 @@ export class IoPages {
 
   /** The first mapped io page in a range of at least one, if there is one. */
   firstIn(first: bigint, count: bigint): bigint | undefined {
-    for (const { number, from, past } of parts(first, count)) {
-      const flags = this.#chunks.get(number)?.flags;
-      if (flags === undefined) continue;
+    for (const { number, chunk, from, past } of this.#existing(first, count)) {
       for (let at = from; at < past; at++)
-        if (flags[at] !== 0) return BigInt(number) * BigInt(CHUNK) + BigInt(at);
+        if (chunk.flags[at] !== 0) return BigInt(number) * BigInt(CHUNK) + BigInt(at);
     }
     return undefined;
   }
@@ -104,9 +119,7 @@ export class IoPages {
 
   /** Removes the entries of a range. */
   erase(first: bigint, count: bigint): void {
-    for (const { number, from, past } of parts(first, count)) {
-      const chunk = this.#chunks.get(number);
-      if (chunk === undefined) continue;
+    for (const { chunk, from, past } of this.#existing(first, count)) {
       for (let at = from; at < past; at++) {
         if (chunk.flags[at] === 0) continue;
         chunk.flags[at] = 0;
@@ -119,6 +132,31 @@ export class IoPages {
   clear(): void {
     this.#chunks.clear();
     this.#size = 0;
+  }
+
+  /** The chunks in a range of at least one io page that are there, ascending, and which part of them is in it. */
+  *#existing(
+    first: bigint,
+    count: bigint,
+  ): Generator<{
+    readonly number: number;
+    readonly chunk: Chunk;
+    readonly from: number;
+    readonly past: number;
+  }> {
+    const [firstChunk, lastChunk] = [chunkOf(first), chunkOf(first + count - 1n)];
+    const inRange = lastChunk - firstChunk + 1;
+    const numbers =
+      inRange > this.#chunks.size
+        ? [...this.#chunks.keys()].filter((at) => at >= firstChunk && at <= lastChunk).sort((x, y) => x - y)
+        : Array.from({ length: inRange }, (_, at) => firstChunk + at);
+    for (const number of numbers) {
+      const chunk = this.#chunks.get(number);
+      if (chunk === undefined) continue;
+      const from = number === firstChunk ? indexOf(first) : 0;
+      const past = number === lastChunk ? indexOf(first + count - 1n) + 1 : CHUNK;
+      yield { number, chunk, from, past };
+    }
   }
 
   #chunkFor(number: number): Chunk {

@@ -1,6 +1,8 @@
 /** The kernel's test domain. */
+import { checkBoolean, checkCallback, checkObject } from '../arguments.js';
 import type { DirtyOperations, IommuDomain } from '../domain/iommu-domain.js';
 import { misaligned, refuse } from '../errors.js';
+import { checkFaults, type FaultInjector, faultPoint } from '../faults.js';
 import { readValue } from '../iommufd/read-value.js';
 import { hex, invalidType, MAX_U64, outOfRange, split, type U64Input } from '../u64.js';
 import { BOUNDARY, CHUNK, chunkOf, DIRTY, HUGE, type IoPage, IoPages, indexOf } from './io-pages.js';
@@ -8,6 +10,10 @@ import { BOUNDARY, CHUNK, chunkOf, DIRTY, HUGE, type IoPage, IoPages, indexOf } 
 const IO_PAGE = 2048;
 const HUGE_PAGE = 0x10_0000n;
 const APERTURE = { start: 0x100_0000n, last: 0x7fff_ffffn };
+/** Entries that a mock domain keeps: 32 GiB of its usual io pages. */
+const MOST_IO_PAGES = 2n ** 24n;
+/** With smaller io pages their numbers would not fit. */
+const LEAST_IO_PAGE = 8n;
 /** Bits that one `makeDirty` may have. */
 const MOST_DIRTY_BITS = 2n ** 27n;
 
@@ -30,12 +36,14 @@ export interface MockDomainOptions {
    * is added to `warnings` and the domain goes on as the kernel does.
    */
   readonly strict?: boolean | undefined;
-  /** Bytes of an io page, a power of two. Default 2048; another one goes with `huge: false` only. */
+  /** Bytes of an io page, a power of two from 8 on. Default 2048; another one goes with `huge: false` only. */
   readonly ioPageSize?: U64Input | undefined;
   /** First and last IOVA (inclusive). Default 0x1000000 and 0x7fffffff. */
   readonly aperture?: { readonly start: U64Input; readonly last: U64Input } | undefined;
   /** Called before each map call, up to three in a request. What it throws fails the request: a fault point. */
   readonly onMap?: ((call: MockMapCall) => void) | undefined;
+  /** What makes its map calls fail: each is a fault point `domain-map`. */
+  readonly faults?: FaultInjector | undefined;
 }
 
 /**
@@ -55,13 +63,19 @@ export class MockDomain implements IommuDomain {
   readonly #huge: boolean;
   readonly #strict: boolean;
   readonly #onMap: ((call: MockMapCall) => void) | undefined;
+  readonly #faults: FaultInjector | undefined;
 
   /** @throws TypeError or RangeError if an option is not as `MockDomainOptions` says. */
   constructor(options: MockDomainOptions = {}) {
+    checkObject(options, 'options');
     const { huge = false, dirty = false, strict = true, ioPageSize = IO_PAGE, aperture = APERTURE } = options;
+    checkBoolean(huge, 'huge');
+    checkBoolean(dirty, 'dirty');
+    checkBoolean(strict, 'strict');
+    checkObject(aperture, 'aperture');
     this.#ioPage = readValue(ioPageSize, 'ioPageSize');
-    if (this.#ioPage === 0n || (this.#ioPage & (this.#ioPage - 1n)) !== 0n) {
-      throw outOfRange('ioPageSize', 'a power of two', this.#ioPage);
+    if (this.#ioPage < LEAST_IO_PAGE || (this.#ioPage & (this.#ioPage - 1n)) !== 0n) {
+      throw outOfRange('ioPageSize', 'a power of two from 8 on', this.#ioPage);
     }
     if (huge && this.#ioPage !== BigInt(IO_PAGE))
       throw outOfRange('ioPageSize', '2048 with huge', ioPageSize);
@@ -72,7 +86,10 @@ export class MockDomain implements IommuDomain {
     };
     this.#huge = huge;
     this.#strict = strict;
+    checkCallback(options.onMap, 'onMap');
+    checkFaults(options.faults);
     this.#onMap = options.onMap;
+    this.#faults = options.faults;
     if (dirty) this.dirty = new MockDirty(this.#pages, this.#ioPage);
   }
 
@@ -95,7 +112,8 @@ export class MockDomain implements IommuDomain {
    * Maps `size` bytes at `iova` to the physical address `physical`, all or nothing, in up to three calls of the
    * driver: io pages up to a huge page boundary, huge pages, io pages. The protection is not kept.
    *
-   * @throws EINVAL if one of the three is not a multiple of the io page, what `onMap` throws, and (strict) a plain
+   * @throws EINVAL if one of the three is not a multiple of the io page or it is too high, ENOMEM above 2^24 io pages, what
+   * `onMap` throws, and (strict) a plain
    * `Error` if a part is mapped already.
    */
   map(iova: U64Input, physical: U64Input, size: U64Input, _protection?: number): void {
@@ -196,6 +214,7 @@ export class MockDomain implements IommuDomain {
   }
 
   #mapCall(call: MockMapCall): void {
+    faultPoint(this.#faults, 'domain-map');
     this.#onMap?.(call);
     const first = call.iova / this.#ioPage;
     const count = (call.count * call.pageSize) / this.#ioPage;
@@ -208,6 +227,9 @@ export class MockDomain implements IommuDomain {
         'domain',
         `physical address ${hex(call.physical)} is too high for a mock domain`,
       );
+    }
+    if (BigInt(this.#pages.size) + count > MOST_IO_PAGES) {
+      throw refuse('ENOMEM', 'domain', `a mock domain keeps ${MOST_IO_PAGES} io pages at most`);
     }
     const taken = this.#pages.firstIn(first, count);
     if (taken !== undefined) this.#warn(`io page ${hex(taken * this.#ioPage)} is mapped already`);
@@ -255,8 +277,8 @@ class MockDirty implements DirtyOperations {
   mark(iova: U64Input, size: U64Input): void {
     const [from, length] = [readValue(iova, 'iova'), readValue(size, 'size')];
     if (!this.#tracking || length === 0n) return;
-    const last = (from + length - 1n) / this.#ioPage;
-    for (let ioPage = from / this.#ioPage; ioPage <= last; ioPage++) this.#pages.mark(ioPage, DIRTY);
+    const first = from / this.#ioPage;
+    this.#pages.markAll(first, (from + length - 1n) / this.#ioPage - first + 1n, DIRTY);
   }
 
   /**
@@ -279,7 +301,8 @@ class MockDirty implements DirtyOperations {
     do {
       const flags = this.#pages.chunk(number)?.flags;
       if (flags === undefined) {
-        index = CHUNK;
+        number = this.#pages.chunkAfter(number) ?? Number.POSITIVE_INFINITY;
+        index = 0;
       } else if ((flags[index]! & HUGE) !== 0) {
         if (flags.some(isDirty)) {
           report?.(this.#address(number, index) + inside, HUGE_PAGE);

@@ -73,8 +73,9 @@ describe('attach', () => {
   it('the 65,537th access of a table: EBUSY', async () => {
     const { world, a } = await twoTables();
     const { accesses } = a.state;
-    const filler = { iovaAlignment: 1, notifyUnmap: () => undefined };
-    for (let number = 0; number < 65536; number++) accesses.push(filler);
+    for (let number = 0; number < 65536; number++) {
+      accesses.push({ iovaAlignment: 1, notifyUnmap: () => undefined });
+    }
     await world.unchanged(() => expectError(accessOf().attach(a), 'EBUSY'));
     accesses[77] = undefined;
     const access = accessOf();

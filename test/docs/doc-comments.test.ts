@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest';
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const config = ts.readConfigFile(`${root}tsconfig.json`, ts.sys.readFile);
 const { options } = ts.parseJsonConfigFileContent(config.config, ts.sys, root);
-const entries = ['src/index.ts', 'src/testing/index.ts'].map((file) => `${root}${file}`);
+const folders = ['', 'testing/', 'replay/', 'render/', 'uapi/'];
+const entries = folders.map((folder) => `${root}src/${folder}index.ts`);
 const program = ts.createProgram(entries, options);
 const checker = program.getTypeChecker();
 

@@ -95,7 +95,7 @@ function arbitraryOps(ioPages: number): fc.Arbitrary<Op[]> {
   const at = fc.nat(SPACE * 4096 - 1);
   const bytes = fc.oneof(
     fc.integer({ min: 1, max: 10_000 }),
-    fc.nat(SPACE * 4096),
+    fc.integer({ min: 1, max: SPACE * 4096 }),
     fc.constantFrom(4096, 2 ** 21, SPACE * 4096),
   );
   return fc.array(

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
-  changing,
   cleaned,
   DIRTY,
   emptied,
@@ -54,8 +53,6 @@ describe('an entry', () => {
         expect(state & FLAGS).toBe(0);
         state = change(nextState(state, bits, frame));
         expect(state).not.toBe(filled);
-        state = change(changing(state));
-        expect(state & PRESENT).toBe(LEAF | TABLE);
       }),
     );
   });

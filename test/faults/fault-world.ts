@@ -109,7 +109,9 @@ export class FaultWorld {
       pins: this.#pins(),
       locked: locked && [locked.user.lockedPages, locked.mm.lockedPages],
       mapped: this.domains.map((domain) => domain.mappedBytes),
-      accesses: this.accesses.map((access) => this.tables.findIndex((table) => table === access.table)),
+      accesses: this.accesses.map(
+        (access) => access.table && this.tables.findIndex(({ state }) => state === access.table?.state),
+      ),
       locks: this.tables.map(({ state }) => [state.domainsLock, state.iovaLock].map(free)),
     };
   }
@@ -131,8 +133,8 @@ export class FaultWorld {
 /** What most scenarios begin with. */
 export interface Rich {
   readonly world: FaultWorld;
-  /** Four areas: [0x10000, 4 pages], [0x14000, 3 pages], a gap, [0x20000, 2 pages, read-only], a copy of parts of the
-   * first two at 0x30000. */
+  /** Areas: [0x10000, 4 pages], [0x14000, 3 pages], [0x20000, 2 pages, read-only], and at 0x30000 copies of the page
+   * on each side of 0x14000. */
   readonly table: IoPagetable;
   /** Another table with a domain, and a copy of a page of the first area. */
   readonly other: IoPagetable;
@@ -141,8 +143,7 @@ export interface Rich {
 }
 
 /** A table with areas, copies, pins and `domains` domains. */
-export async function rich(faults: FaultInjector, domains: number, options?: FaultWorldOptions): Promise<Rich> {
-  const world = new FaultWorld(faults, options);
+export async function rich(world: FaultWorld, domains: number): Promise<Rich> {
   const table = world.table();
   const kinds = ['radix', 'mock', 'small'] as const;
   for (const kind of kinds.slice(0, domains)) await table.addDomain(world.domain(kind));

@@ -1,10 +1,12 @@
 /** Each invariant is broken by hand in a live table, and it is the one that is named. */
 import { describe, expect, it } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { checkTables, InvariantError } from '../../src/inspect/check.js';
-import { IntervalTree } from '../../src/interval-tree.js';
-import type { IoPagetable } from '../../src/io-pagetable.js';
+import { IntervalTree, type TreeNode } from '../../src/interval-tree.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
 import { FrameRuns } from '../../src/memory/frame-runs.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
 import type { IoptPages } from '../../src/pages/iopt-pages.js';
 import { indexInterval } from '../../src/pages/mapped-area.js';
 import { IoptArea } from '../../src/table/iopt-area.js';
@@ -34,19 +36,20 @@ interface Live {
 }
 
 async function live(): Promise<Live> {
-  const world = new World();
+  const world = new World(64);
   const table = world.table();
+  const memory = world.process;
   const aperture = { start: 0x1000n, last: 0xff_ffffn };
   const domain = await world.domain(table, new RecordingDomain({ ioPage: 2048, aperture }));
   const second = await world.domain(table, new RecordingDomain({ ioPage: 2048 }));
-  await table.map({ uptr: USER, iova: 0x10000n, length: 4n * PAGE, prot: 'rw' });
+  await table.map({ memory, uptr: USER, iova: 0x10000n, length: 4n * PAGE, prot: 'rw' });
   await table.copy({ from: table, srcIova: 0x11000n, iova: 0x20000n, length: PAGE, prot: 'r' });
   await table.setAllowedIova([{ start: 0x30000n, last: 0x30fffn }]);
   const access = new IoptAccess({ needsPin: true, onUnmap: () => undefined });
   await access.attach(table);
   await access.pin(0x11000n, 2n * PAGE);
   const [area, copy] = [...table.state.areas] as [IoptArea, IoptArea];
-  world.check();
+  checkTables([table.state], true, true);
   return { world, table, state: table.state, domain, second, access, area, pages: area.pages!, copy };
 }
 
@@ -60,6 +63,31 @@ function replaceArea(live: Live, old: IoptArea, made: IoptArea): void {
   if (old.storageNode === undefined) return;
   live.pages.domainsTree!.delete(old.storageNode);
   made.storageNode = live.pages.domainsTree!.insert(indexInterval(made.index, made.lastIndex), made);
+}
+
+const BLACK = 0;
+const RED = 1;
+
+type Linked<V> = TreeNode<V> & { readonly parent?: Linked<V> | null };
+
+function rootOf<V>(tree: IntervalTree<V>): TreeNode<V> {
+  let node: Linked<V> = tree.head()!;
+  while (node.parent) node = node.parent;
+  return node;
+}
+
+function* nodesOf<V>(tree: IntervalTree<V>): Generator<TreeNode<V>> {
+  for (let node = tree.head(); node !== undefined; node = tree.next(node)) yield node;
+}
+
+function framesFrom(pfn: number, count: number): FrameRuns {
+  const frames = new FrameRuns();
+  frames.push(pfn, count);
+  return frames;
+}
+
+function charge(world: World, pages: number): void {
+  world.process.locked!.user.lockedPages += pages;
 }
 
 /** As an area that shows the same bytes, with something else about it. */
@@ -269,11 +297,7 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
   [
     'the pinned store holds nothing else',
     'a page nobody pinned',
-    ({ pages }) => {
-      const frames = new FrameRuns();
-      frames.push(77, 1);
-      pages.store!.insert(3, frames);
-    },
+    ({ pages }) => pages.store!.insert(3, framesFrom(77, 1)),
   ],
   [
     'pinned = covered by accesses and domains',
@@ -304,13 +328,158 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
       }
     },
   ],
+
+  [
+    'locks are free while no call is in progress',
+    'somebody writes still',
+    ({ state }) => state.iovaLock.tryWrite(),
+  ],
+  [
+    'locks are free while no call is in progress',
+    'somebody reads still',
+    ({ state }) => state.domainsLock.tryRead(),
+  ],
+  [
+    'locks are free while no call is in progress',
+    'somebody works on the pages still',
+    ({ pages }) => pages.mutex.tryWrite(),
+  ],
+  [
+    'no access is asked to let go while no call is in progress',
+    'an area that nobody waits for any more',
+    ({ state, area }) => state.asking.set(area, { calls: 1, times: 1 }),
+  ],
+  ['accesses are distinct', 'one twice', ({ state, access }) => state.accesses.push(access)],
+  [
+    'accesses are attached to their table',
+    'one that knows nothing of it',
+    ({ state }) => state.accesses.push(new IoptAccess({ needsPin: false })),
+  ],
+  [
+    'areas are where the tree has them',
+    'an area that takes another place for its own',
+    ({ area, copy }) => Object.assign(copy, { node: area.node }),
+  ],
+  [
+    'areas are where the tree has them',
+    'an area at another address',
+    ({ state, copy }) => {
+      state.areas.delete(copy.node!);
+      copy.node = state.areas.insert(rangeOf(0x21000n, PAGE), copy);
+    },
+  ],
+  ['area tree is sound', 'a red root', ({ state }) => Object.assign(rootOf(state.areas), { color: RED })],
+  [
+    'area tree is sound',
+    'a node that is linked to by none of its neighbours',
+    ({ state }) => Object.assign(rootOf(state.areas), { parent: state.areas.head() }),
+  ],
+  [
+    'area tree is sound',
+    'paths with different numbers of black nodes',
+    ({ state }) => {
+      const leaf = [...nodesOf(state.areas)].find((node) => node !== rootOf(state.areas));
+      Object.assign(leaf!, { color: BLACK });
+    },
+  ],
+  [
+    'domains tree of pages is sound',
+    'a red root',
+    ({ pages }) => Object.assign(rootOf(pages.domainsTree!), { color: RED }),
+  ],
+  [
+    'domains tree of pages is sound',
+    'a node that knows too little of those below it',
+    ({ pages }) => Object.assign(rootOf(pages.domainsTree!), { maxHigh: 0, maxLow: 0 }),
+  ],
+  [
+    'access tree of pages is sound',
+    'a red root',
+    ({ pages }) => Object.assign(rootOf(pages.accessTree!), { color: RED }),
+  ],
+  [
+    'access tree of pages is sound',
+    'a count that is wrong',
+    ({ pages }) => Object.assign(pages.accessTree!, { count: 2 }),
+  ],
+  [
+    'pinned store of pages is sound',
+    'two frames for one page',
+    ({ pages }) => pages.store!.insert(2, framesFrom(77, 1)),
+  ],
+  [
+    'pinned store of pages is sound',
+    'more frames than pages',
+    ({ pages }) => [...pages.store!.segments()][0]!.frames.push(77, 1),
+  ],
+  [
+    'what lies outside an aperture is reserved for attached domains only',
+    'the reservation of a domain that is gone',
+    ({ state, domain }) => {
+      const gone = new RecordingDomain({ aperture: domain.aperture });
+      state.reserved.insert(rangeOf(0n, 0x1000n), { owner: gone });
+    },
+  ],
+  [
+    'allowed ranges have at least two bytes',
+    'one byte',
+    ({ state }) => state.allowed.insert(rangeOf(0x31000n, 1n), undefined),
+  ],
+  ['domains map every area', 'half a page is missing', ({ second }) => second.unmap(0x12800n, 0x800n)],
+  [
+    'domains map the byte the area shows',
+    'the second half of a page shows the first',
+    ({ second }) => {
+      const physical = second.iovaToPhys(0x12000n)!;
+      second.unmap(0x12800n, 0x800n);
+      second.map(0x12800n, physical, 0x800n, 3);
+    },
+  ],
+  [
+    'the domains tree holds the areas with a storage domain',
+    'one is there twice',
+    ({ pages, copy }) => pages.domainsTree!.insert(indexInterval(1, 1), copy),
+  ],
+  [
+    'the domains tree holds the areas with a storage domain',
+    'an area that does not know its place',
+    ({ copy }) => Object.assign(copy, { storageNode: undefined }),
+  ],
+  [
+    'the domains tree holds the areas with a storage domain',
+    'a place that is no longer in the tree',
+    ({ pages, area, copy }) => {
+      pages.domainsTree!.delete(copy.storageNode!);
+      pages.domainsTree!.insert(indexInterval(1, 1), area);
+    },
+  ],
+  [
+    'pinned intervals are distinct',
+    'one twice',
+    ({ pages, area }) => {
+      pages.accessTree!.insert(indexInterval(1, 2), { users: 1 });
+      area.pins = 2;
+    },
+  ],
+  [
+    'what is pinned is pinned in memory',
+    'a page that the memory has let go',
+    ({ world }) => world.process.unpin(world.process.frameOf(USER + 3n * PAGE), 1),
+  ],
+  [
+    'the pins of memory = what is pinned',
+    'a pin that was forgotten',
+    ({ world }) => world.process.pin(Number(USER / PAGE), 1, true, new FrameRuns()),
+  ],
+  ['charged = accounted for', 'a charge that was forgotten', ({ world }) => charge(world, 1)],
+  ['charged = accounted for', 'a charge that was given back twice', ({ world }) => charge(world, -1)],
 ];
 
 describe('a broken invariant is named', () => {
   it.each(BREAKS)('%s: %s', async (invariant, _how, breakIt) => {
     const broken = await live();
     breakIt(broken);
-    const check = () => checkTables([broken.state]);
+    const check = () => checkTables([broken.state], true, true);
     expect(check).toThrow(InvariantError);
     expect(check).toThrow(expect.objectContaining({ invariant }));
     expect(check).toThrow(`invariant broken: ${invariant}: `);
@@ -318,11 +487,13 @@ describe('a broken invariant is named', () => {
 
   it('every invariant that is checked is among them', async () => {
     const { readFile } = await import('node:fs/promises');
-    const source = await readFile(new URL('../../src/inspect/check.ts', import.meta.url), 'utf8');
-    const named = [...source.matchAll(/broken\(\s*(?:'([^']*)'|`\$\{name\} ([^`]*)`)/g)].flatMap(
-      ([, plain, tree]) =>
-        tree === undefined ? [plain!] : ['area', 'reserved', 'allowed'].map((name) => `${name} ${tree}`),
+    const sources = ['check.ts', 'check-pages.ts'].map((file) =>
+      readFile(new URL(`../../src/inspect/${file}`, import.meta.url), 'utf8'),
     );
+    const named = (await Promise.all(sources)).flatMap((source) => [
+      ...[...source.matchAll(/broken\(\s*'([^']*)'/g)].map(([, invariant]) => invariant!),
+      ...[...source.matchAll(/checkTree\('([^']*)'/g)].map(([, tree]) => `${tree} is sound`),
+    ]);
     expect([...new Set(named)].sort()).toEqual([...new Set(BREAKS.map(([invariant]) => invariant))].sort());
   });
 });
@@ -343,6 +514,41 @@ describe('what is no broken invariant', () => {
     expect(() => checkTables([table.state])).toThrow(
       expect.objectContaining({ invariant: 'references = areas' }),
     );
+  });
+
+  it('what others pin and are charged for', async () => {
+    const { world, table } = await live();
+    world.process.pin(Number(USER / PAGE), 1, true, new FrameRuns());
+    charge(world, 3);
+    table.check();
+    world.check();
+  });
+
+  it('memory that pins in a way of its own', async () => {
+    class OtherFrames extends ProcessMemory {
+      override pin(_page: number, count: number, _write: boolean, into: FrameRuns): number {
+        into.push(0x77, count);
+        return count;
+      }
+      override unpin(): void {}
+    }
+    const table = new IoPagetable({ memory: new OtherFrames() });
+    await table.addDomain(new RecordingDomain());
+    await table.map({ uptr: 0n, iova: 0n, length: 2n * PAGE, prot: 'rw' });
+    checkTables([table.state], true, true);
+  });
+
+  it('a long run of frames', async () => {
+    const memory = new ProcessMemory();
+    const { uptr } = memory.mmap({ length: 1n << 30n, sparse: true });
+    const table = new IoPagetable({ memory });
+    const domain = new RadixDomain();
+    await table.addDomain(domain);
+    const iova = await table.map({ uptr, length: 1n << 30n, prot: 'rw' });
+    checkTables([table.state], true, true);
+    memory.unpin(memory.frameOf(uptr + (1n << 30n) - PAGE), 1);
+    expect(() => table.check()).toThrow('what is pinned is pinned in memory');
+    expect(iova % (1n << 21n)).toBe(0n);
   });
 
   it('more reservations in the name of a domain, and mappings that others made in it', async () => {

@@ -27,10 +27,20 @@ const hexOf = (values: Arb<bigint>): Arb<Hex> => values.map((value) => hex(BigIn
 const mostly = <T>(usual: Arb<T>, odd: Arb<T>, weight = 9): Arb<T> =>
   fc.oneof({ arbitrary: usual, weight }, { arbitrary: odd, weight: 1 });
 
-/** How ragged addresses and lengths are: whole pages only, often half pages, or mostly pages with all kinds of oddities. */
-export type Grain = 'pages' | 'half pages' | 'mixed';
+const base = mostly(
+  pick(0x1000000n),
+  pick(0n, 0x7fff_0000n, 2n ** 32n - 0x4000n, 2n ** 53n - 0x4000n, 2n ** 63n - 0x4000n, 2n ** 64n - 0x10000n),
+  5,
+);
+
+/**
+ * How ragged addresses and lengths are: whole pages only, often half pages, or mostly pages with all kinds of oddities;
+ * `edges`: around 0, 2 MiB, 2^53, 2^63 and 2^64, and a byte around the sizes of pages.
+ */
+export type Grain = 'pages' | 'half pages' | 'mixed' | 'edges';
 
 interface Odds {
+  readonly base: Arb<bigint>;
   readonly jitter: Arb<bigint>;
   readonly length: Arb<bigint>;
   readonly ragged: Arb<number>;
@@ -38,16 +48,19 @@ interface Odds {
 
 const ODDS: { readonly [Name in Grain]: Odds } = {
   pages: {
+    base,
     jitter: pick(0n),
     length: pick(0x1000n, 0x1000n, 0x2000n, 0x2000n, 0x3000n, 0x5000n),
     ragged: mostly(pick(0), pick(0x1000, -0x1000, 0x2000, -0x2000), 4),
   },
   'half pages': {
+    base,
     jitter: pick(0n, 0n, 0x800n),
     length: pick(0x800n, 0x800n, 0x1000n, 0x1800n, 0x1800n, 0x2000n, 0x2800n),
     ragged: mostly(pick(0), pick(0x800, -0x800, 0x1000, -0x1000), 4),
   },
   mixed: {
+    base,
     jitter: mostly(pick(0n), pick(0x800n, 0x800n, 0x800n, 1n, 0xfffn, 0x200n), 12),
     length: mostly(
       pick(0x1000n, 0x1000n, 0x1000n, 0x2000n, 0x2000n, 0x2000n, 0x3000n, 0x3000n, 0x5000n, 0x800n, 0x1800n),
@@ -70,6 +83,37 @@ const ODDS: { readonly [Name in Grain]: Odds } = {
     ),
     ragged: mostly(pick(0), pick(0x1000, -0x1000, 0x2000, -0x2000, 0x800, -0x800, 1, -1), 4),
   },
+  edges: {
+    base: pick(
+      0x1000000n - 0x4000n,
+      0n,
+      0x200000n - 0x4000n,
+      2n ** 32n - 0x4000n,
+      2n ** 53n - 0x4000n,
+      2n ** 63n - 0x4000n,
+      2n ** 64n - 0x8000n,
+    ),
+    jitter: mostly(pick(0n), pick(1n, 0x7ffn, 0x800n, 0x801n, 0xfffn), 2),
+    length: mostly(
+      pick(0x1000n, 0x2000n, 0x800n, 1n, 0x7ffn, 0x801n, 0xfffn, 0x1001n, 0x1fffn, 0x4000n),
+      pick(
+        0n,
+        0x1fffffn,
+        0x200000n,
+        0x200001n,
+        2n ** 53n - 1n,
+        2n ** 53n + 1n,
+        2n ** 63n - 2n,
+        2n ** 63n - 1n,
+        2n ** 63n,
+        2n ** 64n - 0x1001n,
+        2n ** 64n - 0x1000n,
+        2n ** 64n - 1n,
+      ),
+      5,
+    ),
+    ragged: mostly(pick(0), pick(1, -1, 0x7ff, -0x7ff, 0x800, -0x800, 0xfff, -0xfff, 0x1000, -0x1000), 2),
+  },
 };
 
 const prot: Arb<Prot> = pick<Prot>('rw', 'rw', 'rw', 'r', 'r', 'w');
@@ -80,11 +124,6 @@ const charged: Arb<Charged> = pick<Charged>('user', 'user', 'user', 'user', 'mm'
 /** A length that stays inside the address space where it is used. */
 const shortLength = hexOf(pick(0x1000n, 0x1000n, 0x2000n, 0x800n, 1n));
 
-const base = mostly(
-  pick(0x1000000n),
-  pick(0n, 0x7fff_0000n, 2n ** 32n - 0x4000n, 2n ** 53n - 0x4000n, 2n ** 63n - 0x4000n, 2n ** 64n - 0x10000n),
-  5,
-);
 const step = pick(0n, 1n, 2n, 3n, 4n, 5n, 6n, 8n, 10n, 12n, 15n);
 
 const memory = mostly(
@@ -97,7 +136,7 @@ const memory = mostly(
 
 type EveryOp = { readonly [Kind in Op['op']]: Arb<Extract<Op, { op: Kind }>> };
 
-function everyOp({ jitter, length: lengths, ragged }: Odds): EveryOp {
+function everyOp({ base, jitter, length: lengths, ragged }: Odds): EveryOp {
   const address = hexOf(
     fc.tuple(base, step, jitter).map(([start, pages, odd]) => start + pages * 0x1000n + odd),
   );
@@ -151,6 +190,7 @@ function everyOp({ jitter, length: lengths, ragged }: Odds): EveryOp {
       regions: fc.array(region, { maxLength: 3 }),
     }),
     allow: fc.record({ op: fc.constant('allow'), table, ranges: fc.array(allowed, { maxLength: 3 }) }),
+    iovaRanges: fc.record({ op: fc.constant('iovaRanges'), table }),
     largePages: fc.record({ op: fc.constant('largePages'), table, enable: fc.boolean() }),
     cut: fc.record({
       op: fc.constant('cut'),

@@ -6,7 +6,7 @@ import { IommuError, type PinnedRange } from 'io-pagetable';
 import { compareBytes, compareMemory } from './compare.js';
 import { expectedRequests } from './map-requests.js';
 import { NaiveAccess } from './naive-access.js';
-import { lowestBit, MAX, min, PAGE, Refusal } from './naive-ranges.js';
+import { lowestBit, MAX, min, PAGE, type Range, Refusal } from './naive-ranges.js';
 import type { Area } from './naive-table.js';
 import { hex, type Op, resolvePlace, resolvePoint, resolveSpan, type Span } from './ops.js';
 import type { AccessPair, DomainPair, Pairs, Stretch, TablePair } from './pairs.js';
@@ -38,7 +38,14 @@ export async function executeOp(pairs: Pairs, op: Op): Promise<Answers> {
     case 'unmap': {
       const { table, iova, length, aim } = aimAtTable(pairs, op.table, op.range);
       return both(
-        async () => hex(await table.library.unmap(iova, length)),
+        async () =>
+          hex(
+            await either(
+              pairs,
+              () => table.library.unmapSync(iova, length),
+              () => table.library.unmap(iova, length),
+            ),
+          ),
         () => hex(table.model.unmap(iova, length)),
         aim,
       );
@@ -46,7 +53,14 @@ export async function executeOp(pairs: Pairs, op: Op): Promise<Answers> {
     case 'unmapAll': {
       const { library, model } = pairs.tables[op.table]!;
       return both(
-        async () => hex(await library.unmapAll()),
+        async () =>
+          hex(
+            await either(
+              pairs,
+              () => library.unmapAllSync(),
+              () => library.unmapAll(),
+            ),
+          ),
         () => hex(model.unmapAll()),
       );
     }
@@ -60,6 +74,7 @@ export async function executeOp(pairs: Pairs, op: Op): Promise<Answers> {
     case 'unreserve':
     case 'regions':
     case 'allow':
+    case 'iovaRanges':
     case 'largePages':
       return changeSpace(pairs, op);
     case 'cut':
@@ -109,15 +124,17 @@ async function mapOrCopy(pairs: Pairs, op: OpOf<'map'> | OpOf<'copy'>): Promise<
     const uptr = BigInt(op.uptr);
     const length = BigInt(op.length);
     const accounting = op.charged;
+    const request = { iova, uptr, length, prot, accounting };
     answers = await both(
-      async () => hex(await library.map({ iova, uptr, length, prot, accounting })),
+      async () => hex(pairs.sync ? library.mapSync(request) : await library.map(request)),
       () => hex(model.map(iova, uptr, length, prot, accounting)),
       iova === undefined ? undefined : hex(iova),
     );
   } else {
     const { table: from, iova: srcIova, length, aim } = aimAtTable(pairs, op.from, op.source);
+    const request = { from: from.library, srcIova, iova, length, prot };
     answers = await both(
-      async () => hex(await library.copy({ from: from.library, srcIova, iova, length, prot })),
+      async () => hex(pairs.sync ? library.copySync(request) : await library.copy(request)),
       () => hex(model.copy(from.model, srcIova, iova, length, prot)),
       `${aim} to ${iova === undefined ? 'anywhere' : hex(iova)}`,
     );
@@ -182,7 +199,7 @@ function poison(pairs: Pairs, { domain, at }: OpOf<'poison'>): Answers {
   };
 }
 
-type SpaceOp = OpOf<'reserve' | 'unreserve' | 'regions' | 'allow' | 'largePages'>;
+type SpaceOp = OpOf<'reserve' | 'unreserve' | 'regions' | 'allow' | 'iovaRanges' | 'largePages'>;
 
 /** Operations on a table without areas or domains. */
 function changeSpace(pairs: Pairs, op: SpaceOp): Promise<Answers> {
@@ -223,6 +240,17 @@ function changeSpace(pairs: Pairs, op: SpaceOp): Promise<Answers> {
         () => model.setAllowed(ranges),
       );
     }
+    case 'iovaRanges': {
+      const words = (ranges: readonly Range[], alignment: number | bigint) =>
+        `${ranges.map(({ start, last }) => `${hex(start)}-${hex(last)}`)} by ${alignment}`;
+      return both(
+        async () => {
+          const { ranges, alignment } = await library.iovaRanges();
+          return words(ranges, alignment);
+        },
+        () => words(model.ranges(), model.alignment),
+      );
+    }
     case 'largePages':
       return both(
         () => library.setLargePages(op.enable),
@@ -260,7 +288,10 @@ function pin(pairs: Pairs, op: OpOf<'pin'>): Promise<Answers> {
   const { pair, iova, length, aim } = aimAtAccess(pairs, op.access, op.range, true);
   return both(
     async () => {
-      const frames = await pair.library.pin(iova, length, { write: op.write });
+      const options = { write: op.write };
+      const frames = pairs.sync
+        ? pair.library.pinSync(iova, length, options)
+        : await pair.library.pin(iova, length, options);
       pair.pins.push({ iova, length });
       const numbers = Array.from({ length: frames.frames }, (_, at) => BigInt(frames.at(at)));
       return numbers.map((frame) => pairs.userPages.get(frame)).join();
@@ -279,7 +310,8 @@ async function unpin(pairs: Pairs, op: OpOf<'unpin'>): Promise<Answers> {
   return both(
     async () => {
       const [range] = pins.splice(number, 1);
-      await library.unpin(range!.iova, range!.length);
+      if (pairs.sync) library.unpinSync(range!.iova, range!.length);
+      else await library.unpin(range!.iova, range!.length);
     },
     () => model.unpin(pinned),
     `access ${pairs.accesses.indexOf(pair)}, ${stretch(pinned)}`,
@@ -292,7 +324,11 @@ async function read(pairs: Pairs, op: OpOf<'read'>): Promise<Answers> {
   const fromLibrary = new Uint8Array(size).fill(UNTOUCHED);
   const fromModel = new Uint8Array(size).fill(UNTOUCHED);
   const answers = await both(
-    () => pair.library.read(iova, fromLibrary, { slow: op.slow }),
+    async () => {
+      const options = { slow: op.slow };
+      if (pairs.sync) pair.library.readSync(iova, fromLibrary, options);
+      else await pair.library.read(iova, fromLibrary, options);
+    },
     () => pair.model.rw(iova, fromModel, false, op.slow),
     aim,
   );
@@ -305,7 +341,11 @@ async function write(pairs: Pairs, op: OpOf<'write'>): Promise<Answers> {
   const size = Number(min(length, LARGEST_BUFFER));
   const bytes = Uint8Array.from({ length: size }, (_, at) => op.seed + at + (at >> 8));
   const answers = await both(
-    () => pair.library.write(iova, bytes, { slow: op.slow }),
+    async () => {
+      const options = { slow: op.slow };
+      if (pairs.sync) pair.library.writeSync(iova, bytes, options);
+      else await pair.library.write(iova, bytes, options);
+    },
     () => pair.model.rw(iova, bytes, true, op.slow),
     aim,
   );
@@ -426,6 +466,17 @@ function nextThat<T>(list: readonly T[], from: number, useful: (item: T) => bool
 
 function stretch({ iova, length }: Stretch): string {
   return `${hex(iova)} + ${hex(length)}`;
+}
+
+/** The synchronous call, or the other one where that says that it would have to wait. */
+async function either<T>({ sync }: Pairs, now: () => T, later: () => Promise<T>): Promise<T> {
+  if (!sync) return await later();
+  try {
+    return now();
+  } catch (error) {
+    if (error instanceof IommuError && error.code === 'EAGAIN') return await later();
+    throw error;
+  }
 }
 
 /** The answers of both sides; what neither an errno nor a result explains is thrown. */

@@ -48,6 +48,7 @@ export type Op =
   | { op: 'unreserve'; table: number; owner: number | null }
   | { op: 'regions'; table: number; device: number; regions: readonly RegionOp[] }
   | { op: 'allow'; table: number; ranges: readonly { start: Hex; last: Hex }[] }
+  | { op: 'iovaRanges'; table: number }
   | { op: 'largePages'; table: number; enable: boolean }
   | { op: 'cut'; table: number; addresses: readonly Point[] }
   | { op: 'attach'; access: number; table: number }

@@ -26,6 +26,8 @@ export interface LockStepOptions {
   readonly limitPages?: number;
   /** The memory makes every pin and copy wait, and pins at most so many pages at once. */
   readonly latePortion?: number;
+  /** The library is asked by its synchronous calls, and by the others only where those say that they would wait. */
+  readonly sync?: boolean;
 }
 
 /** A stretch of IOVA. */
@@ -81,6 +83,7 @@ export const USER_PAGES: readonly bigint[] = REGIONS.flatMap(({ uptr, pages }) =
 
 /** Everything a run works with. */
 export class Pairs {
+  readonly sync: boolean;
   readonly memory: ProcessMemory;
   readonly world: NaiveWorld;
   readonly tables: readonly TablePair[];
@@ -97,7 +100,8 @@ export class Pairs {
   /** The user page of each frame number. */
   readonly userPages: ReadonlyMap<bigint, bigint>;
 
-  constructor({ profile, limitPages, latePortion }: LockStepOptions) {
+  constructor({ profile, limitPages, latePortion, sync = false }: LockStepOptions) {
+    this.sync = sync;
     const lockedLimit = limitPages === undefined ? undefined : BigInt(limitPages) * PAGE;
     this.memory = new ProcessMemory({ lockedLimit });
     const regions = REGIONS.map(({ uptr, pages, writable, frames }) => {

@@ -9,57 +9,13 @@ import fc from 'fast-check';
 import { describe, test } from 'vitest';
 import { arbitraryOps, type Grain, type Mix } from '../model/arbitrary-ops.js';
 import { runInLockStep } from '../model/lock-step.js';
+import { ACCESSES, DIRTY, EVERYTHING, HOLDS, MAPPING } from '../model/mixes.js';
 import type { Op } from '../model/ops.js';
 import type { LockStepOptions } from '../model/pairs.js';
 import { reduce } from '../model/reduce.js';
 
 const { PROPERTY_SEED, PROPERTY_RUNS, PROPERTY_PATH } = process.env;
 const seed = Number(PROPERTY_SEED ?? 20220318);
-
-/** Operations that `rfc-v1` has as well. */
-const MAPPING: Mix = {
-  map: 60,
-  copy: 20,
-  unmap: 16,
-  unmapAll: 1,
-  addDomain: 8,
-  removeDomain: 6,
-  reserve: 3,
-  unreserve: 3,
-  regions: 3,
-};
-const HOLDS: Mix = { hold: 8, release: 5 };
-const ACCESSES: Mix = {
-  attach: 8,
-  replace: 3,
-  detach: 2,
-  ignore: 3,
-  pin: 30,
-  unpin: 12,
-  read: 8,
-  write: 8,
-  ...HOLDS,
-};
-const EVERYTHING: Mix = {
-  ...MAPPING,
-  ...ACCESSES,
-  allow: 3,
-  largePages: 6,
-  cut: 10,
-  trackDirty: 6,
-  markDirty: 10,
-  readDirty: 8,
-};
-
-const DIRTY: Mix = {
-  ...MAPPING,
-  addDomain: 20,
-  trackDirty: 20,
-  markDirty: 60,
-  readDirty: 40,
-  cut: 5,
-  largePages: 5,
-};
 
 interface Setting extends LockStepOptions {
   readonly mix: Mix;

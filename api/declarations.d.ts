@@ -1,0 +1,1891 @@
+declare class FrameRuns {
+    #private;
+    get runs(): number;
+    get frames(): number;
+    pfnOf(run: number): number;
+    countOf(run: number): number;
+    push(pfn: number, count: number): void;
+    reserve(runs: number): void;
+    append(other: FrameRuns): void;
+    at(position: number): number;
+    slice(from: number, count: number): FrameRuns;
+    forEachRun(from: number, count: number, visit: (pfn: number, count: number, position: number) => void): void;
+    truncate(frames: number): void;
+}
+interface Abortable {
+    readonly signal?: AbortSignal | undefined;
+}
+interface IommuDomain {
+    readonly pageSizeBitmap: bigint;
+    readonly aperture: {
+        readonly start: bigint;
+        readonly last: bigint;
+    };
+    map(iova: bigint, physical: bigint, size: bigint, protection: number): void;
+    unmap(iova: bigint, size: bigint): void;
+    flush?(): PromiseLike<void> | void;
+    hide?(start: bigint, last: bigint): (() => void) | undefined;
+    iovaToPhys(iova: bigint): bigint | undefined;
+    translate?(iova: bigint): Translation | undefined;
+    readonly mappedBytes?: bigint;
+    readonly dirty?: DirtyOperations;
+    readonly pages?: PageOperations;
+}
+interface Translation {
+    readonly physical: bigint;
+    readonly protection: number;
+    readonly length: bigint;
+}
+interface PageOperations {
+    map(iovaPage: number, frames: FrameRuns, from: number, count: number, protection: number): void;
+    unmap(iovaPage: number, count: number): void;
+    frames(iovaPage: number, count: number, into: FrameRuns): void;
+}
+interface DirtyOperations {
+    readonly tracking: boolean;
+    setTracking(enable: boolean): void;
+    mark(iova: bigint, size: bigint): void;
+    readAndClear(iova: bigint, size: bigint, keep: boolean, report: ((iova: bigint, size: bigint) => void) | undefined): void;
+}
+interface Address {
+    readonly page: number;
+    readonly offset: number;
+}
+interface Interval extends Address {
+    readonly lastPage: number;
+    readonly lastOffset: number;
+}
+type U64Input = bigint | number;
+declare const ERRNO: Readonly<{
+    readonly EPERM: 1;
+    readonly ENOENT: 2;
+    readonly EIO: 5;
+    readonly E2BIG: 7;
+    readonly EAGAIN: 11;
+    readonly ENOMEM: 12;
+    readonly EFAULT: 14;
+    readonly EBUSY: 16;
+    readonly EEXIST: 17;
+    readonly ENODEV: 19;
+    readonly EINVAL: 22;
+    readonly ENOTTY: 25;
+    readonly ENOSPC: 28;
+    readonly EDEADLOCK: 35;
+    readonly EBADE: 52;
+    readonly EOVERFLOW: 75;
+    readonly EBADFD: 77;
+    readonly EMSGSIZE: 90;
+    readonly EOPNOTSUPP: 95;
+    readonly EADDRINUSE: 98;
+    readonly ECANCELED: 125;
+}>;
+type ErrorCode = keyof typeof ERRNO;
+interface AreaInTheWay {
+    readonly iova: string;
+    readonly last: string;
+    readonly uptr?: string;
+}
+type ErrorReason = {
+    readonly check: "overlap" | "partial-area" | "not-exact" | "area-in-use" | "area-busy";
+    readonly area: AreaInTheWay;
+} | {
+    readonly check: "reserved";
+    readonly range: string;
+    readonly owner: string;
+} | {
+    readonly check: "allowed";
+    readonly range: string;
+} | {
+    readonly check: "alignment";
+    readonly what: string;
+    readonly value: string;
+    readonly alignment: number;
+    readonly area?: AreaInTheWay;
+} | {
+    readonly check: "not-mapped";
+    readonly iova: string;
+} | {
+    readonly check: "permission";
+    readonly wanted: "read" | "write";
+    readonly detail: string;
+    readonly area?: AreaInTheWay;
+} | {
+    readonly check: "memory";
+    readonly uptr: string;
+    readonly detail: string;
+} | {
+    readonly check: "locked-memory";
+    readonly of: "user" | "process";
+    readonly limitBytes: bigint;
+    readonly lockedBytes: bigint;
+    readonly neededBytes: bigint;
+} | {
+    readonly check: "no-space";
+    readonly alignment: string;
+} | {
+    readonly check: "object";
+    readonly id: string;
+    readonly detail: string;
+} | {
+    readonly check: "argument" | "state" | "overflow" | "domain" | "fault" | "unsupported" | "would-wait";
+    readonly detail: string;
+};
+declare class IommuError extends Error {
+    #private;
+    readonly name = "IommuError";
+    readonly code: ErrorCode;
+    readonly errno: number;
+    readonly reason: ErrorReason;
+    syscall: string | undefined;
+    range: string | undefined;
+    unmapped: bigint | undefined;
+    constructor(code: ErrorCode, reason: ErrorReason);
+    advice(): Promise<string>;
+}
+declare const ERRORS: {
+    readonly "object-lookup": "ENOENT";
+    readonly object: "ENOMEM";
+    readonly response: "EFAULT";
+    readonly pages: "ENOMEM";
+    readonly area: "ENOMEM";
+    readonly "copy-part": "ENOMEM";
+    readonly placement: "EPERM";
+    readonly batch: "ENOMEM";
+    readonly pin: "EFAULT";
+    readonly "short-pin": undefined;
+    readonly process: "EFAULT";
+    readonly "process-account": "EINVAL";
+    readonly charge: "ENOMEM";
+    readonly "domain-map": "ENOENT";
+    readonly "domain-map-page": "ENOENT";
+    readonly "pinned-store": "EINVAL";
+    readonly "pages-access": "ENOMEM";
+    readonly reservation: "ENOMEM";
+    readonly "domain-slot": "ENOMEM";
+    readonly "device-regions": "EINVAL";
+    readonly "access-slot": "ENOMEM";
+    readonly notification: undefined;
+    readonly "allowed-range": "ENOMEM";
+    readonly split: "ENOMEM";
+    readonly "page-transfer": "EINVAL";
+    readonly "dirty-bitmap": "ENOMEM";
+};
+type FaultPoint = keyof typeof ERRORS;
+declare const FAULT_ERRORS: Readonly<Record<FaultPoint, ErrorCode | undefined>>;
+interface FaultInjector {
+    fails(point: FaultPoint): boolean;
+}
+interface TreeNode<V> extends Interval {
+    readonly value: V;
+}
+interface IntervalTree<V> {
+    readonly size: number;
+    insert(range: Interval, value: V): TreeNode<V>;
+    insertDisjoint(range: Interval, value: V): TreeNode<V>;
+    delete(node: TreeNode<V>): void;
+    first(range: Interval): TreeNode<V> | undefined;
+    nextIn(node: TreeNode<V>, range: Interval): TreeNode<V> | undefined;
+    head(): TreeNode<V> | undefined;
+    next(node: TreeNode<V>): TreeNode<V> | undefined;
+    clear(): void;
+    [Symbol.iterator](): IterableIterator<V>;
+    verify(): void;
+}
+declare const IntervalTree: new <V>() => IntervalTree<V>;
+interface LockWait extends Promise<unknown> {
+    cancel(): void;
+}
+declare class RwLock {
+    #private;
+    get free(): boolean;
+    get writing(): boolean;
+    tryRead(): boolean;
+    tryWrite(): boolean;
+    read(): LockWait;
+    write(): LockWait;
+    releaseRead(): void;
+    releaseWrite(): void;
+}
+declare class LockedMemory {
+    limitPages: number;
+    lockedPages: number;
+    readonly of: "user" | "process";
+    constructor(of: "user" | "process", limitPages: number);
+    tryCharge(pages: number): boolean;
+    credit(pages: number): void;
+}
+type AccountingMode = "none" | "user" | "mm";
+interface UserMemory {
+    pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number>;
+    unpin(pfn: number, count: number, dirty: boolean): void;
+    frames(pfn: number, count: number): Uint8Array;
+    copyFromUser(page: number, offset: number, target: Uint8Array, targetOffset: number, length: number): number | Promise<number>;
+    copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number | Promise<number>;
+    resident?(page: number, count: number, write: boolean): boolean;
+    readonly exited?: boolean;
+    readonly locked?: {
+        readonly user: LockedMemory;
+        readonly mm: LockedMemory;
+    } | undefined;
+}
+interface MappedArea extends Interval {
+    readonly index: number;
+    readonly lastIndex: number;
+    readonly pageOffset: number;
+    readonly prot: number;
+    storageDomain: IommuDomain | undefined;
+}
+declare class PinnedStore {
+    #private;
+    get empty(): boolean;
+    insert(first: number, frames: FrameRuns): void;
+    read(first: number, last: number, into: FrameRuns): void;
+    erase(first: number, last: number): FrameRuns;
+    verify(): void;
+    segments(): Generator<{
+        readonly first: number;
+        readonly frames: FrameRuns;
+    }>;
+}
+interface PagesAccess {
+    users: number;
+}
+declare class IoptPages {
+    readonly memory: UserMemory;
+    readonly userPage: number;
+    readonly npages: number;
+    readonly writable: boolean;
+    readonly mode: AccountingMode;
+    faults?: FaultInjector;
+    readonly mutex: RwLock;
+    references: number;
+    npinned: number;
+    lastNpinned: number;
+    store: PinnedStore | undefined;
+    accessTree: IntervalTree<PagesAccess> | undefined;
+    domainsTree: IntervalTree<MappedArea> | undefined;
+    constructor(memory: UserMemory, userPage: number, npages: number, writable: boolean, mode: AccountingMode);
+    get uptr(): bigint;
+    get length(): bigint;
+    get account(): LockedMemory | undefined;
+    userAddress(index: number, offset: number): Address;
+}
+type Protection = "" | "r" | "w" | "rw";
+declare class IoptArea implements MappedArea {
+    readonly page: number;
+    readonly offset: number;
+    readonly lastPage: number;
+    readonly lastOffset: number;
+    readonly index: number;
+    readonly lastIndex: number;
+    readonly pageOffset: number;
+    readonly prot: number;
+    pages: IoptPages | undefined;
+    storageDomain: IommuDomain | undefined;
+    pins: number;
+    preventAccess: boolean;
+    get iova(): bigint;
+    get lastIova(): bigint;
+    get length(): bigint;
+    get protection(): Protection;
+    get uptr(): bigint | undefined;
+}
+type Profile = "linux" | "rfc-v1";
+interface AttachedAccess {
+    readonly iovaAlignment: number;
+}
+declare class IovaSpace {
+    get profile(): Profile;
+    get alignment(): number;
+    get largePages(): boolean;
+    get domains(): readonly IommuDomain[];
+    get areaCount(): number;
+}
+interface TransferOptions extends Abortable {
+    readonly slow?: boolean;
+    readonly caller?: UserMemory;
+    readonly kernelThread?: boolean;
+}
+interface UnmapNotice {
+    readonly iova: bigint;
+    readonly length: bigint;
+}
+interface IoptAccessOptions {
+    readonly needsPin: boolean;
+    readonly onUnmap?: ((area: UnmapNotice) => void | PromiseLike<void>) | undefined;
+}
+interface PinOptions extends Abortable {
+    readonly write?: boolean;
+}
+declare class IoptAccess implements AttachedAccess {
+    #private;
+    readonly needsPin: boolean;
+    readonly iovaAlignment: number;
+    constructor(options: IoptAccessOptions);
+    get table(): IovaSpace | undefined;
+    attach(table: IovaSpace): Promise<void>;
+    replace(table: IovaSpace): Promise<void>;
+    detach(): Promise<void>;
+    pin(iova: U64Input, length: U64Input, options?: PinOptions): Promise<FrameRuns>;
+    pinSync(iova: U64Input, length: U64Input, options?: {
+        readonly write?: boolean;
+    }): FrameRuns;
+    unpin(iova: U64Input, length: U64Input): Promise<void>;
+    unpinSync(iova: U64Input, length: U64Input): void;
+    read(iova: U64Input, target: Uint8Array, options?: TransferOptions): Promise<void>;
+    write(iova: U64Input, source: Uint8Array, options?: TransferOptions): Promise<void>;
+    readSync(iova: U64Input, target: Uint8Array, options?: TransferOptions): void;
+    writeSync(iova: U64Input, source: Uint8Array, options?: TransferOptions): void;
+}
+interface PinnedRangeOptions extends Abortable {
+    readonly write?: boolean;
+    readonly onUnmap?: (area: UnmapNotice) => void | PromiseLike<void>;
+}
+declare class PinnedRange implements Disposable {
+    #private;
+    readonly iova: bigint;
+    readonly length: bigint;
+    get released(): boolean;
+    get pages(): readonly Uint8Array[];
+    release(): Promise<void>;
+    [Symbol.dispose](): void;
+}
+interface IovaRange {
+    readonly start: U64Input;
+    readonly last: U64Input;
+}
+interface DeviceDomain extends Pick<IommuDomain, "pageSizeBitmap" | "iovaToPhys" | "translate"> {
+    readonly dirty?: Pick<DirtyOperations, "mark">;
+}
+type DeviceMemory = Pick<UserMemory, "frames">;
+declare class DmaFault extends IommuError {
+    readonly iova: bigint;
+    readonly copied: number;
+    constructor(reason: ErrorReason, iova: bigint, copied: number);
+}
+declare function deviceRead(domain: DeviceDomain, memory: DeviceMemory, iova: U64Input, target: Uint8Array): void;
+declare function deviceWrite(domain: DeviceDomain, memory: DeviceMemory, iova: U64Input, source: Uint8Array): void;
+interface RadixHandle {
+    readonly tables: SharedArrayBuffer;
+    readonly control: SharedArrayBuffer;
+    readonly id: number;
+    readonly pageSizeBitmap: bigint;
+}
+interface RadixDomainOptions {
+    readonly pageSizes?: Iterable<U64Input> | undefined;
+    readonly aperture?: {
+        readonly start: U64Input;
+        readonly last: U64Input;
+    } | undefined;
+    readonly dirty?: boolean | undefined;
+    readonly shared?: boolean | undefined;
+}
+declare class RadixDomain implements IommuDomain {
+    #private;
+    readonly pageSizeBitmap: bigint;
+    readonly aperture: {
+        readonly start: bigint;
+        readonly last: bigint;
+    };
+    readonly pages?: PageOperations;
+    readonly dirty?: DirtyOperations;
+    readonly flush?: () => PromiseLike<void> | undefined;
+    readonly hide?: (start: bigint, last: bigint) => (() => void) | undefined;
+    constructor(options?: RadixDomainOptions);
+    get mappedBytes(): bigint;
+    get tables(): number;
+    get tableBytes(): number;
+    map(iova: U64Input, physical: U64Input, size: U64Input, protection: number): void;
+    unmap(iova: U64Input, size: U64Input): void;
+    iovaToPhys(iova: bigint): bigint | undefined;
+    iovaToPhys(iova: number): number | undefined;
+    translate(iova: U64Input): Translation | undefined;
+    share(): RadixHandle;
+    unshare(handle: RadixHandle): void;
+    quiesce(): Promise<void>;
+}
+declare class RadixReader {
+    #private;
+    readonly pageSizeBitmap: bigint;
+    static from(handle: RadixHandle): RadixReader;
+    private constructor();
+    iovaToPhys(iova: bigint): bigint | undefined;
+    iovaToPhys(iova: number): number | undefined;
+    translate(iova: U64Input): Translation | undefined;
+    read(iova: U64Input, target: Uint8Array, memory: DeviceMemory): void;
+    write(iova: U64Input, source: Uint8Array, memory: DeviceMemory): void;
+    readonly dirty: {
+        mark: (iova: U64Input, size: U64Input) => void;
+    };
+    quiescent(): void;
+    close(): void;
+    [Symbol.dispose](): void;
+}
+type PlannedCall = {
+    readonly call: "map";
+    readonly iova?: bigint;
+    readonly uptr: bigint;
+    readonly length: bigint;
+    readonly prot: Protection;
+} | {
+    readonly call: "copy";
+    readonly srcIova: bigint;
+    readonly iova?: bigint;
+    readonly length: bigint;
+    readonly prot: Protection;
+} | {
+    readonly call: "unmap";
+    readonly iova: bigint;
+    readonly length: bigint;
+} | {
+    readonly call: "access";
+    readonly iova: bigint;
+    readonly length: bigint;
+    readonly write: boolean;
+} | {
+    readonly call: "addDomain";
+};
+type AlternativeStep = PlannedCall | {
+    readonly call: "cutIova";
+    readonly addresses: readonly bigint[];
+} | {
+    readonly call: "setAllowedIova";
+    readonly ranges: readonly {
+        readonly start: bigint;
+        readonly last: bigint;
+    }[];
+} | {
+    readonly call: "raise-locked-limit";
+    readonly of: "user" | "process";
+    readonly limitBytes: bigint;
+    readonly missingBytes: bigint;
+} | {
+    readonly call: "provide-memory";
+    readonly uptr: bigint;
+    readonly length: bigint;
+    readonly writable: boolean;
+};
+interface Alternative {
+    readonly steps: readonly AlternativeStep[];
+    readonly text: string;
+}
+interface ExplainedCall {
+    readonly call: string;
+    readonly areas: readonly AreaInTheWay[];
+    readonly letGo: readonly AreaInTheWay[];
+    readonly unmapped?: bigint;
+    readonly text: string;
+}
+interface ExplainedSuccess extends ExplainedCall {
+    readonly ok: true;
+    readonly iova?: bigint;
+    readonly pinnedBytes: bigint;
+}
+interface ExplainedFailure extends ExplainedCall {
+    readonly ok: false;
+    readonly code: ErrorCode;
+    readonly errno: number;
+    readonly reason: ErrorReason;
+    readonly alternatives: readonly Alternative[];
+}
+type Explanation = ExplainedSuccess | ExplainedFailure;
+type ExplainRequest = {
+    readonly call: "map";
+    readonly iova?: U64Input | undefined;
+    readonly uptr: U64Input;
+    readonly length: U64Input;
+    readonly prot: Protection;
+    readonly memory?: UserMemory | undefined;
+    readonly accounting?: AccountingMode | undefined;
+} | {
+    readonly call: "copy";
+    readonly from: IovaSpace;
+    readonly srcIova: U64Input;
+    readonly iova?: U64Input | undefined;
+    readonly length: U64Input;
+    readonly prot: Protection;
+} | {
+    readonly call: "unmap";
+    readonly iova: U64Input;
+    readonly length: U64Input;
+} | {
+    readonly call: "access";
+    readonly iova: U64Input;
+    readonly length: U64Input;
+    readonly write?: boolean | undefined;
+} | {
+    readonly call: "addDomain";
+    readonly domain: IommuDomain;
+};
+declare class InvariantError extends Error {
+    readonly name = "InvariantError";
+    readonly invariant: string;
+    constructor(invariant: string, detail: string);
+}
+interface RangeSnapshot {
+    readonly start: string;
+    readonly last: string;
+}
+interface AreaSnapshot {
+    readonly iova: string;
+    readonly last: string;
+    readonly uptr: string | null;
+    readonly prot: Protection;
+    readonly pages: number | null;
+    readonly pins: number;
+    readonly preventAccess: boolean;
+    readonly storageDomain: number | null;
+}
+interface PagesSnapshot {
+    readonly id: number;
+    readonly uptr: string;
+    readonly npages: number;
+    readonly writable: boolean;
+    readonly pinned: number;
+    readonly references: number;
+}
+interface DomainSnapshot {
+    readonly pageSizes: readonly string[];
+    readonly aperture: RangeSnapshot;
+}
+interface TableSnapshot {
+    readonly profile: Profile;
+    readonly alignment: number;
+    readonly largePages: boolean;
+    readonly areas: readonly AreaSnapshot[];
+    readonly reserved: readonly (RangeSnapshot & {
+        readonly owner: string;
+    })[];
+    readonly allowed: readonly RangeSnapshot[];
+    readonly domains: readonly DomainSnapshot[];
+    readonly pages: readonly PagesSnapshot[];
+    readonly accesses: number;
+}
+type BitSink = (first: bigint, last: bigint) => void;
+type ReservedRegionType = "direct" | "direct-relaxable" | "reserved" | "msi" | "sw-msi";
+interface ReservedRegion {
+    readonly start: U64Input;
+    readonly length: U64Input;
+    readonly type: ReservedRegionType;
+}
+interface IoPagetableOptions {
+    readonly memory?: UserMemory;
+    readonly profile?: Profile;
+    readonly accounting?: AccountingMode;
+    readonly faults?: FaultInjector;
+}
+interface MapOptions extends Abortable {
+    readonly iova?: U64Input | undefined;
+    readonly uptr: U64Input;
+    readonly length: U64Input;
+    readonly prot: Protection;
+    readonly memory?: UserMemory | undefined;
+    readonly accounting?: AccountingMode | undefined;
+}
+interface CopyOptions extends Abortable {
+    readonly from: IoPagetable;
+    readonly srcIova: U64Input;
+    readonly iova?: U64Input | undefined;
+    readonly length: U64Input;
+    readonly prot: Protection;
+}
+interface ReadDirtyOptions {
+    readonly domain: IommuDomain;
+    readonly iova: U64Input;
+    readonly length: U64Input;
+    readonly pageSize: U64Input;
+    readonly bitmap: Uint8Array | BitSink;
+    readonly keep?: boolean | undefined;
+}
+declare class IoPagetable extends IovaSpace {
+    #private;
+    constructor(options?: IoPagetableOptions);
+    map(options: MapOptions): Promise<bigint>;
+    mapSync(options: MapOptions): bigint;
+    copy(options: CopyOptions): Promise<bigint>;
+    copySync(options: CopyOptions): bigint;
+    unmap(iova: U64Input, length: U64Input, options?: Abortable): Promise<bigint>;
+    unmapSync(iova: U64Input, length: U64Input): bigint;
+    unmapAll(options?: Abortable): Promise<bigint>;
+    unmapAllSync(): bigint;
+    access(iova: U64Input, length: U64Input, options?: PinnedRangeOptions): Promise<PinnedRange>;
+    addDomain(domain: IommuDomain, options?: Abortable): Promise<void>;
+    removeDomain(domain: IommuDomain): Promise<void>;
+    reserveIova(options: IovaRange & {
+        readonly owner?: object | null;
+    }): Promise<void>;
+    removeReservedIova(owner: object | null): Promise<void>;
+    setAllowedIova(ranges: readonly IovaRange[]): Promise<void>;
+    iovaRanges(): Promise<{
+        ranges: {
+            start: bigint;
+            last: bigint;
+        }[];
+        alignment: number;
+    }>;
+    enforceReservedRegions(device: object, regions: readonly ReservedRegion[]): Promise<{
+        swMsiStart: bigint | undefined;
+    }>;
+    setLargePages(enable: boolean): Promise<void>;
+    cutIova(addresses: readonly U64Input[]): Promise<void>;
+    setDirtyTracking(domain: IommuDomain, enable: boolean): Promise<void>;
+    readDirty(options: ReadDirtyOptions): Promise<void>;
+    explain(request: ExplainRequest): Promise<Explanation>;
+    snapshot(): TableSnapshot;
+    check(): void;
+}
+declare abstract class IommufdObject {
+    readonly id: number;
+    constructor(id: number);
+    abstract readonly kind: string;
+}
+interface AccessOptions {
+    readonly ioas?: number | undefined;
+    readonly needsPin?: boolean | undefined;
+    readonly onUnmap?: ((area: UnmapNotice) => void | PromiseLike<void>) | undefined;
+}
+declare class IommufdAccess extends IommufdObject {
+    #private;
+    static readonly kind = "access";
+    readonly kind = "access";
+    get ioas(): number | undefined;
+    get needsPin(): boolean;
+    attach(ioas: number): Promise<void>;
+    replace(ioas: number): Promise<void>;
+    detach(): Promise<void>;
+    destroy(): Promise<void>;
+    pin(iova: U64Input, length: U64Input, options?: PinOptions): Promise<FrameRuns>;
+    unpin(iova: U64Input, length: U64Input): Promise<void>;
+    read(iova: U64Input, target: Uint8Array, options?: TransferOptions): Promise<void>;
+    write(iova: U64Input, source: Uint8Array, options?: TransferOptions): Promise<void>;
+    readSync(iova: U64Input, target: Uint8Array, options?: TransferOptions): void;
+    writeSync(iova: U64Input, source: Uint8Array, options?: TransferOptions): void;
+}
+interface DomainRequest {
+    readonly dirtyTracking: boolean;
+    readonly nestParent: boolean;
+}
+interface HardwareInfo {
+    readonly type: number;
+    readonly data: Uint8Array;
+}
+interface IommuDevice {
+    readonly name: string;
+    readonly dirtyTracking?: boolean;
+    readonly enforcesCoherency?: boolean;
+    readonly reservedRegions?: readonly ReservedRegion[];
+    readonly hardwareInfo?: HardwareInfo;
+    createDomain(request: DomainRequest): IommuDomain;
+    freeDomain?(domain: IommuDomain): void;
+    attach?(domain: IommuDomain): void;
+    detach?(): void;
+}
+declare class BoundDevice extends IommufdObject {
+    #private;
+    static readonly kind = "device";
+    readonly kind = "device";
+    readonly device: IommuDevice;
+    get name(): string;
+    get hwpt(): number | undefined;
+    get msiWindow(): bigint | undefined;
+    attach(pt: number): Promise<number>;
+    replace(pt: number): Promise<number>;
+    detach(): Promise<void>;
+    unbind(): Promise<void>;
+}
+type Capability = "CAP_SYS_RESOURCE" | "CAP_IPC_LOCK";
+interface Caller {
+    readonly memory?: UserMemory | undefined;
+    readonly capable?: ((capability: Capability) => boolean) | undefined;
+}
+type ContextAccounting = Exclude<AccountingMode, "none">;
+interface DriverObjectParts {
+    readonly kind: string;
+    dispose(): Promise<void>;
+}
+declare const HW_CAPABILITY_DIRTY_TRACKING = 1n;
+interface HwInfo extends HardwareInfo {
+    readonly maxPasidLog2: number;
+    readonly capabilities: bigint;
+}
+declare const IOAS_MAP: Readonly<{
+    readonly FIXED_IOVA: 1;
+    readonly WRITEABLE: 2;
+    readonly READABLE: 4;
+}>;
+interface IovaRanges {
+    readonly ranges: readonly {
+        readonly start: bigint;
+        readonly last: bigint;
+    }[];
+    readonly total: number;
+    readonly alignment: number;
+}
+declare class PartialAnswerError<T> extends IommuError {
+    readonly answer: T;
+    constructor(reason: ErrorReason, answer: T);
+}
+interface PlannedMap {
+    readonly ioas: number;
+    readonly uptr: U64Input;
+    readonly length: U64Input;
+}
+interface PlannedCopy {
+    readonly ioas: number;
+    readonly from: number;
+    readonly srcIova: U64Input;
+    readonly length: U64Input;
+}
+interface LockedBytesQuestion extends Pick<Caller, "memory"> {
+    readonly mappings: readonly (PlannedMap | PlannedCopy)[];
+    readonly attached?: boolean | undefined;
+}
+interface LockedBytes {
+    readonly bytes: bigint;
+    readonly lockedBytes: bigint;
+    readonly limitBytes: bigint | undefined;
+    readonly fits: boolean;
+}
+interface LockedBytesAnswer {
+    readonly pinnedBytes: bigint;
+    readonly none: LockedBytes;
+    readonly user: LockedBytes;
+    readonly mm: LockedBytes;
+}
+type VfioCapability = {
+    readonly id: 3;
+    readonly version: 1;
+    readonly offset: number;
+    readonly next: number;
+    readonly available: number;
+} | {
+    readonly id: 1;
+    readonly version: 1;
+    readonly offset: number;
+    readonly next: number;
+    readonly ranges: readonly {
+        readonly start: bigint;
+        readonly last: bigint;
+    }[];
+};
+interface VfioInfo {
+    readonly flags: number;
+    readonly pageSizes: bigint;
+    readonly ranges: readonly {
+        readonly start: bigint;
+        readonly last: bigint;
+    }[];
+    readonly capabilities: readonly VfioCapability[];
+    readonly size: number;
+}
+interface IommufdOptions extends Caller {
+    readonly profile?: Profile;
+    readonly accounting?: ContextAccounting;
+    readonly faults?: FaultInjector;
+}
+interface IoasMapRequest extends Caller, Abortable {
+    readonly ioas: number;
+    readonly uptr: U64Input;
+    readonly length: U64Input;
+    readonly prot: Protection;
+    readonly iova?: U64Input | undefined;
+}
+interface IoasCopyRequest extends Abortable {
+    readonly from: number;
+    readonly srcIova: U64Input;
+    readonly to: number;
+    readonly iova?: U64Input | undefined;
+    readonly length: U64Input;
+    readonly prot: Protection;
+}
+interface IoasUnmapRequest extends Abortable {
+    readonly ioas: number;
+    readonly iova: U64Input;
+    readonly length: U64Input;
+}
+interface VfioMapRequest extends Caller, Abortable {
+    readonly iova: U64Input;
+    readonly uptr: U64Input;
+    readonly length: U64Input;
+    readonly prot: Protection;
+}
+interface VfioUnmapRequest extends Abortable {
+    readonly iova?: U64Input | undefined;
+    readonly length?: U64Input | undefined;
+    readonly all?: boolean | undefined;
+}
+interface DirtyBitmapRequest {
+    readonly hwpt: number;
+    readonly iova: U64Input;
+    readonly length: U64Input;
+    readonly pageSize: U64Input;
+    readonly bitmap?: Uint8Array | undefined;
+    readonly noClear?: boolean | undefined;
+}
+declare class Iommufd implements AsyncDisposable {
+    constructor(options?: IommufdOptions);
+    destroy(id: number): Promise<void>;
+    addDriverObject(make: (id: number) => Promise<DriverObjectParts>): Promise<number>;
+    close(): Promise<void>;
+    [Symbol.asyncDispose](): Promise<void>;
+    ioasTable(ioas: number): IoPagetable;
+    hwptDomain(hwpt: number): IommuDomain;
+    check(): void;
+    ioasAlloc(): Promise<number>;
+    ioasIovaRanges(request: {
+        readonly ioas: number;
+        readonly max?: number | undefined;
+    }): Promise<IovaRanges>;
+    ioasAllowIovas(request: {
+        readonly ioas: number;
+        readonly ranges: Iterable<IovaRange>;
+    }): Promise<void>;
+    ioasMap(request: IoasMapRequest): Promise<bigint>;
+    ioasCopy(request: IoasCopyRequest): Promise<bigint>;
+    ioasUnmap(request: IoasUnmapRequest): Promise<bigint>;
+    option(request: IommufdOptionRequest): Promise<bigint>;
+    lockedBytesIfMapped(question: LockedBytesQuestion): Promise<LockedBytesAnswer>;
+    deviceBind(device: IommuDevice): Promise<BoundDevice>;
+    getHwInfo(request: {
+        readonly device: number;
+    }): Promise<HwInfo>;
+    hwptAlloc(request: {
+        readonly device: number;
+        readonly ioas: number;
+        readonly dirtyTracking?: boolean | undefined;
+        readonly nestParent?: boolean | undefined;
+    }): Promise<number>;
+    setDirtyTracking(request: {
+        readonly hwpt: number;
+        readonly enable: boolean;
+    }): Promise<void>;
+    getDirtyBitmap(request: DirtyBitmapRequest): Promise<Uint8Array>;
+    accessCreate(options?: AccessOptions): Promise<IommufdAccess>;
+    vfioIoasGet(): Promise<number>;
+    vfioIoasSet(ioas: number): Promise<void>;
+    vfioIoasClear(): Promise<void>;
+    vfioCheckExtension(extension: number): Promise<number>;
+    vfioSetIommu(type: number): Promise<void>;
+    vfioMap(request: VfioMapRequest): Promise<void>;
+    vfioUnmap(request: VfioUnmapRequest): Promise<bigint>;
+    vfioInfo(): Promise<VfioInfo>;
+}
+type IommufdOptionRequest = Caller & {
+    readonly value?: number | bigint | undefined;
+} & ({
+    readonly option: "rlimit-mode";
+} | {
+    readonly option: "huge-pages";
+    readonly ioas: number;
+});
+interface MemoryRegion {
+    readonly uptr: bigint;
+    readonly length: bigint;
+    readonly writable: boolean;
+    readonly bytes: Uint8Array | undefined;
+}
+interface WebAssemblyMemory {
+    readonly buffer: ArrayBuffer | SharedArrayBuffer;
+    readonly byteOffset?: never;
+}
+type MemorySource = ArrayBuffer | SharedArrayBuffer | WebAssemblyMemory;
+declare class PhysicalMemory {
+    #private;
+    get pinned(): number;
+    pins(pfn: number): number;
+    frames(pfn: number, count: number): Uint8Array;
+    unpin(pfn: number, count: number): void;
+}
+interface SharedRange {
+    readonly pfn: number;
+    readonly frames: number;
+    readonly scattered: boolean;
+    readonly buffer: SharedArrayBuffer;
+}
+interface SharedMemoryHandle {
+    readonly ranges: readonly SharedRange[];
+}
+declare class SharedFrames {
+    #private;
+    static from(handle: SharedMemoryHandle): SharedFrames;
+    private constructor();
+    frames(pfn: number, count: number): Uint8Array;
+}
+interface ProcessMemoryOptions {
+    readonly lockedLimit?: U64Input | undefined;
+    readonly physical?: PhysicalMemory | undefined;
+}
+interface MmapOptions {
+    readonly length: U64Input;
+    readonly uptr?: U64Input | undefined;
+    readonly buffer?: MemorySource | undefined;
+    readonly bufferOffset?: U64Input | undefined;
+    readonly writable?: boolean | undefined;
+    readonly frames?: "contiguous" | "scattered" | undefined;
+    readonly sparse?: boolean | undefined;
+}
+declare class ProcessMemory implements UserMemory {
+    #private;
+    readonly physical: PhysicalMemory;
+    constructor(options?: ProcessMemoryOptions);
+    get locked(): {
+        readonly user: LockedMemory;
+        readonly mm: LockedMemory;
+    } | undefined;
+    get exited(): boolean;
+    get regions(): readonly MemoryRegion[];
+    mmap(options: MmapOptions): MemoryRegion;
+    munmap(uptr: U64Input, length: U64Input): void;
+    protect(uptr: U64Input, length: U64Input, writable: boolean): void;
+    exit(): void;
+    fork(): ProcessMemory;
+    share(): SharedMemoryHandle;
+    pins(uptr: U64Input): number;
+    frameOf(uptr: U64Input): number;
+    pinsAt(page: number): number | undefined;
+    frameAt(page: number): number | undefined;
+    read(uptr: U64Input, length: U64Input): Uint8Array;
+    write(uptr: U64Input, bytes: Uint8Array): void;
+    pin(page: number, count: number, write: boolean, into: FrameRuns): number;
+    unpin(pfn: number, count: number): void;
+    frames(pfn: number, count: number): Uint8Array;
+    copyFromUser(page: number, offset: number, target: Uint8Array, targetOffset: number, length: number): number;
+    copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number;
+}
+interface IoPage {
+    readonly frame: number;
+    readonly boundary: boolean;
+    readonly dirty: boolean;
+    readonly huge: boolean;
+}
+interface MockMapCall {
+    readonly iova: bigint;
+    readonly physical: bigint;
+    readonly pageSize: bigint;
+    readonly count: bigint;
+}
+interface MockDomainOptions {
+    readonly huge?: boolean | undefined;
+    readonly dirty?: boolean | undefined;
+    readonly strict?: boolean | undefined;
+    readonly ioPageSize?: U64Input | undefined;
+    readonly aperture?: {
+        readonly start: U64Input;
+        readonly last: U64Input;
+    } | undefined;
+    readonly onMap?: ((call: MockMapCall) => void) | undefined;
+    readonly faults?: FaultInjector | undefined;
+}
+declare class MockDomain implements IommuDomain {
+    #private;
+    readonly pageSizeBitmap: bigint;
+    readonly aperture: {
+        readonly start: bigint;
+        readonly last: bigint;
+    };
+    readonly dirty?: DirtyOperations;
+    readonly warnings: string[];
+    constructor(options?: MockDomainOptions);
+    get entries(): number;
+    get mappedBytes(): bigint;
+    entry(iova: U64Input): IoPage | undefined;
+    map(iova: U64Input, physical: U64Input, size: U64Input, _protection?: number): void;
+    unmap(iova: U64Input, size: U64Input): void;
+    iovaToPhys(iova: U64Input): bigint | undefined;
+    makeDirty(iova: U64Input, length: U64Input, pageSize: U64Input, bitmap: Uint8Array): number;
+    free(): void;
+}
+declare function formatBytes(bytes: bigint): string;
+declare function printable(text: string): string;
+interface RecordedArea {
+    readonly iova: string;
+    readonly last: string;
+    readonly uptr: string;
+    readonly prot: string;
+    readonly pages: number;
+}
+interface RecordedReservation extends RangeSnapshot {
+    readonly owner: string;
+}
+interface RecordedSetting {
+    readonly alignment: number;
+    readonly reserved: readonly RecordedReservation[];
+    readonly allowed: readonly RangeSnapshot[];
+    readonly domains: readonly DomainSnapshot[];
+}
+interface RecordedSpace {
+    readonly id: number;
+    readonly name: string;
+    readonly areas: readonly RecordedArea[];
+    readonly setting: RecordedSetting;
+}
+interface RecordedStep {
+    readonly line: number;
+    readonly space: number | null;
+    readonly call: string;
+    readonly logged: string;
+    readonly answered: string;
+    readonly diverges: boolean;
+    readonly reason?: string;
+    readonly advice?: string;
+    readonly pinnedPages: number;
+    readonly removed?: readonly string[];
+    readonly added?: readonly RecordedArea[];
+    readonly setting?: RecordedSetting;
+}
+interface RecordedFigures {
+    readonly operations: number;
+    readonly translations: number;
+    readonly divergences: number;
+    readonly malformed: number;
+    readonly notReplayed: number;
+    readonly peakAreas: number;
+    readonly peakPinnedBytes: string;
+    readonly largestHole: string;
+    readonly fragmentation: number;
+}
+interface ReplayRecording {
+    readonly format: 1;
+    readonly log: string;
+    readonly profile: Profile;
+    readonly skipped: number;
+    readonly spaces: readonly RecordedSpace[];
+    readonly steps: readonly RecordedStep[];
+    readonly skippedDivergences: readonly RecordedStep[];
+    readonly figures: RecordedFigures;
+}
+declare function renderHtml(recording: ReplayRecording): Generator<string, void, undefined>;
+interface RenderSvgOptions {
+    readonly title?: string;
+    readonly rows?: number;
+}
+declare function renderSvg(snapshot: TableSnapshot, options?: RenderSvgOptions): string;
+interface RenderTextOptions {
+    readonly rows?: number;
+}
+declare function renderText(snapshot: TableSnapshot, options?: RenderTextOptions): string;
+interface HoleFigures {
+    readonly largestHole: bigint;
+    readonly fragmentation: number;
+}
+declare function measureHoles(snapshot: TableSnapshot): HoleFigures;
+declare class LoggedMemory implements UserMemory {
+    #private;
+    readonly locked?: {
+        readonly user: LockedMemory;
+        readonly mm: LockedMemory;
+    };
+    constructor(locked?: {
+        readonly user: LockedMemory;
+        readonly mm: LockedMemory;
+    });
+    without<T>(uptr: bigint, length: bigint, call: () => Promise<T>): Promise<T>;
+    pin(page: number, count: number, _write: boolean, into: FrameRuns): number;
+    unpin(): void;
+    frames(): Uint8Array;
+    copyFromUser(_page: number, _offset: number, target: Uint8Array, targetOffset: number, length: number): number;
+    copyToUser(_page: number, _offset: number, _source: Uint8Array, _sourceOffset: number, length: number): number;
+}
+interface Answer$1 {
+    readonly code: "OK" | ErrorCode;
+    readonly unmapped: bigint;
+    readonly because: string;
+    readonly error?: IommuError;
+}
+interface SpaceOptions {
+    readonly profile: Profile;
+    readonly memory: UserMemory;
+    readonly logged?: LoggedMemory | undefined;
+    readonly createDomain: (request: {
+        readonly dirtyTracking: boolean;
+    }) => IommuDomain;
+}
+declare class ReplaySpace {
+    readonly name: string;
+    readonly table: IoPagetable;
+    readonly domain: IommuDomain;
+    constructor(name: string, table: IoPagetable, domain: IommuDomain);
+    static create(name: string, options: SpaceOptions): Promise<ReplaySpace>;
+    translate(iova: bigint): {
+        readonly physical: bigint;
+        readonly protection: number;
+    } | undefined;
+    map(iova: bigint, uptr: bigint, length: bigint, prot: Protection): Promise<Answer$1>;
+    unmap(iova: bigint, length: bigint): Promise<Answer$1>;
+    close(): Promise<void>;
+}
+interface Divergence {
+    readonly line: number;
+    readonly operation: string;
+    readonly logged: string;
+    readonly answered: string;
+    readonly reason: string;
+}
+interface ReplayStep {
+    readonly line: number;
+    readonly operation: string;
+    readonly logged: string;
+    readonly answer: Answer$1;
+    readonly space: ReplaySpace;
+    readonly changed?: Interval | undefined;
+    readonly divergence?: Divergence;
+}
+interface ReplayFigures {
+    readonly requests: number;
+    readonly translations: number;
+    readonly misses: number;
+    readonly divergences: number;
+    readonly malformed: number;
+    readonly notReplayed: number;
+    readonly peakAreas: number;
+    readonly peakPinnedBytes: bigint;
+    readonly largestHole: bigint;
+    readonly fragmentation: number;
+}
+declare function formatDivergence(divergence: Divergence, profile: string): string;
+type LogLines = Iterable<string> | AsyncIterable<string>;
+interface LogPlace {
+    readonly line: number;
+}
+interface MalformedLine extends LogPlace {
+    readonly type: "malformed";
+    readonly problem: string;
+    readonly text: string;
+}
+declare function splitLines(chunks: Iterable<string> | AsyncIterable<string>, longest?: number): AsyncGenerator<string, void, undefined>;
+interface IommufdCall extends LogPlace {
+    readonly iommufd: number;
+    readonly result: number;
+    readonly failure?: ErrorCode;
+}
+interface IommufdConnect extends LogPlace {
+    readonly type: "iommufd-connect";
+    readonly fd: number;
+    readonly owned: boolean;
+    readonly users: number;
+}
+interface IommufdDisconnect extends LogPlace {
+    readonly type: "iommufd-disconnect";
+    readonly fd: number;
+    readonly users: number;
+}
+interface IommufdAllocIoas extends LogPlace {
+    readonly type: "iommufd-alloc-ioas";
+    readonly iommufd: number;
+    readonly ioas: number;
+}
+interface IommufdMapDma extends IommufdCall {
+    readonly type: "iommufd-map-dma";
+    readonly ioas: number;
+    readonly iova: bigint;
+    readonly length: bigint;
+    readonly uptr: bigint;
+    readonly readonly: boolean;
+}
+interface IommufdMapFileDma extends IommufdCall {
+    readonly type: "iommufd-map-file-dma";
+    readonly ioas: number;
+    readonly iova: bigint;
+    readonly length: bigint;
+    readonly fd: number;
+    readonly start: bigint;
+    readonly readonly: boolean;
+}
+interface IommufdUnmapDma extends IommufdCall {
+    readonly type: "iommufd-unmap-dma" | "iommufd-unmap-dma-non-exist";
+    readonly ioas: number;
+    readonly iova: bigint;
+    readonly length: bigint;
+}
+interface IommufdAllocHwpt extends IommufdCall {
+    readonly type: "iommufd-alloc-hwpt";
+    readonly device: number;
+    readonly parent: number;
+    readonly flags: bigint;
+    readonly dataType: number;
+    readonly dataLength: number;
+    readonly dataPointer: bigint;
+    readonly hwpt: number;
+}
+interface IommufdFreeId extends IommufdCall {
+    readonly type: "iommufd-free-id";
+    readonly id: number;
+}
+interface IommufdSetDirty extends IommufdCall {
+    readonly type: "iommufd-set-dirty";
+    readonly hwpt: number;
+    readonly enable: boolean;
+}
+interface IommufdGetDirtyBitmap extends IommufdCall {
+    readonly type: "iommufd-get-dirty-bitmap";
+    readonly hwpt: number;
+    readonly iova: bigint;
+    readonly length: bigint;
+    readonly flags: bigint;
+    readonly pageSize: bigint;
+}
+type IommufdEvent = IommufdConnect | IommufdDisconnect | IommufdAllocIoas | IommufdMapDma | IommufdMapFileDma | IommufdUnmapDma | IommufdAllocHwpt | IommufdFreeId | IommufdSetDirty | IommufdGetDirtyBitmap;
+declare function parseIommufdLine(text: string, line: number): IommufdEvent | MalformedLine | undefined;
+declare function formatIommufdEvent(event: IommufdEvent): string;
+interface VfioCall extends LogPlace {
+    readonly container: bigint;
+    readonly iova: bigint;
+    readonly length: bigint;
+    readonly result: number;
+    readonly text?: string;
+    readonly sourceLine?: number;
+}
+interface VfioMap extends VfioCall {
+    readonly type: "vfio-map";
+    readonly uptr: bigint;
+}
+interface VfioUnmap extends VfioCall {
+    readonly type: "vfio-unmap";
+    readonly announcedOnLine?: number;
+}
+type VfioEvent = VfioMap | VfioUnmap;
+declare function parseVfioLine(text: string, line: number): VfioEvent | MalformedLine | undefined;
+declare function formatVfioEvent(event: VfioEvent): string;
+declare class VfioCallJoiner {
+    #private;
+    next<Event extends {
+        readonly type: string;
+    }>(event: Event | VfioEvent): (Event | VfioEvent)[];
+    end(): VfioUnmap[];
+}
+interface ViommuMap extends LogPlace {
+    readonly type: "viommu-map";
+    readonly domain: number;
+    readonly iova: bigint;
+    readonly last: bigint;
+    readonly physical: bigint;
+    readonly flags: number;
+}
+interface ViommuUnmap extends LogPlace {
+    readonly type: "viommu-unmap";
+    readonly domain: number;
+    readonly iova: bigint;
+    readonly last: bigint;
+}
+interface ViommuUnmapDone extends LogPlace {
+    readonly type: "viommu-unmap-done";
+    readonly domain: number;
+    readonly iova: bigint;
+    readonly last: bigint;
+}
+interface ViommuTranslate extends LogPlace {
+    readonly type: "viommu-translate";
+    readonly region: string;
+    readonly endpoint: number;
+    readonly iova: bigint;
+    readonly access: number;
+}
+interface ViommuTranslated extends LogPlace {
+    readonly type: "viommu-translated";
+    readonly iova: bigint;
+    readonly physical: bigint;
+    readonly endpoint: number;
+}
+interface ViommuAttachment extends LogPlace {
+    readonly type: "viommu-attach" | "viommu-detach";
+    readonly domain: number;
+    readonly endpoint: number;
+}
+interface ViommuReserved extends LogPlace {
+    readonly type: "viommu-reserved";
+    readonly endpoint: number;
+    readonly kind: number;
+    readonly iova: bigint;
+    readonly last: bigint;
+}
+interface ViommuFreeDomain extends LogPlace {
+    readonly type: "viommu-free-domain";
+    readonly domain: number;
+}
+interface ViommuFreeEndpoint extends LogPlace {
+    readonly type: "viommu-free-endpoint";
+    readonly endpoint: number;
+}
+type ViommuEvent = ViommuMap | ViommuUnmap | ViommuUnmapDone | ViommuTranslate | ViommuTranslated | ViommuAttachment | ViommuReserved | ViommuFreeDomain | ViommuFreeEndpoint;
+declare function parseViommuLine(text: string, line: number): ViommuEvent | MalformedLine | undefined;
+declare function formatViommuEvent(event: ViommuEvent): string;
+type LogEvent = VfioEvent | ViommuEvent | IommufdEvent;
+declare function readLog(lines: LogLines): AsyncGenerator<LogEvent | MalformedLine, void, undefined>;
+interface ReplayRecorderOptions {
+    readonly log: string;
+    readonly profile: Profile;
+    readonly limit?: number;
+}
+interface StepCircumstances {
+    readonly pinnedPages: number;
+    readonly settingChanged: boolean;
+    readonly advice?: string | undefined;
+}
+declare class ReplayRecorder {
+    #private;
+    constructor({ log, profile, limit }: ReplayRecorderOptions);
+    step(step: ReplayStep, { pinnedPages, settingChanged, advice }: StepCircumstances): void;
+    divergence({ line, operation, logged, answered, reason }: Divergence): void;
+    ended(space: ReplaySpace, line: number): void;
+    recording(figures: ReplayFigures): ReplayRecording;
+}
+interface ReplayOptions {
+    readonly profile?: Profile;
+    readonly memory?: UserMemory;
+    readonly lockedLimit?: U64Input | undefined;
+    readonly guestRam?: bigint;
+    readonly createDomain?: (request: {
+        readonly dirtyTracking: boolean;
+    }) => IommuDomain;
+    readonly onDivergence?: (divergence: Divergence) => void;
+    readonly onSpaceEnd?: (space: ReplaySpace) => void;
+    readonly onMalformed?: (line: MalformedLine) => void;
+}
+declare function replay(lines: LogLines, options?: ReplayOptions): Promise<ReplayFigures>;
+interface ReplayQuestion {
+    readonly space: ReplaySpace;
+    readonly request: ExplainRequest;
+}
+declare class Replayer {
+    #private;
+    constructor(options?: ReplayOptions);
+    spaces(): Generator<ReplaySpace, void, undefined>;
+    get pinnedPages(): number;
+    apply(event: LogEvent | MalformedLine): Promise<ReplayStep | undefined>;
+    question(event: LogEvent): Promise<ReplayQuestion | undefined>;
+    explain(event: LogEvent): Promise<Explanation | undefined>;
+    settingChanged(space: ReplaySpace): boolean;
+    finish(): Promise<ReplayFigures>;
+}
+interface TestMemory extends UserMemory {
+    frameAt?(page: number): number | undefined;
+    pinsAt?(page: number): number | "uncounted" | undefined;
+}
+declare const MOCK_ACCESS: Readonly<{
+    readonly WRITE: 1;
+    readonly SLOW_PATH: 4;
+}>;
+interface AccessPagesRequest {
+    readonly iova: U64Input;
+    readonly length: U64Input;
+    readonly flags: number;
+    readonly uptr?: U64Input | undefined;
+}
+interface AccessRwRequest {
+    readonly iova: U64Input;
+    readonly length: U64Input;
+    readonly flags: number;
+    readonly source?: ((length: number) => Uint8Array | Promise<Uint8Array>) | undefined;
+}
+declare class MockAccess {
+    #private;
+    private constructor();
+    static closed(): MockAccess;
+    static create(iommufd: Iommufd, options: {
+        readonly ioas: number;
+        readonly needsPin: boolean;
+    }): Promise<MockAccess>;
+    pages(request: AccessPagesRequest, caller: TestMemory, deliver?: (item: number) => void | Promise<void>): Promise<number>;
+    destroyPages(item: number): Promise<void>;
+    rw(request: AccessRwRequest, caller: UserMemory): Promise<Uint8Array>;
+    replaceIoas(ioas: number): Promise<void>;
+    close(): Promise<void>;
+}
+type AfterClose = () => void | Promise<void>;
+declare class AccessFiles {
+    #private;
+    constructor(first?: number);
+    add(access: MockAccess, afterClose?: AfterClose): number;
+    has(file: number): boolean;
+    get(file: number): MockAccess;
+    close(file: number): Promise<void>;
+}
+interface CheckMapRequest {
+    readonly domain: () => IommuDomain;
+    readonly memory: TestMemory;
+    readonly iova: U64Input;
+    readonly length: U64Input;
+    readonly uptr: U64Input;
+}
+declare function checkMap(request: CheckMapRequest): Promise<void>;
+declare function checkRefs(memory: TestMemory, request: {
+    readonly uptr: U64Input;
+    readonly length: U64Input;
+    readonly refs: number;
+}): void;
+interface PinRun {
+    pages: number;
+    readonly pins: number;
+}
+declare function pagePins(memory: ProcessMemory, request: {
+    readonly uptr: U64Input;
+    readonly length: U64Input;
+}): PinRun[];
+interface TestRegion {
+    readonly uptr: U64Input;
+    readonly length: U64Input;
+    readonly writable: boolean;
+}
+declare function createMemory(regions: readonly TestRegion[], limits?: {
+    readonly lockedPages?: number | undefined;
+}): ProcessMemory;
+declare class FaultCounter implements FaultInjector {
+    #private;
+    get points(): readonly FaultPoint[];
+    get failed(): FaultPoint | undefined;
+    arm(nth: number): void;
+    disarm(): void;
+    fails(point: FaultPoint): boolean;
+}
+declare const MOCK_FLAGS: Readonly<{
+    readonly NO_DIRTY: 1;
+    readonly HUGE_IOVA: 2;
+}>;
+interface MockDeviceOptions {
+    readonly name?: string | undefined;
+    readonly flags?: number | undefined;
+}
+declare class MockDevice implements IommuDevice {
+    #private;
+    readonly name: string;
+    readonly dirtyTracking: boolean;
+    readonly hardwareInfo: HardwareInfo;
+    constructor(options?: MockDeviceOptions);
+    createDomain({ dirtyTracking }: DomainRequest): MockDomain;
+    freeDomain(domain: MockDomain): void;
+    attach(domain: MockDomain): void;
+}
+interface FaultScenario {
+    call(): Promise<unknown>;
+    state(): unknown;
+    check?(): void;
+    readonly partial?: readonly FaultPoint[] | undefined;
+    readonly done?: readonly FaultPoint[] | undefined;
+    readonly detours?: readonly FaultPoint[] | undefined;
+}
+declare function sweepFaults(prepare: (faults: FaultCounter) => Promise<FaultScenario>): Promise<FaultPoint[]>;
+interface MockDomainIds {
+    readonly testDevice: number;
+    readonly device: number;
+    readonly hwpt: number;
+}
+declare class TestDriver {
+    #private;
+    constructor(iommufd: Iommufd, options: {
+        readonly memory: TestMemory;
+        readonly files?: AccessFiles | undefined;
+    });
+    addReserved(request: {
+        readonly ioas: number;
+        readonly start: U64Input;
+        readonly length: U64Input;
+    }): Promise<void>;
+    mockDomain(request: {
+        readonly pt: number;
+        readonly flags?: number | undefined;
+    }, deliver?: (ids: MockDomainIds) => void | Promise<void>): Promise<MockDomainIds>;
+    mockDomainReplace(request: {
+        readonly testDevice: number;
+        readonly pt: number;
+    }): Promise<number>;
+    checkMap(request: {
+        readonly hwpt: number;
+        readonly iova: U64Input;
+        readonly length: U64Input;
+        readonly uptr: U64Input;
+        readonly memory?: TestMemory | undefined;
+    }): Promise<void>;
+    checkRefs(request: {
+        readonly uptr: U64Input;
+        readonly length: U64Input;
+        readonly refs: number;
+        readonly memory?: TestMemory | undefined;
+    }): Promise<void>;
+    setTempMemoryLimit(limit: number): Promise<void>;
+    dirty(request: {
+        readonly hwpt: number;
+        readonly iova: U64Input;
+        readonly length: U64Input;
+        readonly pageSize: U64Input;
+        readonly bitmap: Uint8Array | (() => Uint8Array | Promise<Uint8Array>);
+    }): Promise<number>;
+    createAccess(request: {
+        readonly ioas: number;
+        readonly flags: number;
+    }, file?: {
+        readonly deliver?: ((file: number) => void | Promise<void>) | undefined;
+        readonly afterClose?: AfterClose | undefined;
+    }): Promise<number>;
+    closeAccess(file: number): Promise<void>;
+    accessPages(file: number, request: AccessPagesRequest, memory?: TestMemory, deliver?: (item: number) => void | Promise<void>): Promise<number>;
+    destroyAccessPages(file: number, item: number): Promise<void>;
+    accessRw(file: number, request: AccessRwRequest, memory?: TestMemory): Promise<Uint8Array>;
+    accessReplaceIoas(file: number, ioas: number): Promise<void>;
+}
+declare const SET_DIRTY_TRACKING: Readonly<{
+    readonly ENABLE: 1;
+}>;
+declare const GET_DIRTY_BITMAP: Readonly<{
+    readonly NO_CLEAR: 1;
+}>;
+declare const HWPT_ALLOC: Readonly<{
+    readonly NEST_PARENT: 1;
+    readonly DIRTY_TRACKING: 2;
+    readonly FAULT_ID_VALID: 4;
+}>;
+declare const OPTION: Readonly<{
+    readonly RLIMIT_MODE: 0;
+    readonly HUGE_PAGES: 1;
+}>;
+declare const OPTION_OP: Readonly<{
+    readonly SET: 0;
+    readonly GET: 1;
+}>;
+declare const VFIO_IOAS_OP: Readonly<{
+    readonly GET: 0;
+    readonly SET: 1;
+    readonly CLEAR: 2;
+}>;
+declare const VFIO_EXTENSION: Readonly<{
+    readonly TYPE1_IOMMU: 1;
+    readonly TYPE1V2_IOMMU: 3;
+    readonly DMA_CC_IOMMU: 4;
+    readonly UNMAP_ALL: 9;
+}>;
+declare const VFIO_UNMAP: Readonly<{
+    readonly ALL: 2;
+}>;
+type FieldType = "u8" | "u16" | "u32" | "u64";
+type FieldUse = "size" | "in" | "in?" | "out" | "io" | "reserved" | "ignored";
+interface Field<T extends FieldType = FieldType, U extends FieldUse = FieldUse> {
+    readonly type: T;
+    readonly at: number;
+    readonly use: U;
+    readonly count: number;
+}
+type Fields = Readonly<Record<string, Field>>;
+type NamesOf<F extends Fields, U extends FieldUse> = {
+    [Name in keyof F]: F[Name]["use"] extends U ? Name : never;
+}[keyof F];
+type ValueOf<F extends Field> = F["type"] extends "u64" ? bigint : number;
+type InputOf<F extends Field> = F["type"] extends "u64" ? U64Input : number;
+type Decoded<F extends Fields> = {
+    readonly [Name in NamesOf<F, "size" | "in" | "in?" | "out" | "io">]: ValueOf<F[Name]>;
+};
+type Encodable<F extends Fields> = {
+    readonly [Name in NamesOf<F, "in" | "io">]: InputOf<F[Name]>;
+} & {
+    readonly [Name in NamesOf<F, "size" | "in?" | "out">]?: InputOf<F[Name]> | undefined;
+};
+type Answer<F extends Fields> = {
+    readonly [Name in NamesOf<F, "out" | "io" | "size">]?: ValueOf<F[Name]>;
+};
+declare class Struct<const F extends Fields> {
+    #private;
+    readonly length: number;
+    readonly fields: F;
+    constructor(length: number, fields: F);
+    decode(bytes: Uint8Array, from?: number): Decoded<F>;
+    encode(values: Encodable<F>): Uint8Array;
+    write(bytes: Uint8Array, values: object, from?: number): void;
+    reservedInUse(bytes: Uint8Array): string | undefined;
+}
+interface Command<F extends Fields = Fields> {
+    readonly request: number;
+    readonly least: number;
+    readonly struct: Struct<F>;
+    readonly op?: number;
+    readonly failureAnswer?: Answer<F>;
+}
+type Sized<F extends Fields> = {
+    readonly size: Field<"u32", "size">;
+} & F;
+declare const VFIO_REQUEST: Readonly<{
+    readonly GET_API_VERSION: 15204;
+    readonly CHECK_EXTENSION: 15205;
+    readonly SET_IOMMU: 15206;
+}>;
+declare const COMMANDS: Readonly<{
+    VFIO_IOMMU_GET_INFO: Command<{
+        readonly argsz: Field<"u32", "size">;
+    } & {
+        readonly flags: Field<"u32", "out">;
+        readonly iovaPgsizes: Field<"u64", "out">;
+        readonly capOffset: Field<"u32", "out">;
+        readonly pad: Field<"u32", "ignored">;
+    }>;
+    VFIO_IOMMU_MAP_DMA: Command<{
+        readonly argsz: Field<"u32", "size">;
+    } & {
+        readonly flags: Field<"u32", "in">;
+        readonly vaddr: Field<"u64", "in">;
+        readonly iova: Field<"u64", "in">;
+        readonly size: Field<"u64", "in">;
+    }>;
+    VFIO_IOMMU_UNMAP_DMA: Command<{
+        readonly argsz: Field<"u32", "size">;
+    } & {
+        readonly flags: Field<"u32", "in?">;
+        readonly iova: Field<"u64", "in">;
+        readonly size: Field<"u64", "io">;
+    }>;
+    TEST_ADD_RESERVED: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+        readonly start: Field<"u64", "in">;
+        readonly length: Field<"u64", "in">;
+    }>> & {
+        op: number;
+    };
+    TEST_MOCK_DOMAIN: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+        readonly outStdevId: Field<"u32", "out">;
+        readonly outHwptId: Field<"u32", "out">;
+        readonly outIdevId: Field<"u32", "out">;
+    }>> & {
+        op: number;
+    };
+    TEST_MD_CHECK_MAP: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+        readonly iova: Field<"u64", "in">;
+        readonly length: Field<"u64", "in">;
+        readonly uptr: Field<"u64", "in">;
+    }>> & {
+        op: number;
+    };
+    TEST_MD_CHECK_REFS: Command<Sized<{
+        readonly length: Field<"u64", "in">;
+        readonly uptr: Field<"u64", "in">;
+        readonly refs: Field<"u32", "in">;
+    }>> & {
+        op: number;
+    };
+    TEST_CREATE_ACCESS: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+        readonly outAccessFd: Field<"u32", "out">;
+        readonly flags: Field<"u32", "in">;
+    }>> & {
+        op: number;
+    };
+    TEST_DESTROY_ACCESS_PAGES: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+        readonly accessPagesId: Field<"u32", "in">;
+    }>> & {
+        op: number;
+    };
+    TEST_ACCESS_PAGES: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+        readonly flags: Field<"u32", "in">;
+        readonly outAccessPagesId: Field<"u32", "out">;
+        readonly iova: Field<"u64", "in">;
+        readonly length: Field<"u64", "in">;
+        readonly uptr: Field<"u64", "in?">;
+    }>> & {
+        op: number;
+    };
+    TEST_ACCESS_RW: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+        readonly iova: Field<"u64", "in">;
+        readonly length: Field<"u64", "in">;
+        readonly uptr: Field<"u64", "in">;
+        readonly flags: Field<"u32", "in">;
+    }>> & {
+        op: number;
+    };
+    TEST_SET_TEMP_MEMORY_LIMIT: Command<Sized<{
+        readonly limit: Field<"u32", "in">;
+    }>> & {
+        op: number;
+    };
+    TEST_MOCK_DOMAIN_REPLACE: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+        readonly ptId: Field<"u32", "io">;
+    }>> & {
+        op: number;
+    };
+    TEST_ACCESS_REPLACE_IOAS: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+        readonly ioasId: Field<"u32", "in">;
+    }>> & {
+        op: number;
+    };
+    TEST_MOCK_DOMAIN_FLAGS: Command<Sized<{
+        readonly devFlags: Field<"u32", "in">;
+        readonly id: Field<"u32", "in">;
+        readonly outStdevId: Field<"u32", "out">;
+        readonly outHwptId: Field<"u32", "out">;
+        readonly outIdevId: Field<"u32", "out">;
+    }>> & {
+        op: number;
+    };
+    TEST_DIRTY: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+        readonly flags: Field<"u32", "ignored">;
+        readonly iova: Field<"u64", "in">;
+        readonly length: Field<"u64", "in">;
+        readonly pageSize: Field<"u64", "in">;
+        readonly uptr: Field<"u64", "in">;
+        readonly outNrDirty: Field<"u64", "out">;
+    }>> & {
+        op: number;
+    };
+    TEST_MD_CHECK_IOTLB: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+        readonly iotlbId: Field<"u32", "in">;
+        readonly iotlb: Field<"u32", "in">;
+    }>> & {
+        op: number;
+    };
+    TEST_TRIGGER_IOPF: Command<Sized<{
+        readonly devId: Field<"u32", "in">;
+        readonly pasid: Field<"u32", "in">;
+        readonly grpid: Field<"u32", "in">;
+        readonly perm: Field<"u32", "in">;
+        readonly addr: Field<"u64", "in">;
+    }>> & {
+        op: number;
+    };
+    DESTROY: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+    }>>;
+    IOAS_ALLOC: Command<Sized<{
+        readonly flags: Field<"u32", "in?">;
+        readonly outIoasId: Field<"u32", "out">;
+    }>>;
+    IOAS_ALLOW_IOVAS: Command<Sized<{
+        readonly ioasId: Field<"u32", "in">;
+        readonly numIovas: Field<"u32", "in">;
+        readonly reserved: Field<"u32", "reserved">;
+        readonly allowedIovas: Field<"u64", "in">;
+    }>>;
+    IOAS_COPY: Command<Sized<{
+        readonly flags: Field<"u32", "in">;
+        readonly dstIoasId: Field<"u32", "in">;
+        readonly srcIoasId: Field<"u32", "in">;
+        readonly length: Field<"u64", "in">;
+        readonly dstIova: Field<"u64", "io">;
+        readonly srcIova: Field<"u64", "in">;
+    }>>;
+    IOAS_IOVA_RANGES: Command<Sized<{
+        readonly ioasId: Field<"u32", "in">;
+        readonly numIovas: Field<"u32", "io">;
+        readonly reserved: Field<"u32", "reserved">;
+        readonly allowedIovas: Field<"u64", "in">;
+        readonly outIovaAlignment: Field<"u64", "out">;
+    }>>;
+    IOAS_MAP: Command<Sized<{
+        readonly flags: Field<"u32", "in">;
+        readonly ioasId: Field<"u32", "in">;
+        readonly reserved: Field<"u32", "reserved">;
+        readonly userVa: Field<"u64", "in">;
+        readonly length: Field<"u64", "in">;
+        readonly iova: Field<"u64", "io">;
+    }>>;
+    IOAS_UNMAP: Command<Sized<{
+        readonly ioasId: Field<"u32", "in">;
+        readonly iova: Field<"u64", "in">;
+        readonly length: Field<"u64", "io">;
+    }>>;
+    OPTION: Command<Sized<{
+        readonly optionId: Field<"u32", "in">;
+        readonly op: Field<"u16", "in">;
+        readonly reserved: Field<"u16", "reserved">;
+        readonly objectId: Field<"u32", "in?">;
+        readonly val64: Field<"u64", "io">;
+    }>>;
+    VFIO_IOAS: Command<Sized<{
+        readonly ioasId: Field<"u32", "io">;
+        readonly op: Field<"u16", "in">;
+        readonly reserved: Field<"u16", "reserved">;
+    }>>;
+    HWPT_ALLOC: Command<Sized<{
+        readonly flags: Field<"u32", "in">;
+        readonly devId: Field<"u32", "in">;
+        readonly ptId: Field<"u32", "in">;
+        readonly outHwptId: Field<"u32", "out">;
+        readonly reserved: Field<"u32", "reserved">;
+        readonly dataType: Field<"u32", "in?">;
+        readonly dataLen: Field<"u32", "in?">;
+        readonly dataUptr: Field<"u64", "in?">;
+        readonly faultId: Field<"u32", "in?">;
+        readonly reserved2: Field<"u32", "ignored">;
+    }>>;
+    GET_HW_INFO: Command<Sized<{
+        readonly flags: Field<"u32", "reserved">;
+        readonly devId: Field<"u32", "in">;
+        readonly dataLen: Field<"u32", "io">;
+        readonly dataUptr: Field<"u64", "in">;
+        readonly outDataType: Field<"u32", "out">;
+        readonly outMaxPasidLog2: Field<"u8", "out">;
+        readonly reserved: Field<"u8", "reserved">;
+        readonly outCapabilities: Field<"u64", "out">;
+    }>>;
+    HWPT_SET_DIRTY_TRACKING: Command<Sized<{
+        readonly flags: Field<"u32", "in">;
+        readonly hwptId: Field<"u32", "in">;
+        readonly reserved: Field<"u32", "ignored">;
+    }>>;
+    HWPT_GET_DIRTY_BITMAP: Command<Sized<{
+        readonly hwptId: Field<"u32", "in">;
+        readonly flags: Field<"u32", "in?">;
+        readonly reserved: Field<"u32", "reserved">;
+        readonly iova: Field<"u64", "in">;
+        readonly length: Field<"u64", "in">;
+        readonly pageSize: Field<"u64", "in">;
+        readonly data: Field<"u64", "in">;
+    }>>;
+    HWPT_INVALIDATE: Command<Sized<{
+        readonly hwptId: Field<"u32", "in">;
+        readonly dataUptr: Field<"u64", "in">;
+        readonly dataType: Field<"u32", "in">;
+        readonly entryLen: Field<"u32", "in">;
+        readonly entryNum: Field<"u32", "io">;
+        readonly reserved: Field<"u32", "reserved">;
+    }>>;
+    FAULT_QUEUE_ALLOC: Command<Sized<{
+        readonly flags: Field<"u32", "in?">;
+        readonly outFaultId: Field<"u32", "out">;
+        readonly outFaultFd: Field<"u32", "out">;
+    }>>;
+}>;
+type CommandName = keyof typeof COMMANDS;
+type FieldsOf<N extends CommandName> = (typeof COMMANDS)[N]["struct"]["fields"];
+type CommandFields<N extends CommandName> = Decoded<FieldsOf<N>>;
+type CommandInput<N extends CommandName> = Encodable<FieldsOf<N>>;
+interface IommufdDeviceOptions extends Caller {
+    readonly memory: UserMemory;
+    readonly testCommands?: boolean | undefined;
+    readonly accounting?: ContextAccounting | undefined;
+    readonly profile?: Profile | undefined;
+    readonly files?: AccessFiles | undefined;
+}
+declare class IommufdDevice implements AsyncDisposable {
+    #private;
+    readonly iommufd: Iommufd;
+    constructor(options: IommufdDeviceOptions);
+    ioctl(request: number, arg: U64Input, file?: number | null, caller?: Caller): Promise<number>;
+    closeFile(file: number): Promise<number>;
+    close(): Promise<void>;
+    [Symbol.asyncDispose](): Promise<void>;
+    check(): void;
+}
+declare function encode<N extends CommandName>(command: N, fields: CommandInput<N>): Uint8Array;
+declare function decode<N extends CommandName>(command: N, bytes: Uint8Array): CommandFields<N>;
+declare function encodeRanges(ranges: readonly {
+    readonly start: U64Input;
+    readonly last: U64Input;
+}[]): Uint8Array;
+declare function decodeRanges(bytes: Uint8Array, count: number): {
+    start: bigint;
+    last: bigint;
+}[];
+interface UnknownVfioCapability {
+    readonly id: "unknown";
+    readonly number: number;
+    readonly version: number;
+    readonly offset: number;
+    readonly next: number;
+}
+interface DecodedVfioInfo extends CommandFields<"VFIO_IOMMU_GET_INFO"> {
+    readonly capabilities: readonly (VfioCapability | UnknownVfioCapability)[];
+}
+declare function decodeVfioInfo(bytes: Uint8Array): DecodedVfioInfo;

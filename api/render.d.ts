@@ -1,0 +1,9 @@
+export {
+  RenderSvgOptions,
+  RenderTextOptions,
+  formatBytes,
+  printable,
+  renderHtml,
+  renderSvg,
+  renderText,
+} from "./declarations.js";

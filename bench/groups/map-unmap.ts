@@ -1,0 +1,90 @@
+/**
+ * Mapping a page and unmapping it again, in a table that has many areas already.
+ */
+import type { GroupRun } from '../harness/group.js';
+import type { Subject } from '../harness/side-by-side.js';
+import { NaiveTable } from '../peers/naive-table.js';
+import { OURS } from '../results.js';
+import type { RowName } from '../rows.js';
+import { PAGE, type Space, scatteredMemory, spacesOf } from '../scene/space.js';
+
+const SIZES = [1000, 10_000, 100_000];
+const QUICK_SIZES = [1000, 100_000];
+const LARGEST = 1_000_000;
+
+function withPromises(row: RowName, space: Space): Subject {
+  const { table, holes, uptrs, areas } = space;
+  let at = 0;
+  return {
+    row,
+    subject: OURS,
+    size: areas,
+    async run(count) {
+      for (let pair = 0; pair < count; pair++) {
+        const iova = holes[at]!;
+        await table.map({ iova, uptr: uptrs[at]!, length: 4096n, prot: 'rw' });
+        await table.unmap(iova, 4096n);
+        if (++at === areas) at = 0;
+      }
+    },
+  };
+}
+
+function synchronous(row: RowName, space: Space): Subject {
+  const { table, holes, uptrs, areas } = space;
+  let at = 0;
+  return {
+    row,
+    subject: 'io-pagetable (sync)',
+    size: areas,
+    run(count) {
+      for (let pair = 0; pair < count; pair++) {
+        const iova = holes[at]!;
+        table.mapSync({ iova, uptr: uptrs[at]!, length: 4096n, prot: 'rw' });
+        table.unmapSync(iova, 4096n);
+        if (++at === areas) at = 0;
+      }
+    },
+  };
+}
+
+async function naive(row: RowName, space: Space): Promise<Subject> {
+  const { areas } = space;
+  const { memory, ram } = scatteredMemory(areas);
+  const table = new NaiveTable(memory, space.domain !== undefined);
+  const shift = Number(ram.uptr - space.ram.uptr);
+  const iovas = Float64Array.from(space.iovas, Number);
+  const holes = Float64Array.from(space.holes, Number);
+  const uptrs = Float64Array.from(space.uptrs, (uptr) => Number(uptr) + shift);
+  for (let at = 0; at < areas; at++) await table.map(iovas[at]!, uptrs[at]!, PAGE, true);
+  let at = 0;
+  return {
+    row,
+    subject: 'naive composition',
+    size: areas,
+    async run(count) {
+      for (let pair = 0; pair < count; pair++) {
+        const iova = holes[at]!;
+        await table.map(iova, uptrs[at]!, PAGE, true);
+        await table.unmap(iova, PAGE);
+        if (++at === areas) at = 0;
+      }
+    },
+  };
+}
+
+async function measure(run: GroupRun, sizes: readonly number[]): Promise<void> {
+  const subjects: Subject[] = [];
+  for (const row of ['pair', 'pairInDomain'] as const) {
+    for (const space of await spacesOf(sizes, { domain: row === 'pairInDomain' })) {
+      subjects.push(withPromises(row, space), synchronous(row, space), await naive(row, space));
+    }
+  }
+  await run.measure(subjects);
+}
+
+/** The rows of the group. The largest tables come after the others are gone, alone: they fill the heap. */
+export async function mapUnmapGroup(run: GroupRun): Promise<void> {
+  await measure(run, run.sizes(SIZES, QUICK_SIZES));
+  if (!run.quick) await measure(run, [LARGEST]);
+}

@@ -1,0 +1,84 @@
+/**
+ * The memory of a process as another thread sees it. Nothing here needs Node.
+ */
+import { refuse } from '../errors.js';
+import { invalidType, PAGE_SIZE } from '../u64.js';
+import { ScatteredOrder } from './scattered-order.js';
+
+/** Frames and the shared buffer that they are. */
+export interface SharedRange {
+  /** First of the frames. */
+  readonly pfn: number;
+  /** How many there are; the buffer may have fewer pages for now, if it can grow. */
+  readonly frames: number;
+  /** Whether consecutive pages of the buffer have scattered frames, not consecutive ones. */
+  readonly scattered: boolean;
+  /** The buffer; its first byte is that of page 0. */
+  readonly buffer: SharedArrayBuffer;
+}
+
+/** What another thread needs to see memory: `ProcessMemory.share`. It can be sent to it. */
+export interface SharedMemoryHandle {
+  /** Ascending by frame number. */
+  readonly ranges: readonly SharedRange[];
+}
+
+interface View {
+  readonly range: SharedRange;
+  readonly past: number;
+  readonly order: ScatteredOrder | undefined;
+  bytes: Uint8Array;
+}
+
+/** Frames by number, in any thread: the counterpart of `ProcessMemory.frames`. */
+export class SharedFrames {
+  readonly #views: readonly View[];
+  #lastHit: View | undefined;
+
+  /**
+   * The memory as it was when the handle was made.
+   *
+   * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if it is no handle
+   */
+  static from(handle: SharedMemoryHandle): SharedFrames {
+    return new SharedFrames(handle);
+  }
+
+  private constructor(handle: SharedMemoryHandle) {
+    if (!Array.isArray(handle?.ranges)) {
+      throw invalidType('handle', 'what ProcessMemory.share gave', handle);
+    }
+    this.#views = handle.ranges.map((range) => ({
+      range,
+      past: range.pfn + range.frames,
+      order: range.scattered ? new ScatteredOrder(range.frames) : undefined,
+      bytes: new Uint8Array(range.buffer),
+    }));
+  }
+
+  /**
+   * The bytes of `count` consecutive frames from `pfn` on, as one live view if they are one piece of memory, else of
+   * as many frames as are (at least one).
+   *
+   * @throws EFAULT if the first is in none of the shared buffers: it is other memory, or newer than the handle
+   */
+  frames(pfn: number, count: number): Uint8Array {
+    const view = this.#find(pfn);
+    const frame = pfn - (view?.range.pfn ?? 0);
+    const page = view?.order === undefined ? frame : view.order.pageOf(frame);
+    const most = view?.order === undefined ? count : 1;
+    const first = page * PAGE_SIZE;
+    if (view === undefined || first + PAGE_SIZE > view.bytes.length) {
+      throw refuse('EFAULT', 'fault', `frame 0x${pfn.toString(16)} is in none of the shared buffers`);
+    }
+    const whole = view.bytes.length - (view.bytes.length % PAGE_SIZE);
+    return view.bytes.subarray(first, Math.min(first + most * PAGE_SIZE, whole));
+  }
+
+  #find(pfn: number): View | undefined {
+    const hit = this.#lastHit;
+    if (hit !== undefined && pfn >= hit.range.pfn && pfn < hit.past) return hit;
+    this.#lastHit = this.#views.find(({ range, past }) => pfn >= range.pfn && pfn < past);
+    return this.#lastHit;
+  }
+}

@@ -1,0 +1,79 @@
+/** What a bundler makes of the library: who imports one thing gets that, and the core runs where there is no Node. */
+import { fileURLToPath } from 'node:url';
+import { type BuildResult, build, type Metafile } from 'esbuild';
+import { describe, expect, test } from 'vitest';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+
+/** Bundles a program for browsers. A Node-only import makes it fail, as there it cannot be resolved. */
+async function bundle(program: string): Promise<{ sources: string[]; output: string }> {
+  const result: BuildResult & { metafile: Metafile } = await build({
+    stdin: { contents: program, resolveDir: root, loader: 'ts' },
+    absWorkingDir: root,
+    alias: {
+      'io-pagetable': `${root}src/index.ts`,
+      'io-pagetable/render': `${root}src/render/index.ts`,
+      'io-pagetable/replay': `${root}src/replay/index.ts`,
+      'io-pagetable/testing': `${root}src/testing/index.ts`,
+      'io-pagetable/uapi': `${root}src/uapi/index.ts`,
+    },
+    bundle: true,
+    format: 'esm',
+    platform: 'browser',
+    treeShaking: true,
+    write: false,
+    metafile: true,
+    logLevel: 'silent',
+  });
+  const [output] = Object.values(result.metafile.outputs);
+  const sources = Object.entries(output?.inputs ?? {}).filter(([, { bytesInOutput }]) => bytesInOutput > 0);
+  return { sources: sources.map(([path]) => path), output: result.outputFiles?.[0]?.text ?? '' };
+}
+
+describe('tree shaking', () => {
+  test('an import for its side effects is nothing: there are none', async () => {
+    for (const entry of ['io-pagetable', 'io-pagetable/render', 'io-pagetable/uapi']) {
+      const { sources } = await bundle(`import '${entry}';`);
+      expect(sources, entry).toEqual([]);
+    }
+  });
+
+  test('an import of nothing leaves nothing of the library itself', async () => {
+    const { output } = await bundle(`import * as all from 'io-pagetable'; export const one = 1;`);
+    expect(output).not.toContain('class ');
+  });
+
+  test('a domain comes without tables, contexts and logs', async () => {
+    const { sources, output } = await bundle(
+      `import { RadixDomain } from 'io-pagetable'; console.log(new RadixDomain());`,
+    );
+    expect(sources).toContain('src/domain/radix-domain.ts');
+    expect(
+      sources.filter((path) => /^src\/(iommufd|table|access|replay|testing|uapi|render)\//.test(path)),
+    ).toEqual([]);
+    expect(sources).not.toContain('src/io-pagetable.ts');
+    expect(sources.filter((path) => path.startsWith('node_modules/'))).toEqual([]);
+    expect(output).not.toContain('class Iommufd');
+  });
+
+  test('a table comes without contexts', async () => {
+    const { sources } = await bundle(`import { IoPagetable } from 'io-pagetable'; new IoPagetable();`);
+    expect(sources).toContain('src/io-pagetable.ts');
+    expect(sources.filter((path) => /^src\/(iommufd|replay|testing|uapi|render)\//.test(path))).toEqual([]);
+  });
+});
+
+describe('a bundle for browsers', () => {
+  test.each(['io-pagetable', 'io-pagetable/render', 'io-pagetable/replay', 'io-pagetable/uapi'])(
+    'of all of %s has no Node-only import',
+    async (entry) => {
+      const { output } = await bundle(`export * from '${entry}';`);
+      expect(output.length).toBeGreaterThan(1000);
+      expect(output).not.toMatch(/from ["']node:|require\(["']node:/);
+    },
+  );
+
+  test('would not be made of something that has one', async () => {
+    await expect(bundle(`export * from './src/cli/main.ts';`)).rejects.toThrow('node:fs/promises');
+  });
+});

@@ -1,0 +1,62 @@
+/** The fuzzer of the door: a short run, and that it notices what it is for. */
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { type FuzzTotals, fuzzDoor } from '../../scripts/fuzz-door/fuzz.js';
+import { InvariantError } from '../../src/inspect/check.js';
+import { Iommufd } from '../../src/iommufd/iommufd.js';
+import { COMMANDS, IommufdDevice } from '../../src/uapi/index.js';
+
+/** What a device without nested tables and fault queues always refuses. */
+const NEVER = ['FAULT_QUEUE_ALLOC', 'HWPT_INVALIDATE', 'TEST_MD_CHECK_IOTLB'];
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+test('some ten thousand calls: every command is reached, and nothing breaks', async () => {
+  const totals = await fuzzDoor({ calls: 30_000, seed: 20_240_607 });
+  expect(totals.calls).toBe(30_000);
+  const all = Object.keys(COMMANDS).filter((name) => !NEVER.includes(name));
+  expect([...totals.succeeded].sort()).toEqual(all.sort());
+  expect(totals.answers.size).toBeGreaterThan(15);
+});
+
+test('the same seed makes the same calls', async () => {
+  const summary = ({ answers }: FuzzTotals) => [...answers].sort();
+  const [first, second] = [
+    await fuzzDoor({ calls: 2000, seed: 5 }),
+    await fuzzDoor({ calls: 2000, seed: 5 }),
+  ];
+  expect(summary(second)).toEqual(summary(first));
+  expect(summary(await fuzzDoor({ calls: 2000, seed: 6 }))).not.toEqual(summary(first));
+});
+
+describe('a door that', () => {
+  const run = () => fuzzDoor({ calls: 3000, seed: 3 });
+
+  test('throws', async () => {
+    vi.spyOn(Iommufd.prototype, 'destroy').mockRejectedValue(new Error('oops'));
+    await expect(run()).rejects.toThrow(/seed 3, before call \d+: Error: oops/);
+  });
+
+  test('gives an answer that is none', async () => {
+    vi.spyOn(IommufdDevice.prototype, 'ioctl').mockResolvedValue(-123);
+    await expect(run()).rejects.toThrow('gave -123');
+  });
+
+  test('hangs', async () => {
+    vi.spyOn(IommufdDevice.prototype, 'ioctl').mockReturnValue(new Promise(() => undefined));
+    await expect(run()).rejects.toThrow('does not end');
+  });
+
+  test('leaks', async () => {
+    vi.spyOn(IommufdDevice.prototype, 'close').mockResolvedValue();
+    await expect(run()).rejects.toThrow(/\d+ pins are left/);
+  });
+
+  test('breaks an invariant', async () => {
+    vi.spyOn(Iommufd.prototype, 'check').mockImplementation(() => {
+      throw new InvariantError('order', 'chaos');
+    });
+    await expect(run()).rejects.toThrow('order: chaos');
+  });
+});

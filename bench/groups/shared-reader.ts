@@ -20,8 +20,10 @@ const QUICK_ROUNDS = 5;
 const BURST = 500;
 /** Milliseconds. */
 const IDLE = 5;
-/** Far above all pages that stay. */
-const ELSEWHERE = 2 ** 48;
+/** Pages that the owner maps at a time, if more than one. */
+const MANY = 16;
+/** Far above all others; the page before stays mapped too. */
+const ELSEWHERE = 2 ** 40 + PAGE;
 const READ = 1;
 
 interface Scene {
@@ -37,6 +39,7 @@ async function sceneOf(pages: number): Promise<Scene> {
   const domain = new RadixDomain({ shared: true });
   await table.addDomain(domain);
   await table.map({ iova: BASE, uptr: ram.uptr, length: pages * PAGE, prot: 'rw' });
+  await table.map({ iova: ELSEWHERE - PAGE, uptr: ram.uptr, length: PAGE, prot: 'rw' });
   const addresses = new SharedArrayBuffer(pages * Float64Array.BYTES_PER_ELEMENT);
   const random = randomNumbers();
   const order = shuffled(pages, random);
@@ -77,11 +80,11 @@ async function readerTimes(
   return times;
 }
 
-function mapAndUnmap({ domain }: Scene): void {
+function mapAndUnmap({ domain }: Scene, pages: number): void {
   for (let pair = 0; pair < BURST; pair++) {
-    const iova = ELSEWHERE + (pair % 64) * PAGE;
-    domain.map(iova, iova, PAGE, READ);
-    domain.unmap(iova, PAGE);
+    const iova = ELSEWHERE + (pair % 64) * pages * PAGE;
+    domain.map(iova, iova, pages * PAGE, READ);
+    domain.unmap(iova, pages * PAGE);
   }
 }
 
@@ -126,8 +129,13 @@ export async function sharedReaderGroup(run: GroupRun): Promise<void> {
     await run.measure([translations(scene)]);
     const idle = await readerTimes(scene, rounds, () => sleep(IDLE));
     run.record('translateElsewhere', pages, idle, `${OURS} (reader, the owner idle)`);
-    const busy = await readerTimes(scene, rounds, () => mapAndUnmap(scene));
-    run.record('translateElsewhere', pages, busy, `${OURS} (reader, the owner maps and unmaps)`);
+    for (const [count, what] of [
+      [1, 'a page'],
+      [MANY, `${MANY} pages`],
+    ] as const) {
+      const busy = await readerTimes(scene, rounds, () => mapAndUnmap(scene, count));
+      run.record('translateElsewhere', pages, busy, `${OURS} (reader, the owner maps and unmaps ${what})`);
+    }
     run.record('pairWithReader', pages, await pairTimes(scene, rounds));
   }
 }

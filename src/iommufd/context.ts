@@ -1,5 +1,6 @@
 /** What the calls of one context share: its objects, its accounting mode, its compatibility address space. */
 
+import { checkBoolean } from '../arguments.js';
 import { insideCallOut } from '../call-out.js';
 import { IommuError, refuse } from '../errors.js';
 import type { FaultInjector } from '../faults.js';
@@ -104,7 +105,10 @@ export class Context {
   capable(caller: Caller | undefined, capability: Capability): boolean {
     // Another process brings its own capabilities: what its memory says counts, not what the context's maker may do.
     const capable = caller?.capable ?? (caller?.memory === undefined ? this.#caller.capable : undefined);
-    return capable === undefined ? this.memoryOf(caller)?.locked === undefined : capable(capability);
+    if (capable === undefined) return this.memoryOf(caller)?.locked === undefined;
+    const answer = capable(capability);
+    checkBoolean(answer, `capable('${capability}')`);
+    return answer;
   }
 
   /** Who is charged for pages that a new mapping of the caller pins. */

@@ -1,7 +1,11 @@
 /** Open files of mock accesses. */
+import { checkCallback } from '../arguments.js';
 import { refuse } from '../errors.js';
 import { IdPool } from '../iommufd/id-pool.js';
+import { checkInteger, invalidType } from '../u64.js';
 import { MockAccess } from './mock-access.js';
+
+const LARGEST_FILE = 0x7fff_ffff;
 
 /** What is to be done after a file was closed. */
 export type AfterClose = () => void | Promise<void>;
@@ -18,11 +22,14 @@ export class AccessFiles {
 
   /** @param first - the lowest number */
   constructor(first = 0) {
+    checkInteger(first, 'first', 0, LARGEST_FILE);
     this.#numbers = new IdPool(first);
   }
 
   /** Gives an access a number. `afterClose` is called when it is closed, once the access is gone. */
   add(access: MockAccess, afterClose?: AfterClose): number {
+    if (!(access instanceof MockAccess)) throw invalidType('access', 'a MockAccess', access);
+    checkCallback(afterClose, 'afterClose');
     const file = this.#numbers.take();
     this.#open.set(file, { access, afterClose });
     return file;
@@ -35,6 +42,7 @@ export class AccessFiles {
 
   /** The access with a number; a closed one if there is none. */
   get(file: number): MockAccess {
+    checkInteger(file, 'file', 0, Number.MAX_SAFE_INTEGER);
     return this.#open.get(file)?.access ?? MockAccess.closed();
   }
 
@@ -44,6 +52,7 @@ export class AccessFiles {
    * @throws EBADFD if there is no such file.
    */
   async close(file: number): Promise<void> {
+    checkInteger(file, 'file', 0, Number.MAX_SAFE_INTEGER);
     const open = this.#open.get(file);
     if (open === undefined) throw refuse('EBADFD', 'state', `file ${file} is not an open access`);
     this.#open.delete(file);

@@ -1,10 +1,12 @@
 /** What the kernel's test driver verifies: translations of a domain, and pins of pages. */
-import type { IommuDomain } from '../domain/iommu-domain.js';
+import { checkObject } from '../arguments.js';
+import { checkDomain, type IommuDomain } from '../domain/iommu-domain.js';
 import { refuse } from '../errors.js';
 import { readValue } from '../iommufd/read-value.js';
-import type { ProcessMemory } from '../memory/process-memory.js';
+import { ProcessMemory } from '../memory/process-memory.js';
+import { checkMemory } from '../memory/user-memory.js';
 import { type Operation, start } from '../operation.js';
-import { hex, MAX_U64, PAGE_SIZE, split, type U64Input } from '../u64.js';
+import { checkInteger, hex, invalidType, MAX_U64, PAGE_SIZE, split, type U64Input } from '../u64.js';
 import { frameBehind, noPage, type TestMemory } from './page-identity.js';
 
 const PAGE = BigInt(PAGE_SIZE);
@@ -36,14 +38,19 @@ export function checkMap(request: CheckMapRequest): Promise<void> {
 }
 
 function* checkingMap(request: CheckMapRequest): Operation<void> {
+  checkObject(request, 'request');
   const { memory } = request;
+  checkMemory(memory, 'request.memory');
+  if (typeof request.domain !== 'function') throw invalidType('request.domain', 'a function', request.domain);
   const iova = readValue(request.iova, 'iova');
   const length = readValue(request.length, 'length');
   const uptr = readValue(request.uptr, 'uptr');
   let domain: IommuDomain | undefined;
   let missing: unknown;
   try {
-    domain = request.domain();
+    const found = request.domain();
+    checkDomain(found, 'request.domain()');
+    domain = found;
   } catch (error) {
     missing = error;
   }
@@ -74,6 +81,9 @@ export function checkRefs(
   memory: TestMemory,
   request: { readonly uptr: U64Input; readonly length: U64Input; readonly refs: number },
 ): void {
+  checkMemory(memory, 'memory');
+  checkObject(request, 'request');
+  checkInteger(request.refs, 'request.refs', 0, Number.MAX_SAFE_INTEGER);
   const uptr = readValue(request.uptr, 'uptr');
   const length = readValue(request.length, 'length');
   if ((uptr | length) % PAGE !== 0n) {
@@ -107,6 +117,8 @@ export function pagePins(
   memory: ProcessMemory,
   request: { readonly uptr: U64Input; readonly length: U64Input },
 ): PinRun[] {
+  if (!(memory instanceof ProcessMemory)) throw invalidType('memory', 'a ProcessMemory', memory);
+  checkObject(request, 'request');
   const uptr = readValue(request.uptr, 'uptr');
   const length = readValue(request.length, 'length');
   const runs: PinRun[] = [];

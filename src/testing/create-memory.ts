@@ -1,8 +1,11 @@
 /** The memory of a test process: regions at given addresses, every byte initialised by its address. */
 
+import { checkObject } from '../arguments.js';
 import { readValue } from '../iommufd/read-value.js';
 import { ProcessMemory } from '../memory/process-memory.js';
-import { PAGE_SIZE, type U64Input } from '../u64.js';
+import { checkInteger, invalidType, PAGE_SIZE, type U64Input } from '../u64.js';
+
+const MOST_PAGES = 2 ** 40;
 
 /** A region of a test process. */
 export interface TestRegion {
@@ -26,9 +29,14 @@ export function createMemory(
   regions: readonly TestRegion[],
   limits: { readonly lockedPages?: number | undefined } = {},
 ): ProcessMemory {
+  if (!Array.isArray(regions)) throw invalidType('regions', 'an array', regions);
+  checkObject(limits, 'limits');
   const { lockedPages } = limits;
+  if (lockedPages !== undefined) checkInteger(lockedPages, 'limits.lockedPages', 0, MOST_PAGES);
   const memory = new ProcessMemory(lockedPages === undefined ? {} : { lockedLimit: lockedPages * PAGE_SIZE });
-  for (const { uptr, length, writable } of regions) {
+  for (const region of regions as readonly TestRegion[]) {
+    checkObject(region, 'a region');
+    const { uptr, length, writable } = region;
     const buffer = new ArrayBuffer(Number(readValue(length, 'length')));
     fill(new Uint8Array(buffer), readValue(uptr, 'uptr') / BigInt(PAGE_SIZE));
     memory.mmap({ uptr, length, writable, buffer });

@@ -1,6 +1,6 @@
 /** Making the n-th fault point fail. */
 import type { FaultInjector, FaultPoint } from '../faults.js';
-import { outOfRange } from '../u64.js';
+import { checkInteger } from '../u64.js';
 
 /**
  * A fault injector that counts the fault points that calls come to, and fails one of them.
@@ -30,10 +30,10 @@ export class FaultCounter implements FaultInjector {
   /**
    * Lets the `nth` fault point from now on fail (1 is the next), that one only, and begins to count anew.
    *
-   * @throws RangeError if `nth` is not an integer of at least 1
+   * @throws TypeError or RangeError if `nth` is not an integer of at least 1
    */
   arm(nth: number): void {
-    if (!Number.isInteger(nth) || nth < 1) throw outOfRange('nth', 'an integer of at least 1', nth);
+    checkInteger(nth, 'nth', 1, Number.MAX_SAFE_INTEGER);
     this.#points = [];
     this.#nth = nth;
   }

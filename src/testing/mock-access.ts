@@ -1,14 +1,15 @@
 /** The kernel test driver's access: it pins ranges as numbered items and lets go of them when it is told to. */
 import type { UnmapNotice } from '../access/iopt-access.js';
+import { checkCallback, checkObject } from '../arguments.js';
 import { IommuError, refuse } from '../errors.js';
 import type { IommufdAccess } from '../iommufd/access-object.js';
-import type { Iommufd } from '../iommufd/iommufd.js';
+import { Iommufd } from '../iommufd/iommufd.js';
 import { readValue } from '../iommufd/read-value.js';
 import type { FrameRuns } from '../memory/frame-runs.js';
-import type { UserMemory } from '../memory/user-memory.js';
+import { checkMemory, type UserMemory } from '../memory/user-memory.js';
 import { type Operation, start } from '../operation.js';
 import { RwLock } from '../rw-lock.js';
-import { hex, MAX_U64, PAGE_SIZE, split, type U64Input } from '../u64.js';
+import { checkInteger, hex, invalidType, MAX_U64, PAGE_SIZE, split, type U64Input } from '../u64.js';
 import { frameBehind, type TestMemory } from './page-identity.js';
 
 /** Bytes that one operation on an access may be about. */
@@ -79,6 +80,8 @@ export class MockAccess {
     iommufd: Iommufd,
     options: { readonly ioas: number; readonly needsPin: boolean },
   ): Promise<MockAccess> {
+    if (!(iommufd instanceof Iommufd)) throw invalidType('iommufd', 'an Iommufd', iommufd);
+    checkObject(options, 'options');
     const mock = new MockAccess();
     mock.#access = await iommufd.accessCreate({ ...options, onUnmap: (area) => mock.#drop(area) });
     return mock;
@@ -97,6 +100,9 @@ export class MockAccess {
     caller: TestMemory,
     deliver?: (item: number) => void | Promise<void>,
   ): Promise<number> {
+    checkObject(request, 'request');
+    checkMemory(caller, 'caller');
+    checkCallback(deliver, 'deliver');
     const iova = readValue(request.iova, 'iova');
     const length = readValue(request.length, 'length');
     checkLength(length);
@@ -128,6 +134,7 @@ export class MockAccess {
    * @throws EBADFD if the access is closed, ENOENT if there is no such item (any more).
    */
   async destroyPages(item: number): Promise<void> {
+    checkInteger(item, 'item', 0, Number.MAX_SAFE_INTEGER);
     const access = this.#open();
     await this.#locked(async () => {
       const pinned = this.#items.get(item);
@@ -146,6 +153,9 @@ export class MockAccess {
    * and as `IommufdAccess.read`.
    */
   async rw(request: AccessRwRequest, caller: UserMemory): Promise<Uint8Array> {
+    checkObject(request, 'request');
+    checkMemory(caller, 'caller');
+    checkCallback(request.source, 'request.source');
     const iova = readValue(request.iova, 'iova');
     const length = readValue(request.length, 'length');
     checkLength(length);
@@ -221,5 +231,6 @@ function checkLength(length: bigint): void {
 }
 
 function checkFlags(flags: number, known: number): void {
+  checkInteger(flags, 'request.flags', 0, 0xffff_ffff);
   if (flags & ~known) throw refuse('EOPNOTSUPP', 'unsupported', `flags ${hex(flags)} are not all known`);
 }

@@ -1,6 +1,8 @@
 /** The kernel's test device. */
+import { checkObject } from '../arguments.js';
 import { refuse } from '../errors.js';
 import type { DomainRequest, HardwareInfo, IommuDevice } from '../iommufd/iommu-device.js';
+import { checkInteger, invalidType } from '../u64.js';
 import { MockDomain } from './mock-domain.js';
 
 /** Flags of a mock device. */
@@ -35,7 +37,10 @@ export class MockDevice implements IommuDevice {
 
   /** @throws EINVAL if `flags` has unknown bits. */
   constructor(options: MockDeviceOptions = {}) {
+    checkObject(options, 'options');
     const { name = 'mock', flags = 0 } = options;
+    if (typeof name !== 'string') throw invalidType('name', 'a string', name);
+    checkInteger(flags, 'flags', 0, 0xffff_ffff);
     if (flags & ~(MOCK_FLAGS.NO_DIRTY | MOCK_FLAGS.HUGE_IOVA)) {
       throw refuse('EINVAL', 'argument', `flags 0x${flags.toString(16)} are not all known`);
     }

@@ -3,6 +3,7 @@ import { IommuError } from '../errors.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import { isThenable, type Operation } from '../operation.js';
+import { checkPinned } from '../pages/frame-reader.js';
 import { hex } from '../u64.js';
 
 /** User memory that the test driver can look into. `ProcessMemory` is such memory. */
@@ -32,11 +33,14 @@ export function* frameBehind(memory: TestMemory, page: number): Operation<number
     return frame;
   }
   const frames = new FrameRuns();
-  const pinned = memory.pin(page, 1, false, frames);
-  if (isThenable(pinned)) yield () => pinned;
-  const frame = frames.at(0);
-  memory.unpin(frame, 1, false);
-  return frame;
+  const answer = memory.pin(page, 1, false, frames);
+  const pinned = isThenable(answer) ? ((yield () => answer) as number) : answer;
+  try {
+    checkPinned(1, frames.frames, pinned);
+    return frames.at(0);
+  } finally {
+    frames.forEachRun(0, frames.frames, (pfn, count) => memory.unpin(pfn, count, false));
+  }
 }
 
 /** EFAULT: there is no memory at a user page. */

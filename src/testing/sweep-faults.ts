@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type ErrorCode, IommuError } from '../errors.js';
 import { FAULT_ERRORS, type FaultPoint } from '../faults.js';
+import { invalidType } from '../u64.js';
 import { FaultCounter } from './fault-injector.js';
 
 /** A call on a setting that has been made for it. */
@@ -32,6 +33,7 @@ export interface FaultScenario {
 export async function sweepFaults(
   prepare: (faults: FaultCounter) => Promise<FaultScenario>,
 ): Promise<FaultPoint[]> {
+  if (typeof prepare !== 'function') throw invalidType('prepare', 'a function', prepare);
   const swept: FaultPoint[] = [];
   const untroubled = await prepare(new FaultCounter());
   await untroubled.call();

@@ -1,9 +1,11 @@
 /** The operations of the kernel's iommufd test driver, typed. */
+import { checkCallback, checkObject } from '../arguments.js';
 import { IommuError, refuse } from '../errors.js';
 import type { BoundDevice } from '../iommufd/bound-device.js';
-import type { Iommufd } from '../iommufd/iommufd.js';
+import { Iommufd } from '../iommufd/iommufd.js';
 import { readValue } from '../iommufd/read-value.js';
-import { MAX_U64, type U64Input } from '../u64.js';
+import { checkMemory } from '../memory/user-memory.js';
+import { checkInteger, invalidType, MAX_U64, type U64Input } from '../u64.js';
 import { AccessFiles, type AfterClose } from './access-files.js';
 import { checkMap, checkRefs } from './checks.js';
 import { type AccessPagesRequest, type AccessRwRequest, MockAccess } from './mock-access.js';
@@ -21,6 +23,7 @@ export interface MockDomainIds {
   readonly hwpt: number;
 }
 
+const LARGEST_U32 = 0xffff_ffff;
 /** Bits of a dirty bitmap that one call may have. */
 const MOST_DIRTY_BITS = 2n ** 27n;
 /** The least bytes that the driver lets internal batches shrink to. */
@@ -46,9 +49,14 @@ export class TestDriver {
       readonly files?: AccessFiles | undefined;
     },
   ) {
+    if (!(iommufd instanceof Iommufd)) throw invalidType('iommufd', 'an Iommufd', iommufd);
+    checkObject(options, 'options');
+    const { memory, files = new AccessFiles() } = options;
+    checkMemory(memory, 'options.memory');
+    if (!(files instanceof AccessFiles)) throw invalidType('options.files', 'AccessFiles', files);
     this.#iommufd = iommufd;
-    this.#memory = options.memory;
-    this.#files = options.files ?? new AccessFiles();
+    this.#memory = memory;
+    this.#files = files;
   }
 
   /**
@@ -62,6 +70,7 @@ export class TestDriver {
     readonly start: U64Input;
     readonly length: U64Input;
   }): Promise<void> {
+    checkObject(request, 'request');
     const start = readValue(request.start, 'start');
     const length = readValue(request.length, 'length');
     if (length === 0n) throw refuse('EINVAL', 'argument', 'the length is 0');
@@ -83,6 +92,8 @@ export class TestDriver {
     request: { readonly pt: number; readonly flags?: number | undefined },
     deliver?: (ids: MockDomainIds) => void | Promise<void>,
   ): Promise<MockDomainIds> {
+    checkObject(request, 'request');
+    checkCallback(deliver, 'deliver');
     const device = new MockDevice({ flags: request.flags });
     let ids: MockDomainIds | undefined;
     await this.#iommufd.addDriverObject(async (id) => {
@@ -115,6 +126,8 @@ export class TestDriver {
    * @throws ENOENT if there is no such test device, and as `BoundDevice.replace`.
    */
   async mockDomainReplace(request: { readonly testDevice: number; readonly pt: number }): Promise<number> {
+    checkObject(request, 'request');
+    checkInteger(request.testDevice, 'request.testDevice', 0, LARGEST_U32);
     const bound = this.#devices.get(request.testDevice);
     if (bound === undefined) {
       throw new IommuError('ENOENT', {
@@ -138,8 +151,10 @@ export class TestDriver {
     readonly uptr: U64Input;
     readonly memory?: TestMemory | undefined;
   }): Promise<void> {
+    checkObject(request, 'request');
+    const { memory = this.#memory } = request;
     const domain = () => this.#iommufd.hwptDomain(request.hwpt);
-    await checkMap({ ...request, memory: request.memory ?? this.#memory, domain });
+    await checkMap({ ...request, memory, domain });
   }
 
   /** MD_CHECK_REFS: verifies how often pages are pinned. @throws as `checkRefs` */
@@ -149,7 +164,9 @@ export class TestDriver {
     readonly refs: number;
     readonly memory?: TestMemory | undefined;
   }): Promise<void> {
-    checkRefs(request.memory ?? this.#memory, request);
+    checkObject(request, 'request');
+    const { memory = this.#memory } = request;
+    checkRefs(memory, request);
   }
 
   /**
@@ -158,6 +175,7 @@ export class TestDriver {
    * @throws EINVAL if the limit is below 12 bytes.
    */
   async setTempMemoryLimit(limit: number): Promise<void> {
+    checkInteger(limit, 'limit', 0, LARGEST_U32);
     if (limit >= LEAST_MEMORY_LIMIT) return;
     throw refuse('EINVAL', 'argument', `the limit is ${limit} bytes; the least is ${LEAST_MEMORY_LIMIT}`);
   }
@@ -178,6 +196,7 @@ export class TestDriver {
     readonly pageSize: U64Input;
     readonly bitmap: Uint8Array | (() => Uint8Array | Promise<Uint8Array>);
   }): Promise<number> {
+    checkObject(request, 'request');
     const iova = readValue(request.iova, 'iova');
     const length = readValue(request.length, 'length');
     const pageSize = readValue(request.pageSize, 'pageSize');
@@ -208,7 +227,11 @@ export class TestDriver {
       readonly afterClose?: AfterClose | undefined;
     } = {},
   ): Promise<number> {
+    checkObject(request, 'request');
+    checkObject(file, 'file');
+    checkCallback(file.deliver, 'file.deliver');
     const { ioas, flags } = request;
+    checkInteger(flags, 'request.flags', 0, LARGEST_U32);
     if (flags & ~CREATE_ACCESS_NEEDS_PIN) {
       throw refuse('EOPNOTSUPP', 'unsupported', `flags ${flags} are not all known`);
     }
@@ -229,7 +252,7 @@ export class TestDriver {
   }
 
   /** ACCESS_PAGES. @throws as `MockAccess.pages`, EBADFD also if there is no such file */
-  accessPages(
+  async accessPages(
     file: number,
     request: AccessPagesRequest,
     memory: TestMemory = this.#memory,
@@ -239,17 +262,21 @@ export class TestDriver {
   }
 
   /** DESTROY_ACCESS_PAGES. @throws as `MockAccess.destroyPages`, EBADFD also if there is no such file */
-  destroyAccessPages(file: number, item: number): Promise<void> {
+  async destroyAccessPages(file: number, item: number): Promise<void> {
     return this.#files.get(file).destroyPages(item);
   }
 
   /** ACCESS_RW. @throws as `MockAccess.rw`, EBADFD also if there is no such file */
-  accessRw(file: number, request: AccessRwRequest, memory: TestMemory = this.#memory): Promise<Uint8Array> {
+  async accessRw(
+    file: number,
+    request: AccessRwRequest,
+    memory: TestMemory = this.#memory,
+  ): Promise<Uint8Array> {
     return this.#files.get(file).rw(request, memory);
   }
 
   /** ACCESS_REPLACE_IOAS. @throws as `MockAccess.replaceIoas`, EBADFD also if there is no such file */
-  accessReplaceIoas(file: number, ioas: number): Promise<void> {
+  async accessReplaceIoas(file: number, ioas: number): Promise<void> {
     return this.#files.get(file).replaceIoas(ioas);
   }
 }

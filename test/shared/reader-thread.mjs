@@ -1,0 +1,5 @@
+/** The entry of a worker thread, which has to learn to read TypeScript first. */
+import { register } from 'tsx/esm/api';
+
+register();
+await import('./reader-thread.ts');

@@ -8,7 +8,13 @@ import { invalidType } from '../u64.js';
 import type { FrameRuns } from './frame-runs.js';
 import type { LockedMemory } from './locked-memory.js';
 
-/** Memory of a process, as `IoPagetable` needs it. `ProcessMemory` implements it; bring your own for others. */
+/**
+ * Memory of a process, as `IoPagetable` needs it. `ProcessMemory` implements it; bring your own for others.
+ *
+ * The table holds locks while it waits for `pin`, `copyFromUser` and `copyToUser`. They may call the library, but a call
+ * that would have to queue for a lock is refused (EDEADLOCK). Only calls that they make before they wait for something
+ * themselves are recognised: they must not wait for one that is made later.
+ */
 export interface UserMemory {
   /**
    * Pins up to `count` pages that begin with user page `page` and appends their frames to `into`.

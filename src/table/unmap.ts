@@ -137,18 +137,16 @@ export function prepareUnmapNow(table: TableState, range: Interval = WHOLE_SPACE
     last = area;
   }
   if (first === undefined || last === undefined) return undefined;
-  return hideFromDevices(table.domains, firstOf(first), lastOf(last));
+  for (const domain of table.domains) {
+    if (domain.flush !== undefined) return hideFromDevices(table.domains, firstOf(first), lastOf(last));
+  }
+  return undefined;
 }
 
-function hideFromDevices(
-  domains: readonly IommuDomain[],
-  first: Address,
-  last: Address,
-): (() => void) | undefined {
-  let shows: (() => void)[] | undefined;
+function hideFromDevices(domains: readonly IommuDomain[], first: Address, last: Address): () => void {
+  const shows: (() => void)[] = [];
   for (const domain of domains) {
     if (domain.flush === undefined) continue;
-    shows ??= [];
     const show = hideFromDevice(domain, first, last);
     if (show === undefined) {
       showAll(shows);
@@ -156,7 +154,7 @@ function hideFromDevices(
     }
     shows.push(show);
   }
-  return shows && (() => showAll(shows));
+  return () => showAll(shows);
 }
 
 function showAll(shows: readonly (() => void)[]): void {

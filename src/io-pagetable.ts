@@ -24,7 +24,16 @@ import { snapshotTable, type TableSnapshot } from './inspect/snapshot.js';
 import { logCopy, logDomain, logMap, logUnmap } from './log.js';
 import { ACCOUNTING_MODES, type AccountingMode } from './memory/locked-memory.js';
 import { checkMemory, type UserMemory } from './memory/user-memory.js';
-import { type Abortable, finish, type Operation, start } from './operation.js';
+import {
+  type Abortable,
+  finishStep,
+  followed,
+  guarded,
+  type Operation,
+  type Outcome,
+  start,
+  startStep,
+} from './operation.js';
 import type { Protection } from './protection.js';
 import { copyPages } from './table/copy.js';
 import { cutAreas } from './table/cut.js';
@@ -46,7 +55,7 @@ import {
 } from './table/reservations.js';
 import { releaseBoth, tryWriteBoth, writeBoth } from './table/table-locks.js';
 import type { Profile } from './table/table-state.js';
-import { prepareUnmapNow, unmapEverything, unmapExactly, unmapRange } from './table/unmap.js';
+import { unmapEverything, unmapExactly, unmapNow, unmapRange } from './table/unmap.js';
 import {
   type Address,
   firstOf,
@@ -157,15 +166,15 @@ export class IoPagetable extends IovaSpace {
    * Nothing has changed then.
    */
   map(options: MapOptions): Promise<bigint> {
-    return start(this.#map(options), options);
+    return startStep(() => this.#map(options), options);
   }
 
   /** As `map`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `map` */
   mapSync(options: MapOptions): bigint {
-    return finish(this.#map(options), wouldWait);
+    return finishStep(this.#map(options), wouldWait);
   }
 
-  *#map(options: MapOptions): Operation<bigint> {
+  #map(options: MapOptions): Outcome<bigint> {
     checkObject(options, 'options');
     const { memory = this.#memory, accounting = this.#accounting } = options;
     if (memory === undefined)
@@ -176,13 +185,15 @@ export class IoPagetable extends IovaSpace {
     const uptr = readU64(options.uptr, 'options.uptr');
     const length = readU64(options.length, 'options.length');
     const prot = readProtection(options.prot, 'options.prot');
-    try {
-      const placed = yield* mapUserMemory(this.state, { memory, accounting, uptr, length, iova, prot });
-      if (logMap.enabled) logMap('%s + %s at %s %s', hex(uptr), hex(length), hex(placed), options.prot);
-      return join(placed.page, placed.offset);
-    } catch (error) {
-      throw this.#advised(during(error, 'map', iova, length), { call: 'map', ...options });
-    }
+    const request = { memory, accounting, uptr, length, iova, prot };
+    const mapped = guarded(
+      () => mapUserMemory(this.state, request),
+      (error) => this.#advised(during(error, 'map', iova, length), { call: 'map', ...options }),
+    );
+    if (!logMap.enabled) return mapped;
+    return followed(mapped, (at) =>
+      logMap('%s + %s at %s %s', hex(uptr), hex(length), hex(at), options.prot),
+    );
   }
 
   /**
@@ -194,15 +205,15 @@ export class IoPagetable extends IovaSpace {
    * EPERM for `w` if the memory was first mapped without; else as `map`. Nothing has changed then.
    */
   copy(options: CopyOptions): Promise<bigint> {
-    return start(this.#copy(options), options);
+    return startStep(() => this.#copy(options), options);
   }
 
   /** As `copy`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `copy` */
   copySync(options: CopyOptions): bigint {
-    return finish(this.#copy(options), wouldWait);
+    return finishStep(this.#copy(options), wouldWait);
   }
 
-  *#copy(options: CopyOptions): Operation<bigint> {
+  #copy(options: CopyOptions): Outcome<bigint> {
     checkObject(options, 'options');
     if (!(options.from instanceof IoPagetable))
       throw invalidType('options.from', 'an IoPagetable', options.from);
@@ -211,13 +222,15 @@ export class IoPagetable extends IovaSpace {
     const iova = options.iova === undefined ? undefined : readU64(options.iova, 'options.iova');
     const length = readU64(options.length, 'options.length');
     const prot = readProtection(options.prot, 'options.prot');
-    try {
-      const placed = yield* copyPages(this.state, { from, srcIova, length, iova, prot });
-      if (logCopy.enabled) logCopy('%s + %s to %s %s', hex(srcIova), hex(length), hex(placed), options.prot);
-      return join(placed.page, placed.offset);
-    } catch (error) {
-      throw this.#advised(during(error, 'copy', iova ?? srcIova, length), { call: 'copy', ...options });
-    }
+    const request = { from, srcIova, length, iova, prot };
+    const copied = guarded(
+      () => copyPages(this.state, request),
+      (error) => this.#advised(during(error, 'copy', iova ?? srcIova, length), { call: 'copy', ...options }),
+    );
+    if (!logCopy.enabled) return copied;
+    return followed(copied, (at) =>
+      logCopy('%s + %s to %s %s', hex(srcIova), hex(length), hex(at), options.prot),
+    );
   }
 
   /**
@@ -230,7 +243,7 @@ export class IoPagetable extends IovaSpace {
    * exactly one area, EBUSY if that is pinned.
    */
   unmap(iova: U64Input, length: U64Input, options?: Abortable): Promise<bigint> {
-    return start(this.#unmap(iova, length, false), options);
+    return startStep(() => this.#unmap(iova, length, false), options);
   }
 
   /**
@@ -240,48 +253,40 @@ export class IoPagetable extends IovaSpace {
    * while a reader of a shared domain may be using translations, with nothing changed; else as `unmap`
    */
   unmapSync(iova: U64Input, length: U64Input): bigint {
-    return finish(this.#unmap(iova, length, true), wouldWait);
+    return finishStep(this.#unmap(iova, length, true), wouldWait);
   }
 
-  *#unmap(iova: U64Input, length: U64Input, now: boolean): Operation<bigint> {
+  #unmap(iova: U64Input, length: U64Input, now: boolean): Outcome<bigint> {
     const from = readU64(iova, 'iova');
     const bytes = readU64(length, 'length');
-    let over: (() => void) | undefined;
-    try {
-      const range = checkedInterval(from, bytes);
-      if (now) over = prepareUnmapNow(this.state, range);
-      const linux = this.profile === 'linux';
-      const unmapped = yield* linux ? unmapRange(this.state, range) : unmapExactly(this.state, range);
-      if (logUnmap.enabled) logUnmap('%s + %s: %s bytes', hex(from), hex(bytes), hex(unmapped));
-      return unmapped;
-    } catch (error) {
-      throw this.#advised(during(error, 'unmap', from, bytes), { call: 'unmap', iova, length });
-    } finally {
-      over?.();
-    }
+    const unmap = this.profile === 'linux' ? unmapRange : unmapExactly;
+    const unmapped = guarded(
+      () => {
+        const range = checkedInterval(from, bytes);
+        return now ? unmapNow(this.state, range, unmap) : unmap(this.state, range);
+      },
+      (error) => this.#advised(during(error, 'unmap', from, bytes), { call: 'unmap', iova, length }),
+    );
+    if (!logUnmap.enabled) return unmapped;
+    return followed(unmapped, (gone) => logUnmap('%s + %s: %s bytes', hex(from), hex(bytes), hex(gone)));
   }
 
   /** Unmaps everything. @throws EBUSY, EDEADLOCK as `unmap` */
   unmapAll(options?: Abortable): Promise<bigint> {
-    return start(this.#unmapAll(false), options);
+    return startStep(() => this.#unmapAll(false), options);
   }
 
   /** As `unmapAll`, now. @throws EAGAIN as `unmapSync`; EBUSY as `unmap` */
   unmapAllSync(): bigint {
-    return finish(this.#unmapAll(true), wouldWait);
+    return finishStep(this.#unmapAll(true), wouldWait);
   }
 
-  *#unmapAll(now: boolean): Operation<bigint> {
-    let over: (() => void) | undefined;
-    try {
-      if (now) over = prepareUnmapNow(this.state);
-      if (this.profile === 'rfc-v1') return yield* unmapEverything(this.state);
-      return yield* unmapRange(this.state, WHOLE_SPACE);
-    } catch (error) {
-      throw during(error, 'unmapAll');
-    } finally {
-      over?.();
-    }
+  #unmapAll(now: boolean): Outcome<bigint> {
+    const unmap = this.profile === 'linux' ? unmapRange : unmapEverything;
+    return guarded(
+      () => (now ? unmapNow(this.state, WHOLE_SPACE, unmap) : unmap(this.state, WHOLE_SPACE)),
+      (error) => during(error, 'unmapAll'),
+    );
   }
 
   /**

@@ -27,6 +27,54 @@ export interface Wait {
 /** An operation with result `T`; it yields what it has to wait for and is resumed with what that gave. */
 export type Operation<T> = Generator<Wait, T, unknown>;
 
+/**
+ * What came of a step: its result, or the rest of it as an operation where it has to wait.
+ *
+ * A step is what an operation is, without a generator while nobody waits: the hot paths are made of them.
+ */
+export type Outcome<T extends bigint | undefined> = T | Operation<T>;
+
+/** Whether the rest of a step is still to be run. */
+export function hasToWait<T extends bigint | undefined>(outcome: Outcome<T>): outcome is Operation<T> {
+  return typeof outcome === 'object';
+}
+
+/** The rest of a step, or its result, as a part of an operation. */
+export function* rest<T extends bigint | undefined>(outcome: Outcome<T>): Operation<T> {
+  return hasToWait(outcome) ? yield* outcome : outcome;
+}
+
+/** The rest of a step, or its result, after which `then` is told the result. */
+export function* followed<T extends bigint | undefined>(
+  outcome: Outcome<T>,
+  then: (result: T) => void,
+): Operation<T> {
+  const result = yield* rest(outcome);
+  then(result);
+  return result;
+}
+
+/** Runs a step. What it or its rest throws goes through `failed`, which gives the error to throw instead. */
+export function guarded<T extends bigint | undefined>(
+  step: () => Outcome<T>,
+  failed: (error: unknown) => unknown,
+): Outcome<T> {
+  try {
+    const outcome = step();
+    return hasToWait(outcome) ? guardedRest(outcome, failed) : outcome;
+  } catch (error) {
+    throw failed(error);
+  }
+}
+
+function* guardedRest<T>(operation: Operation<T>, failed: (error: unknown) => unknown): Operation<T> {
+  try {
+    return yield* operation;
+  } catch (error) {
+    throw failed(error);
+  }
+}
+
 /** What the options of a call that may have to wait have in common. */
 export interface Abortable {
   /**
@@ -49,6 +97,21 @@ export function start<T>(operation: Operation<T>, options?: Abortable): Promise<
     if (signal !== undefined) checkNotAborted(signal);
     const step = operation.next();
     return step.done ? Promise.resolve(step.value) : resume(operation, step.value, signal);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/** As `start`, for a call that is a step. */
+export function startStep<T extends bigint | undefined>(
+  step: () => Outcome<T>,
+  options?: Abortable,
+): Promise<T> {
+  try {
+    const signal = options?.signal;
+    if (signal !== undefined) checkNotAborted(signal);
+    const outcome = step();
+    return hasToWait(outcome) ? start(outcome, options) : Promise.resolve(outcome);
   } catch (error) {
     return Promise.reject(error);
   }
@@ -105,6 +168,11 @@ export function finish<T>(operation: Operation<T>, refusal: () => Error): T {
   const rest = step.value.unstoppable ? step : operation.throw(refused);
   if (!rest.done) resume(operation, rest.value).catch(() => undefined);
   throw refused;
+}
+
+/** As `finish`, for a call that is a step. */
+export function finishStep<T extends bigint | undefined>(outcome: Outcome<T>, refusal: () => Error): T {
+  return hasToWait(outcome) ? finish(outcome, refusal) : outcome;
 }
 
 /** A wait in which the operation cannot be stopped. */

@@ -18,7 +18,7 @@ export interface DoubleSpan extends Interval {
 }
 
 /** A tree to look at; none is as good as an empty one. */
-type Tree = IntervalTree<unknown> | undefined;
+type Tree = Pick<IntervalTree<unknown>, 'first' | 'nextIn'> | undefined;
 
 /**
  * Partitions `window`, from its first byte to its last, into used spans and holes, which alternate.

@@ -53,8 +53,9 @@ function naiveScattered(): Subject[] {
   const pages = NAIVE_SCATTERED / PAGE;
   const { memory, ram } = scatteredMemory(pages);
   const table = new NaiveTable(memory, true);
-  const map = async () => void (await table.map(BASE, Number(ram.uptr), NAIVE_SCATTERED, true));
-  const unmap = async () => void (await table.unmap(BASE, NAIVE_SCATTERED));
+  const [iova, length] = [BigInt(BASE), BigInt(NAIVE_SCATTERED)];
+  const map = async () => void (await table.map(iova, ram.uptr, length, true));
+  const unmap = async () => void (await table.unmap(iova, length));
   const shared = { subject: 'naive composition', size: pages, batch: pages };
   return [
     { ...shared, row: 'mapScattered', run: map, restore: unmap },

@@ -3,6 +3,7 @@
  */
 import type { GroupRun } from '../harness/group.js';
 import type { Subject } from '../harness/side-by-side.js';
+import { LeanTable } from '../peers/lean-table.js';
 import { NaiveTable } from '../peers/naive-table.js';
 import { OURS } from '../results.js';
 import type { RowName } from '../rows.js';
@@ -49,9 +50,32 @@ function synchronous(row: RowName, space: Space): Subject {
 }
 
 async function naive(row: RowName, space: Space): Promise<Subject> {
-  const { areas } = space;
+  const { areas, iovas, holes } = space;
   const { memory, ram } = scatteredMemory(areas);
   const table = new NaiveTable(memory, space.domain !== undefined);
+  const shift = ram.uptr - space.ram.uptr;
+  const uptrs = Array.from(space.uptrs, (uptr) => uptr + shift);
+  for (let at = 0; at < areas; at++) await table.map(iovas[at]!, uptrs[at]!, 4096n, true);
+  let at = 0;
+  return {
+    row,
+    subject: 'naive composition',
+    size: areas,
+    async run(count) {
+      for (let pair = 0; pair < count; pair++) {
+        const iova = holes[at]!;
+        await table.map(iova, uptrs[at]!, 4096n, true);
+        await table.unmap(iova, 4096n);
+        if (++at === areas) at = 0;
+      }
+    },
+  };
+}
+
+async function lean(row: RowName, space: Space): Promise<Subject> {
+  const { areas } = space;
+  const { memory, ram } = scatteredMemory(areas);
+  const table = new LeanTable(memory, space.domain !== undefined);
   const shift = Number(ram.uptr - space.ram.uptr);
   const iovas = Float64Array.from(space.iovas, Number);
   const holes = Float64Array.from(space.holes, Number);
@@ -60,7 +84,7 @@ async function naive(row: RowName, space: Space): Promise<Subject> {
   let at = 0;
   return {
     row,
-    subject: 'naive composition',
+    subject: 'lean composition',
     size: areas,
     async run(count) {
       for (let pair = 0; pair < count; pair++) {
@@ -77,7 +101,12 @@ async function measure(run: GroupRun, sizes: readonly number[]): Promise<void> {
   const subjects: Subject[] = [];
   for (const row of ['pair', 'pairInDomain'] as const) {
     for (const space of await spacesOf(sizes, { domain: row === 'pairInDomain' })) {
-      subjects.push(withPromises(row, space), synchronous(row, space), await naive(row, space));
+      subjects.push(
+        withPromises(row, space),
+        synchronous(row, space),
+        await naive(row, space),
+        await lean(row, space),
+      );
     }
   }
   await run.measure(subjects);

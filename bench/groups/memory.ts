@@ -41,7 +41,7 @@ async function naiveTable(): Promise<object> {
   const { memory, ram } = scatteredMemory(AREAS);
   const table = new NaiveTable(memory, true);
   for (let at = 0; at < AREAS; at++) {
-    await table.map(BASE + 2 * at * PAGE, Number(ram.uptr) + at * PAGE, PAGE, true);
+    await table.map(BigInt(BASE + 2 * at * PAGE), ram.uptr + BigInt(at * PAGE), BigInt(PAGE), true);
   }
   return { table, memory };
 }

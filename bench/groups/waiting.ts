@@ -76,8 +76,8 @@ function naiveMaps(size: number): LateMaps {
   return {
     subject: 'naive composition',
     late,
-    map: (iova, uptr) => table.map(iova, uptr, PAGE, true),
-    unmapAll: () => table.unmap(BASE, 2 * size * PAGE),
+    map: (iova, uptr) => table.map(BigInt(iova), BigInt(uptr), BigInt(PAGE), true),
+    unmapAll: () => table.unmap(BigInt(BASE), BigInt(2 * size * PAGE)),
   };
 }
 

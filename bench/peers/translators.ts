@@ -21,14 +21,14 @@ export interface Translator {
 }
 
 /** What is used of `@flatten-js/interval-tree`; its own declarations do not resolve under `nodenext`. */
-export interface PlainIntervalTree<V> {
-  insert(key: [number, number], value: V): unknown;
-  remove(key: [number, number], value: V): unknown;
-  search(key: [number, number]): V[];
+export interface PlainIntervalTree<V, K = number> {
+  insert(key: [K, K], value: V): unknown;
+  remove(key: [K, K], value: V): unknown;
+  search(key: [K, K]): V[];
 }
 
 /** Makes a plain tree of the package. */
-export const createPlainTree = <V>(): PlainIntervalTree<V> => new PlainTree();
+export const createPlainTree = <V, K = number>(): PlainIntervalTree<V, K> => new PlainTree();
 
 /** `@flatten-js/interval-tree`. */
 export class PlainTreeTranslator implements Translator {

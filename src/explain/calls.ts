@@ -6,7 +6,7 @@ import { checkedInterval } from '../arguments.js';
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import type { AccountingMode } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
-import type { Operation } from '../operation.js';
+import { type Operation, rest } from '../operation.js';
 import { protectionBits } from '../protection.js';
 import { copyPages } from '../table/copy.js';
 import { cutAreas } from '../table/cut.js';
@@ -15,7 +15,7 @@ import { mapUserMemory } from '../table/map.js';
 import { allowedTree, replaceAllowed } from '../table/reservations.js';
 import type { TableState } from '../table/table-state.js';
 import { unmapExactly, unmapRange } from '../table/unmap.js';
-import { between, type Interval, intervalOf, isZero, join, PAGE_SIZE, split, WHOLE_SPACE } from '../u64.js';
+import { between, type Interval, intervalOf, isZero, PAGE_SIZE, split, WHOLE_SPACE } from '../u64.js';
 import type { DryRun } from './dry-run.js';
 import type { AlternativeStep } from './explanation.js';
 
@@ -49,7 +49,7 @@ export function* runStep(dry: DryRun, subject: Subject, step: AlternativeStep): 
     case 'map': {
       const { iova, length } = step;
       const state = dry.space(table, windowOf(iova, length)).state;
-      const placed = yield* mapUserMemory(state, {
+      const placed = mapUserMemory(state, {
         memory: dry.memory(subject.memory!),
         accounting: subject.accounting,
         uptr: split(step.uptr),
@@ -57,26 +57,26 @@ export function* runStep(dry: DryRun, subject: Subject, step: AlternativeStep): 
         iova: iova === undefined ? undefined : split(iova),
         prot: protectionBits(step.prot)!,
       });
-      return { iova: join(placed.page, placed.offset) };
+      return { iova: yield* rest(placed) };
     }
     case 'copy': {
       const { srcIova, iova, length } = step;
       const from = dry.space(subject.from!, windowOf(srcIova, length)).state;
       const state = dry.space(table, windowOf(iova, length)).state;
-      const placed = yield* copyPages(state, {
+      const placed = copyPages(state, {
         from,
         srcIova: split(srcIova),
         length: split(length),
         iova: iova === undefined ? undefined : split(iova),
         prot: protectionBits(step.prot)!,
       });
-      return { iova: join(placed.page, placed.offset) };
+      return { iova: yield* rest(placed) };
     }
     case 'unmap': {
       const range = checkedInterval(split(step.iova), split(step.length));
       const { state } = dry.space(table, range);
       const linux = table.profile === 'linux';
-      return { unmapped: yield* linux ? unmapRange(state, range) : unmapExactly(state, range) };
+      return { unmapped: yield* rest(linux ? unmapRange(state, range) : unmapExactly(state, range)) };
     }
     case 'access': {
       const range = checkedInterval(split(step.iova), split(step.length));
@@ -117,7 +117,7 @@ export function* runStep(dry: DryRun, subject: Subject, step: AlternativeStep): 
 const FIRST_BYTE: Interval = { page: 0, offset: 0, lastPage: 0, lastOffset: 0 };
 
 /** The IOVA that a call can look at: its range, or everything if it is to choose one. */
-export function windowOf(iova: bigint | undefined, length: bigint): Interval {
+function windowOf(iova: bigint | undefined, length: bigint): Interval {
   return iova === undefined ? WHOLE_SPACE : (rangeOf(iova, length) ?? FIRST_BYTE);
 }
 

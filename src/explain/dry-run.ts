@@ -13,6 +13,7 @@ import type { AreaInTheWay } from '../errors.js';
 import { IntervalTree } from '../interval-tree.js';
 import { LockedMemory } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
+import { addToDomainsTree } from '../pages/domains-tree.js';
 import { IoptPages } from '../pages/iopt-pages.js';
 import type { MappedArea } from '../pages/mapped-area.js';
 import { PinnedStore } from '../pages/pinned-store.js';
@@ -115,9 +116,9 @@ export class DryRun {
     copy.npinned = pages.npinned;
     copy.lastNpinned = pages.lastNpinned;
     copy.accessTree = copyTree(pages.accessTree, ({ users }) => ({ users }));
-    copy.domainsTree = copyTree(pages.domainsTree, (area) => this.#area(area));
-    for (let node = copy.domainsTree?.head(); node !== undefined; node = copy.domainsTree!.next(node)) {
-      node.value.storageNode = node;
+    const tree = pages.domainsTree;
+    for (let node = tree?.head(); node !== undefined; node = tree?.next(node)) {
+      addToDomainsTree(copy, this.#area(node.value));
     }
     if (pages.store !== undefined) {
       copy.store = new PinnedStore();

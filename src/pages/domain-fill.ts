@@ -5,12 +5,12 @@
  */
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { type FaultInjector, faultPoint } from '../faults.js';
-import { IntervalTree } from '../interval-tree.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import { isThenable, mustWait, type Operation } from '../operation.js';
 import { doubleSpans } from '../spans.js';
 import { byteLength, join } from '../u64.js';
 import { chargePinned, creditUnpinned } from './accounting.js';
+import { addToDomainsTree, removeFromDomainsTree } from './domains-tree.js';
 import { ReadFrames, readFrames, readFromDomain, releaseFresh, unpinFrames } from './frame-reader.js';
 import type { IoptPages } from './iopt-pages.js';
 import {
@@ -109,16 +109,12 @@ function* flushed(flushes: readonly PromiseLike<void>[]): Operation<void> {
 /** Makes a domain the one that the area's frames are read back from. */
 export function setStorageDomain(area: MappedArea, pages: IoptPages, domain: IommuDomain): void {
   area.storageDomain = domain;
-  pages.domainsTree ??= new IntervalTree();
-  area.storageNode = pages.domainsTree.insert(indexInterval(area.index, area.lastIndex), area);
+  addToDomainsTree(pages, area);
 }
 
 /** Takes the area out of the domains tree of its pages. */
 export function clearStorageDomain(area: MappedArea, pages: IoptPages): void {
-  const tree = pages.domainsTree!;
-  tree.delete(area.storageNode!);
-  if (tree.size === 0) pages.domainsTree = undefined;
-  area.storageNode = undefined;
+  removeFromDomainsTree(pages, area);
   area.storageDomain = undefined;
 }
 

@@ -7,7 +7,7 @@ import type { AccountingMode, LockedMemory } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import { RwLock } from '../rw-lock.js';
 import { type Address, join, PAGE_SIZE } from '../u64.js';
-import type { MappedArea } from './mapped-area.js';
+import type { DomainsTree } from './domains-tree.js';
 import type { PinnedStore } from './pinned-store.js';
 
 /** One index interval of an `IoptPages` that accesses have pinned. */
@@ -48,7 +48,7 @@ export class IoptPages {
   /** Index intervals pinned by accesses. */
   accessTree: IntervalTree<PagesAccess> | undefined;
   /** Index intervals of the areas, of any table, whose frames a domain holds. */
-  domainsTree: IntervalTree<MappedArea> | undefined;
+  domainsTree: DomainsTree | undefined;
 
   constructor(memory: UserMemory, userPage: number, npages: number, writable: boolean, mode: AccountingMode) {
     this.memory = memory;

@@ -4,7 +4,7 @@
 import { checkedInterval } from '../arguments.js';
 import { IommuError, notMapped } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import type { Operation } from '../operation.js';
+import { type Operation, type Outcome, rest } from '../operation.js';
 import { pageBehind } from '../pages/mapped-area.js';
 import { type Address, between, compare, type Interval, lengthOf } from '../u64.js';
 import { walkContiguous } from './area-lookup.js';
@@ -22,21 +22,33 @@ export interface CopyRequest {
   readonly prot: number;
 }
 
-/** Copies mappings into `table` and gives the IOVA of the first. */
-export function* copyPages(table: TableState, request: CopyRequest): Operation<Address> {
-  const { from, length, iova, prot } = request;
-  const parts = yield* getPages(from, request.srcIova, length);
-  return yield* mapPages(table, { parts, length, iova, prot });
+/**
+ * Copies mappings into `table` and gives the IOVA of the first.
+ *
+ * @throws EINVAL if the length is 0, EOVERFLOW if the source range passes 2^64 − 1, ENOENT if it is not wholly mapped;
+ * else as `mapPages`. Nothing has changed then.
+ */
+export function copyPages(table: TableState, request: CopyRequest): Outcome<bigint> {
+  const range = checkedInterval(request.srcIova, request.length);
+  return request.from.iovaLock.tryRead()
+    ? copyRange(table, request, range)
+    : waitToCopy(table, request, range);
 }
 
-/**
- * Takes a reference to the pages behind a range, part by part.
- *
- * @throws EINVAL if the length is 0, EOVERFLOW if the range passes 2^64 − 1, ENOENT if it is not wholly mapped.
- */
-export function* getPages(table: TableState, iova: Address, length: Address): Operation<PagesPart[]> {
-  const range = checkedInterval(iova, length);
-  if (!table.iovaLock.tryRead()) yield () => table.iovaLock.read();
+function* waitToCopy(table: TableState, request: CopyRequest, range: Interval): Operation<bigint> {
+  yield () => request.from.iovaLock.read();
+  return yield* rest(copyRange(table, request, range));
+}
+
+/** The iova lock of the source is held for reading, and given back. */
+function copyRange(table: TableState, request: CopyRequest, range: Interval): Outcome<bigint> {
+  const { from, length, iova, prot } = request;
+  const parts = partsBehind(from, range);
+  return mapPages(table, { parts, length, iova, prot });
+}
+
+/** Takes a reference to the pages behind a range, part by part. The lock is given back. */
+function partsBehind(table: TableState, range: Interval): PagesPart[] {
   try {
     return table.profile === 'linux' ? partsOf(table, range) : [wholeArea(table, range)];
   } finally {

@@ -6,7 +6,7 @@ import { refuse } from '../errors.js';
 import { type FaultInjector, faultPoint } from '../faults.js';
 import type { AccountingMode } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
-import type { Operation } from '../operation.js';
+import type { Outcome } from '../operation.js';
 import { IoptPages } from '../pages/iopt-pages.js';
 import { WRITE } from '../protection.js';
 import { type Address, hex, isZero, LAST_PAGE, PAGE_MASK, PAGE_SHIFT } from '../u64.js';
@@ -24,7 +24,7 @@ export interface MapRequest {
 }
 
 /** Maps user memory and gives the IOVA it was mapped at. */
-export function mapUserMemory(table: TableState, request: MapRequest): Operation<Address> {
+export function mapUserMemory(table: TableState, request: MapRequest): Outcome<bigint> {
   const pages = createPages(request, table.faults);
   const part = { pages, start: { page: 0, offset: request.uptr.offset }, length: request.length };
   return mapPages(table, { parts: [part], length: request.length, iova: request.iova, prot: request.prot });

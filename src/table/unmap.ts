@@ -4,8 +4,17 @@
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { IommuError, notMapped, refuse } from '../errors.js';
 import type { TreeNode } from '../interval-tree.js';
-import { isThenable, mustWait, type Operation } from '../operation.js';
+import {
+  guarded,
+  hasToWait,
+  isThenable,
+  mustWait,
+  type Operation,
+  type Outcome,
+  rest,
+} from '../operation.js';
 import { unfillDomains } from '../pages/domain-fill.js';
+import type { IoptPages } from '../pages/iopt-pages.js';
 import {
   type Address,
   between,
@@ -15,9 +24,12 @@ import {
   firstOf,
   type Interval,
   join,
+  LAST_PAGE,
   lastOf,
+  MAX_U64,
   next,
-  WHOLE_SPACE,
+  PAGE_MASK,
+  PAGE_SIZE,
 } from '../u64.js';
 import { describeArea, type IoptArea } from './iopt-area.js';
 import { readDomainsWriteIova, tryReadDomainsWriteIova } from './table-locks.js';
@@ -26,6 +38,19 @@ import type { TableState } from './table-state.js';
 /** How often the accesses are asked to let go before an unmap gives up. */
 const MOST_NOTIFICATIONS = 100;
 
+/** An unmap in progress. */
+interface Unmapping {
+  readonly table: TableState;
+  readonly last: Address;
+  /** Where to go on. */
+  start: Address;
+  /** What was unmapped so far. */
+  pages: number;
+  bytes: number;
+  /** How often the accesses were asked to let go of the area at `start`. */
+  tries: number;
+}
+
 /**
  * Unmaps all areas inside a range and gives their bytes together. Areas go in ascending order, and stay gone when
  * a later one fails.
@@ -33,43 +58,83 @@ const MOST_NOTIFICATIONS = 100;
  * @throws EBUSY at an area that another call sets up or tears down, ENOENT at one that reaches outside the
  * range, EDEADLOCK if accesses don't let go; `unmapped` of the error has the bytes so far.
  */
-export function* unmapRange(table: TableState, range: Interval): Operation<bigint> {
-  const last = lastOf(range);
-  let start: Address = firstOf(range);
-  let unmapped = 0n;
-  let tries = 0;
+export function unmapRange(table: TableState, range: Interval): Outcome<bigint> {
+  const unmapping = { table, last: lastOf(range), start: firstOf(range), pages: 0, bytes: 0, tries: 0 };
+  return guarded(
+    () => (tryReadDomainsWriteIova(table) ? unmapAreas(unmapping) : waitToUnmap(unmapping)),
+    (error) => {
+      if (error instanceof IommuError) error.unmapped = bytesOf(unmapping);
+      return error;
+    },
+  );
+}
+
+function* waitToUnmap(unmapping: Unmapping): Operation<bigint> {
+  yield* readDomainsWriteIova(unmapping.table);
+  return yield* rest(unmapAreas(unmapping));
+}
+
+/** Goes on from `start`. Both locks are held, and given back. */
+function unmapAreas(unmapping: Unmapping): Outcome<bigint> {
+  const { table, last } = unmapping;
+  let handedOn = false;
   try {
     for (;;) {
-      if (!tryReadDomainsWriteIova(table)) yield* readDomainsWriteIova(table);
-      let inUse: IoptArea;
-      try {
-        for (;;) {
-          const area = table.areas.first(between(start, last))?.value;
-          if (area === undefined) return unmapped;
-          checkRemovable(area, start, last);
-          if (compare(area, start) !== 0) tries = 0;
-          if (area.pins > 0) {
-            start = firstOf(area);
-            area.preventAccess = true;
-            inUse = area;
-            break;
-          }
-          yield* tearDown(table, area);
-          unmapped += byteLength(area);
-          if (compare(lastOf(area), last) >= 0) return unmapped;
-          start = next(lastOf(area))!;
-        }
-      } finally {
-        unlock(table);
+      const area = table.areas.first(between(unmapping.start, last))?.value;
+      if (area === undefined) return bytesOf(unmapping);
+      checkRemovable(area, unmapping.start, last);
+      if (compare(area, unmapping.start) !== 0) unmapping.tries = 0;
+      if (area.pins > 0) {
+        unmapping.start = firstOf(area);
+        area.preventAccess = true;
+        return waitForAccesses(unmapping, area);
       }
-      yield* askToLetGo(table, inUse);
-      tries += 1;
-      if (tries > MOST_NOTIFICATIONS) throw stillInUse(inUse);
+      const removing = tearDown(table, area);
+      if (hasToWait(removing)) {
+        handedOn = true;
+        return unmapRest(unmapping, area, removing);
+      }
+      if (book(unmapping, area)) return bytesOf(unmapping);
     }
-  } catch (error) {
-    if (error instanceof IommuError) error.unmapped = unmapped;
-    throw error;
+  } finally {
+    if (!handedOn) unlock(table);
   }
+}
+
+/** Books a removed area; whether it was the last one there can be. */
+function book(unmapping: Unmapping, area: IoptArea): boolean {
+  unmapping.pages += area.lastPage - area.page;
+  unmapping.bytes += area.lastOffset + 1 - area.offset;
+  if (compare(lastOf(area), unmapping.last) >= 0) return true;
+  unmapping.start = next(lastOf(area))!;
+  return false;
+}
+
+function bytesOf({ pages, bytes }: Unmapping): bigint {
+  const page = pages + Math.floor(bytes / PAGE_SIZE);
+  return page > LAST_PAGE ? MAX_U64 + 1n : join(page, bytes & PAGE_MASK);
+}
+
+function* unmapRest(unmapping: Unmapping, area: IoptArea, removing: Operation<void>): Operation<bigint> {
+  const { table } = unmapping;
+  let over = true;
+  try {
+    yield* removing;
+    over = book(unmapping, area);
+  } finally {
+    if (over) unlock(table);
+  }
+  return over ? bytesOf(unmapping) : yield* rest(unmapAreas(unmapping));
+}
+
+/** Has the accesses let go of an area, and goes on with it. No lock is held when this runs. */
+function* waitForAccesses(unmapping: Unmapping, area: IoptArea): Operation<bigint> {
+  yield* askToLetGo(unmapping.table, area);
+  unmapping.tries += 1;
+  if (unmapping.tries > MOST_NOTIFICATIONS) throw stillInUse(area);
+  return yield* tryReadDomainsWriteIova(unmapping.table)
+    ? rest(unmapAreas(unmapping))
+    : waitToUnmap(unmapping);
 }
 
 /**
@@ -88,7 +153,7 @@ export function* unmapExactly(table: TableState, range: Interval): Operation<big
       throw new IommuError('ENOENT', { check: 'not-exact', area: describeArea(area) });
     }
     checkUnused(area);
-    yield* tearDown(table, area);
+    yield* rest(tearDown(table, area));
     return byteLength(area);
   } finally {
     unlock(table);
@@ -103,7 +168,7 @@ export function* unmapEverything(table: TableState): Operation<bigint> {
     for (let area = table.areas.head()?.value; area !== undefined; area = table.areas.head()?.value) {
       checkSettled(area);
       checkUnused(area);
-      yield* tearDown(table, area);
+      yield* rest(tearDown(table, area));
       unmapped += byteLength(area);
     }
     return unmapped;
@@ -116,13 +181,33 @@ export function* unmapEverything(table: TableState): Operation<bigint> {
 }
 
 /**
- * Prepares an unmap whose caller cannot wait: takes what will be unmapped away from devices that run at the same time.
- * Gives what to call when the unmap is over, if anything.
+ * Unmaps for a caller that cannot wait.
  *
- * @throws EAGAIN if an area in the range is pinned by an access, its pages are busy, or a device may be using it;
- * nothing has changed then.
+ * @throws EAGAIN if an area in the range is pinned by an access, its pages are busy, or a device may be using it, with
+ * nothing changed; else as `unmap`
  */
-export function prepareUnmapNow(table: TableState, range: Interval = WHOLE_SPACE): (() => void) | undefined {
+export function unmapNow(
+  table: TableState,
+  range: Interval,
+  unmap: (table: TableState, range: Interval) => Outcome<bigint>,
+): Outcome<bigint> {
+  const over = prepareUnmapNow(table, range);
+  return over === undefined ? unmap(table, range) : unmapHidden(() => unmap(table, range), over);
+}
+
+function* unmapHidden(unmap: () => Outcome<bigint>, over: () => void): Operation<bigint> {
+  try {
+    return yield* rest(unmap());
+  } finally {
+    over();
+  }
+}
+
+/**
+ * Prepares an unmap whose caller cannot wait: takes what will be unmapped away from devices that run at the same time.
+ * Gives what to call when the unmap is over, if anything. Nothing has changed if it fails.
+ */
+function prepareUnmapNow(table: TableState, range: Interval): (() => void) | undefined {
   let first: IoptArea | undefined;
   let last: IoptArea | undefined;
   let node: TreeNode<IoptArea> | undefined = table.areas.first(range);
@@ -195,26 +280,69 @@ function checkUnused(area: IoptArea): void {
 }
 
 /** Removes one area. Both locks are held before and after, but the iova lock is free while the domains are emptied. */
-function* tearDown(table: TableState, area: IoptArea): Operation<void> {
+function tearDown(table: TableState, area: IoptArea): Outcome<undefined> {
   const pages = area.pages!;
   area.pages = undefined;
   table.iovaLock.releaseWrite();
+  return pages.mutex.tryWrite() ? empty(table, area, pages) : waitToEmpty(table, area, pages);
+}
+
+function* waitToEmpty(table: TableState, area: IoptArea, pages: IoptPages): Operation<undefined> {
   try {
-    if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
-    try {
-      const waiting = unfillDomains(area, pages, table.domains);
-      if (waiting !== undefined) yield* waiting;
-    } finally {
-      pages.mutex.releaseWrite();
-    }
+    yield () => pages.mutex.write();
   } catch (error) {
-    if (!table.iovaLock.tryWrite()) yield mustWait(() => table.iovaLock.write());
-    area.pages = pages;
-    throw error;
+    yield* putBack(table, area, pages, error);
   }
+  yield* rest(empty(table, area, pages));
+}
+
+/** Takes the area out of the domains, then out of the tree. The mutex of its pages is held, and given back. */
+function empty(table: TableState, area: IoptArea, pages: IoptPages): Outcome<undefined> {
+  let emptying: Operation<void> | undefined;
+  try {
+    emptying = unfillDomains(area, pages, table.domains);
+  } catch (error) {
+    return putBack(table, area, pages, error);
+  } finally {
+    if (emptying === undefined) pages.mutex.releaseWrite();
+  }
+  if (emptying !== undefined) return finishEmptying(table, area, pages, emptying);
+  if (!table.iovaLock.tryWrite()) return waitToRemove(table, area, pages);
+  remove(table, area, pages);
+  return undefined;
+}
+
+function* finishEmptying(
+  table: TableState,
+  area: IoptArea,
+  pages: IoptPages,
+  emptying: Operation<void>,
+): Operation<undefined> {
+  try {
+    yield* emptying;
+  } catch (error) {
+    pages.mutex.releaseWrite();
+    yield* putBack(table, area, pages, error);
+  }
+  pages.mutex.releaseWrite();
+  yield* waitToRemove(table, area, pages);
+}
+
+function* waitToRemove(table: TableState, area: IoptArea, pages: IoptPages): Operation<undefined> {
   if (!table.iovaLock.tryWrite()) yield mustWait(() => table.iovaLock.write());
+  remove(table, area, pages);
+}
+
+function remove(table: TableState, area: IoptArea, pages: IoptPages): void {
   table.areas.delete(area.node!);
   pages.references -= 1;
+}
+
+/** The area stays. */
+function* putBack(table: TableState, area: IoptArea, pages: IoptPages, error: unknown): Operation<never> {
+  if (!table.iovaLock.tryWrite()) yield mustWait(() => table.iovaLock.write());
+  area.pages = pages;
+  throw error;
 }
 
 /**
@@ -223,7 +351,7 @@ function* tearDown(table: TableState, area: IoptArea): Operation<void> {
  * @throws EDEADLOCK if that has been done all too often since the area was first asked for, as by callbacks that
  * themselves unmap the area in which they hold pins; what a callback throws
  */
-function* askToLetGo(table: TableState, area: IoptArea): Operation<void> {
+function* askToLetGo(table: TableState, area: IoptArea): Operation<undefined> {
   const asking = table.asking.get(area) ?? { calls: 0, times: 0 };
   if (asking.times > MOST_NOTIFICATIONS) throw stillInUse(area);
   asking.calls += 1;

@@ -7,8 +7,9 @@ import { IntervalTree, type TreeNode } from '../../src/interval-tree.js';
 import { IoPagetable } from '../../src/io-pagetable.js';
 import { FrameRuns } from '../../src/memory/frame-runs.js';
 import { ProcessMemory } from '../../src/memory/process-memory.js';
+import { addToDomainsTree, removeFromDomainsTree } from '../../src/pages/domains-tree.js';
 import type { IoptPages } from '../../src/pages/iopt-pages.js';
-import { indexInterval } from '../../src/pages/mapped-area.js';
+import { indexInterval, type MappedArea } from '../../src/pages/mapped-area.js';
 import { IoptArea } from '../../src/table/iopt-area.js';
 import type { TableState } from '../../src/table/table-state.js';
 import { type Interval, intervalOf, split } from '../../src/u64.js';
@@ -61,14 +62,19 @@ function replaceArea(live: Live, old: IoptArea, made: IoptArea): void {
   live.state.areas.delete(old.node!);
   made.node = live.state.areas.insert(made, made);
   if (old.storageNode === undefined) return;
-  live.pages.domainsTree!.delete(old.storageNode);
-  made.storageNode = live.pages.domainsTree!.insert(indexInterval(made.index, made.lastIndex), made);
+  removeFromDomainsTree(live.pages, old);
+  addToDomainsTree(live.pages, made);
 }
 
 const BLACK = 0;
 const RED = 1;
 
 type Linked<V> = TreeNode<V> & { readonly parent?: Linked<V> | null };
+
+/** The domains tree of pages that are shown by more than one area. */
+function treeOf(pages: IoptPages): IntervalTree<MappedArea> {
+  return pages.domainsTree as IntervalTree<MappedArea>;
+}
 
 function rootOf<V>(tree: IntervalTree<V>): TreeNode<V> {
   let node: Linked<V> = tree.head()!;
@@ -247,23 +253,20 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
   [
     'the domains tree holds the areas with a storage domain',
     'one is missing',
-    ({ pages, copy }) => pages.domainsTree!.delete(copy.storageNode!),
+    ({ pages, copy }) => treeOf(pages).delete(copy.storageNode!),
   ],
   [
     'the domains tree holds the areas with a storage domain',
     'one is there that is gone',
     ({ pages, copy }) =>
-      pages.domainsTree!.insert(
-        indexInterval(1, 1),
-        new IoptArea(rangeOf(0x50000n, PAGE), 1, 1, 0, copy.prot),
-      ),
+      treeOf(pages).insert(indexInterval(1, 1), new IoptArea(rangeOf(0x50000n, PAGE), 1, 1, 0, copy.prot)),
   ],
   [
     'the domains tree is keyed by page index',
     'another key',
     ({ pages, copy }) => {
-      pages.domainsTree!.delete(copy.storageNode!);
-      copy.storageNode = pages.domainsTree!.insert(indexInterval(2, 2), copy);
+      treeOf(pages).delete(copy.storageNode!);
+      copy.storageNode = treeOf(pages).insert(indexInterval(2, 2), copy);
     },
   ],
   [
@@ -385,12 +388,12 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
   [
     'domains tree of pages is sound',
     'a red root',
-    ({ pages }) => Object.assign(rootOf(pages.domainsTree!), { color: RED }),
+    ({ pages }) => Object.assign(rootOf(treeOf(pages)), { color: RED }),
   ],
   [
     'domains tree of pages is sound',
     'a node that knows too little of those below it',
-    ({ pages }) => Object.assign(rootOf(pages.domainsTree!), { maxHigh: 0, maxLow: 0 }),
+    ({ pages }) => Object.assign(rootOf(treeOf(pages)), { maxHigh: 0, maxLow: 0 }),
   ],
   [
     'access tree of pages is sound',
@@ -438,7 +441,7 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
   [
     'the domains tree holds the areas with a storage domain',
     'one is there twice',
-    ({ pages, copy }) => pages.domainsTree!.insert(indexInterval(1, 1), copy),
+    ({ pages, copy }) => treeOf(pages).insert(indexInterval(1, 1), copy),
   ],
   [
     'the domains tree holds the areas with a storage domain',
@@ -449,8 +452,8 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
     'the domains tree holds the areas with a storage domain',
     'a place that is no longer in the tree',
     ({ pages, area, copy }) => {
-      pages.domainsTree!.delete(copy.storageNode!);
-      pages.domainsTree!.insert(indexInterval(1, 1), area);
+      treeOf(pages).delete(copy.storageNode!);
+      treeOf(pages).insert(indexInterval(1, 1), area);
     },
   ],
   [

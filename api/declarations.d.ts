@@ -235,6 +235,21 @@ interface MappedArea extends Interval {
     readonly prot: number;
     storageDomain: IommuDomain | undefined;
 }
+type DomainsTree = SoleArea | IntervalTree<MappedArea>;
+declare class SoleArea implements TreeNode<MappedArea> {
+    readonly page: number;
+    readonly offset: number;
+    readonly lastPage: number;
+    readonly lastOffset: number;
+    readonly value: MappedArea;
+    constructor(range: Interval, area: MappedArea);
+    get size(): number;
+    first(range: Interval): TreeNode<MappedArea> | undefined;
+    nextIn(): undefined;
+    head(): TreeNode<MappedArea>;
+    next(): undefined;
+    verify(): void;
+}
 declare class PinnedStore {
     #private;
     get empty(): boolean;
@@ -263,7 +278,7 @@ declare class IoptPages {
     lastNpinned: number;
     store: PinnedStore | undefined;
     accessTree: IntervalTree<PagesAccess> | undefined;
-    domainsTree: IntervalTree<MappedArea> | undefined;
+    domainsTree: DomainsTree | undefined;
     constructor(memory: UserMemory, userPage: number, npages: number, writable: boolean, mode: AccountingMode);
     get uptr(): bigint;
     get length(): bigint;

@@ -6,6 +6,7 @@ export {
   AlternativeStep,
   AreaInTheWay,
   AreaSnapshot,
+  BitSink,
   BoundDevice,
   Caller,
   Capability,

@@ -28,6 +28,9 @@ const PIN_SYNC = 'io-pagetable (pinSync + unpinSync)';
 const PLAIN = '@flatten-js/interval-tree';
 const NAIVE = 'naive composition';
 const COPY = 'typed-array copy';
+const READER_IDLE = 'io-pagetable (reader, the owner idle)';
+const READER_BUSY = 'io-pagetable (reader, the owner maps and unmaps a page)';
+const DOOR = 'io-pagetable (ioctl)';
 /** Maps, unmaps and answered translations of the log. */
 const REAL_LOG_REQUESTS = 10_289 + 10_287 + 31_169;
 /**
@@ -37,6 +40,9 @@ const REAL_LOG_REQUESTS = 10_289 + 10_287 + 31_169;
 const LARGEST_EXPONENT = 0.6;
 /** For each of n things, where all are touched: the same caches, and nothing else. */
 const LARGEST_EXPONENT_EACH = 0.3;
+
+/** A reader shares caches with the owner who writes; beyond that, mapping and unmapping may not slow it down. */
+const LARGEST_DISTURBANCE = 1.5;
 
 /** Ours at least `bound` times as fast as a peer. */
 function faster(
@@ -81,6 +87,23 @@ function within(
       measured: factor === undefined ? NOT_MEASURED : times(factor),
       bound: `at most ${times(bound)}`,
       met: factor === undefined ? undefined : factor <= bound,
+    };
+  };
+}
+
+/** What the binary door adds to the typed call, at most `bound`. */
+function adds(goal: number, row: RowName, size: number, bound: number): Goal {
+  const { title, unit } = ROWS[row];
+  return (results) => {
+    const door = results.find(row, size, DOOR);
+    const typed = results.find(row, size, OURS);
+    const more = door && typed && median(door.rounds) - median(typed.rounds);
+    return {
+      goal,
+      what: `${title}: what it adds to the typed call`,
+      measured: more === undefined ? NOT_MEASURED : figureText(more, unit),
+      bound: `at most ${figureText(bound, unit)}`,
+      met: more === undefined ? undefined : more <= bound,
     };
   };
 }
@@ -166,7 +189,12 @@ const GOALS: readonly Goal[] = [
     .map((row) => grows(row)),
   (results) => ({ ...grows('latePins')(results), goal: 7 }),
   ...[1000, 10_000].map((size) => atMost(7, 'latePinsOrder', size, 0)),
+  ...[1000, 100_000].map((size) =>
+    within(8, 'translateElsewhere', size, LARGEST_DISTURBANCE, READER_BUSY, { subject: READER_IDLE, size }),
+  ),
   faster(9, 'realLog', REAL_LOG_REQUESTS, 8, OURS, NAIVE),
+  adds(10, 'uapiRw', 8, 5000),
+  adds(10, 'uapiUnmap', 4096, 5000),
 ];
 
 /** All goals against the figures of a run. */

@@ -67,10 +67,11 @@ export function growthText(results: Results): string | undefined {
   return rows.length > 1 ? tableText(rows) : undefined;
 }
 
-/** The goals and whether they are met. */
+/** The goals that the run measured, and whether they are met. */
 export function goalsText(verdicts: readonly Verdict[]): string {
-  const result = ({ met }: Verdict) => (met === undefined ? 'not measured' : met ? 'pass' : 'FALLS SHORT');
-  const rows = verdicts.map((verdict) => [
+  const result = ({ met }: Verdict) => (met ? 'pass' : 'FALLS SHORT');
+  const measured = verdicts.filter(({ met }) => met !== undefined);
+  const rows = measured.map((verdict) => [
     `${verdict.goal}. ${verdict.what}`,
     verdict.measured,
     verdict.bound,

@@ -58,6 +58,7 @@ export type { UserMemory } from './memory/user-memory.js';
 export type { Abortable } from './operation.js';
 export { IoptPages } from './pages/iopt-pages.js';
 export type { Protection } from './protection.js';
+export type { BitSink } from './table/dirty.js';
 export { IoptArea } from './table/iopt-area.js';
 export { IovaSpace } from './table/iova-space.js';
 export type { ReservedRegion, ReservedRegionType } from './table/reservations.js';

@@ -4,7 +4,7 @@
 import { checkedInterval } from '../arguments.js';
 import { IommuError, notMapped } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import { type Operation, type Outcome, rest } from '../operation.js';
+import { guarded, type Operation, type Outcome, rest } from '../operation.js';
 import { pageBehind } from '../pages/mapped-area.js';
 import { type Address, between, compare, type Interval, lengthOf } from '../u64.js';
 import { walkContiguous } from './area-lookup.js';
@@ -44,7 +44,13 @@ function* waitToCopy(table: TableState, request: CopyRequest, range: Interval): 
 function copyRange(table: TableState, request: CopyRequest, range: Interval): Outcome<bigint> {
   const { from, length, iova, prot } = request;
   const parts = partsBehind(from, range);
-  return mapPages(table, { parts, length, iova, prot });
+  return guarded(
+    () => mapPages(table, { parts, length, iova, prot }),
+    (error) => {
+      for (const part of parts) part.pages.references -= 1;
+      return error;
+    },
+  );
 }
 
 /** Takes a reference to the pages behind a range, part by part. The lock is given back. */

@@ -2,7 +2,7 @@
  * Mapping: what `map` and `copy` have in common, from placing areas to publishing them.
  */
 import { faultPoint } from '../faults.js';
-import { guarded, type Operation, type Outcome, rest, unstoppable } from '../operation.js';
+import { type Operation, type Outcome, rest, unstoppable } from '../operation.js';
 import { fillDomains, setStorageDomain, unfillDomains } from '../pages/domain-fill.js';
 import type { IoptArea } from './iopt-area.js';
 import { type PagesPart, type Placement, placeAreas } from './place-areas.js';
@@ -16,8 +16,8 @@ interface Mapping {
 }
 
 /**
- * Maps parts one after the other into a table and gives the IOVA of the first. Takes over the parts' references;
- * gives them up on failure.
+ * Maps parts one after the other into a table and gives the IOVA of the first. The areas take over the parts'
+ * references; on failure they are left to the caller.
  *
  * Areas are placed, filled into the domains and published: each a step with locks of its own, and between them others
  * may have their turn.
@@ -25,16 +25,8 @@ interface Mapping {
  * @throws what placing, pinning, a domain or the locked-memory limit throws; nothing has changed then.
  */
 export function mapPages(table: TableState, placement: Placement): Outcome<bigint> {
-  return guarded(
-    () => {
-      if (table.faults !== undefined) for (const _ of placement.parts) faultPoint(table.faults, 'area');
-      return table.iovaLock.tryWrite() ? place(table, placement) : waitToPlace(table, placement);
-    },
-    (error) => {
-      for (const part of placement.parts) part.pages.references -= 1;
-      return error;
-    },
-  );
+  if (table.faults !== undefined) for (const _ of placement.parts) faultPoint(table.faults, 'area');
+  return table.iovaLock.tryWrite() ? place(table, placement) : waitToPlace(table, placement);
 }
 
 function* waitToPlace(table: TableState, placement: Placement): Operation<bigint> {

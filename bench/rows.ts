@@ -22,7 +22,7 @@ export const ROWS = {
     grows: true,
   },
   translateHuge: {
-    title: 'Translate a random address, 2 MiB pages',
+    title: 'Translate a random address, mapped in 2 MiB pages',
     unit: 'ns',
     sizes: 'pages',
     grows: true,

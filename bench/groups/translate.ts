@@ -44,11 +44,14 @@ function domainOf(mappings: readonly Mapping[], pageSize: number): RadixDomain {
   return domain;
 }
 
-/** An address in every page, in random order. */
-function addressesOf(mappings: readonly Mapping[], pageSize: number): Float64Array {
+/** As many addresses as there are 4 KiB pages, all over the mappings, in random order. */
+function addressesIn(mappings: readonly Mapping[], pageSize: number, pages: number): Float64Array {
   const random = randomNumbers();
-  const order = shuffled(mappings.length, random);
-  return Float64Array.from(order, (at) => mappings[at]!.low + Math.floor(random() * pageSize));
+  const order = shuffled(pages, random);
+  return Float64Array.from(order, (page) => {
+    const { low } = mappings[Math.floor((page * PAGE) / pageSize)]!;
+    return low + ((page * PAGE) % pageSize) + Math.floor(random() * PAGE);
+  });
 }
 
 function withNumbers(row: RowName, domain: RadixDomain, addresses: Float64Array): Subject {
@@ -133,7 +136,7 @@ export async function translateGroup(run: GroupRun): Promise<void> {
   const numbers: Subject[] = [];
   for (const pages of run.sizes(SIZES, QUICK_SIZES)) {
     const mappings = mappingsOf(pages, PAGE);
-    const addresses = addressesOf(mappings, PAGE);
+    const addresses = addressesIn(mappings, PAGE, pages);
     const domain = domainOf(mappings, PAGE);
     const number = withNumbers('translate', domain, addresses);
     numbers.push(number);
@@ -142,8 +145,8 @@ export async function translateGroup(run: GroupRun): Promise<void> {
       const peers = [new PlainTreeTranslator(), new NodeTreeTranslator(), new SortedTreeTranslator()];
       for (const peer of peers) subjects.push(withPeer(peer, mappings, addresses));
     }
-    const huge = mappingsOf(pages, HUGE);
-    const hugeAddresses = addressesOf(huge, HUGE);
+    const huge = mappingsOf(Math.ceil((pages * PAGE) / HUGE), HUGE);
+    const hugeAddresses = addressesIn(huge, HUGE, pages);
     const hugeDomain = domainOf(huge, HUGE);
     subjects.push(withBigints('translateHuge', hugeDomain, hugeAddresses));
     subjects.push(withNumbers('translateHuge', hugeDomain, hugeAddresses));

@@ -41,6 +41,7 @@ export interface RadixDomainOptions {
 }
 
 const DEFAULT_PAGE_SIZES = [4096, 2 ** 21, 2 ** 30];
+const ADDRESS = 'a bigint, or a safe integer of at least 0';
 const EVERYWHERE = { start: 0n, last: MAX_U64 };
 
 /**
@@ -157,7 +158,11 @@ export class RadixDomain implements IommuDomain {
    */
   iovaToPhys(iova: number): number | undefined;
   iovaToPhys(iova: U64Input): U64Input | undefined {
-    if (typeof iova !== 'number' || !Number.isSafeInteger(iova) || iova < 0) return this.#exactPhys(iova);
+    return typeof iova === 'number' ? this.#numberPhys(iova) : this.#exactPhys(iova);
+  }
+
+  #numberPhys(iova: number): number | undefined {
+    if (!Number.isSafeInteger(iova) || iova < 0) throw outOfRange('iova', ADDRESS, iova);
     const frame = this.#table.frameAt(Math.floor(iova / PAGE_SIZE));
     // A call: while it never happened, optimised code has only the number to return and need not box it.
     if (frame < 0) return nothingMapped();
@@ -210,7 +215,7 @@ export class RadixDomain implements IommuDomain {
     await this.#sharing?.quiesce();
   }
 
-  #exactPhys(iova: U64Input): bigint | undefined {
+  #exactPhys(iova: bigint): bigint | undefined {
     const { page, offset } = readU64(iova, 'iova');
     const frame = this.#table.frameAt(page);
     return frame < 0 ? undefined : join(frame, offset);

@@ -354,7 +354,7 @@ declare class IoptAccess implements AttachedAccess {
 }
 interface PinnedRangeOptions extends Abortable {
     readonly write?: boolean;
-    readonly onUnmap?: (area: UnmapNotice) => void | PromiseLike<void>;
+    readonly onUnmap?: (area: UnmapNotice, pinned: PinnedRange) => void | PromiseLike<void>;
 }
 declare class PinnedRange implements Disposable {
     #private;

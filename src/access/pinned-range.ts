@@ -23,10 +23,11 @@ export interface PinnedRangeOptions extends Abortable {
   /** Pin for writing; a read-only mapping is refused then. */
   readonly write?: boolean;
   /**
-   * Called when an area that the range reaches into is to be unmapped, with the whole area. The unmap waits for it;
-   * it must release the range, or the unmap fails (EDEADLOCK). Without it the range releases itself.
+   * Called when an area that the range reaches into is to be unmapped, with the whole area and the pinned range, which
+   * may come before the promise of `access` is seen to resolve. The unmap waits for it; it must release the range, or
+   * the unmap fails (EDEADLOCK). Without it the range releases itself.
    */
-  readonly onUnmap?: (area: UnmapNotice) => void | PromiseLike<void>;
+  readonly onUnmap?: (area: UnmapNotice, pinned: PinnedRange) => void | PromiseLike<void>;
 }
 
 /**
@@ -105,7 +106,7 @@ export function* pinForUse(
     needsPin: true,
     onUnmap(area) {
       if (pinned === undefined || pinned.released || !reaches(area, range)) return undefined;
-      return options.onUnmap === undefined ? pinned.release() : options.onUnmap(area);
+      return options.onUnmap === undefined ? pinned.release() : options.onUnmap(area, pinned);
     },
   });
   yield* access.attachment(table);

@@ -130,6 +130,22 @@ describe('an unmap', () => {
     world.check();
   });
 
+  it('hands onUnmap the range, which nobody else may have yet', async () => {
+    const { world, table } = await stage();
+    let told: PinnedRange | undefined;
+    const pinning = table.access(0x3000n, PAGE, {
+      onUnmap: (_, pinned) => {
+        told = pinned;
+        return pinned.release();
+      },
+    });
+    expect(await table.unmap(0x3000n, PAGE)).toBe(PAGE);
+    const range = await pinning;
+    expect(range).toBe(told);
+    expect(range.released).toBe(true);
+    world.check();
+  });
+
   it('gives up on an onUnmap that does not let go: EDEADLOCK', async () => {
     const { world, table } = await stage();
     let asked = 0;

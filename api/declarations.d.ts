@@ -183,10 +183,12 @@ interface IntervalTree<V> {
     insert(range: Interval, value: V): TreeNode<V>;
     insertDisjoint(range: Interval, value: V): TreeNode<V>;
     delete(node: TreeNode<V>): void;
+    has(node: TreeNode<V>): boolean;
     first(range: Interval): TreeNode<V> | undefined;
     nextIn(node: TreeNode<V>, range: Interval): TreeNode<V> | undefined;
     head(): TreeNode<V> | undefined;
     next(node: TreeNode<V>): TreeNode<V> | undefined;
+    firstHole(window: Interval, needed: number): Interval | undefined;
     clear(): void;
     [Symbol.iterator](): IterableIterator<V>;
     verify(): void;
@@ -199,6 +201,7 @@ declare class RwLock {
     #private;
     get free(): boolean;
     get writing(): boolean;
+    get writes(): number;
     tryRead(): boolean;
     tryWrite(): boolean;
     read(): LockWait;
@@ -218,6 +221,7 @@ type AccountingMode = "none" | "user" | "mm";
 interface UserMemory {
     pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number>;
     unpin(pfn: number, count: number, dirty: boolean): void;
+    unpinAll?(frames: FrameRuns, dirty: boolean): void;
     frames(pfn: number, count: number): Uint8Array;
     copyFromUser(page: number, offset: number, target: Uint8Array, targetOffset: number, length: number): number | Promise<number>;
     copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number | Promise<number>;
@@ -910,6 +914,7 @@ declare class PhysicalMemory {
     pins(pfn: number): number;
     frames(pfn: number, count: number): Uint8Array;
     unpin(pfn: number, count: number): void;
+    unpinAll(frames: FrameRuns): void;
 }
 interface SharedRange {
     readonly pfn: number;
@@ -963,6 +968,7 @@ declare class ProcessMemory implements UserMemory {
     write(uptr: U64Input, bytes: Uint8Array): void;
     pin(page: number, count: number, write: boolean, into: FrameRuns): number;
     unpin(pfn: number, count: number): void;
+    unpinAll(frames: FrameRuns): void;
     frames(pfn: number, count: number): Uint8Array;
     copyFromUser(page: number, offset: number, target: Uint8Array, targetOffset: number, length: number): number;
     copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number;
@@ -1107,6 +1113,10 @@ interface Answer$1 {
     readonly because: string;
     readonly error?: IommuError;
 }
+interface NamedSpace {
+    readonly name: string;
+    readonly table: IoPagetable;
+}
 interface SpaceOptions {
     readonly profile: Profile;
     readonly memory: UserMemory;
@@ -1115,7 +1125,7 @@ interface SpaceOptions {
         readonly dirtyTracking: boolean;
     }) => IommuDomain;
 }
-declare class ReplaySpace {
+declare class ReplaySpace implements NamedSpace {
     readonly name: string;
     readonly table: IoPagetable;
     readonly domain: IommuDomain;
@@ -1331,6 +1341,19 @@ interface ReplayRecorderOptions {
     readonly profile: Profile;
     readonly limit?: number;
 }
+interface RecordableStep {
+    readonly line: number;
+    readonly operation: string;
+    readonly logged: string;
+    readonly answer: {
+        readonly code: string;
+        readonly because?: string | undefined;
+        readonly error?: unknown;
+    };
+    readonly space: NamedSpace | undefined;
+    readonly changed?: Interval | undefined;
+    readonly divergence?: object | undefined;
+}
 interface StepCircumstances {
     readonly pinnedPages: number;
     readonly settingChanged: boolean;
@@ -1339,9 +1362,11 @@ interface StepCircumstances {
 declare class ReplayRecorder {
     #private;
     constructor({ log, profile, limit }: ReplayRecorderOptions);
-    step(step: ReplayStep, { pinnedPages, settingChanged, advice }: StepCircumstances): void;
-    divergence({ line, operation, logged, answered, reason }: Divergence): void;
-    ended(space: ReplaySpace, line: number): void;
+    step(step: RecordableStep, { pinnedPages, settingChanged, advice }: StepCircumstances): void;
+    divergence(divergence: Omit<Divergence, "reason"> & {
+        readonly reason?: string;
+    }): void;
+    ended(space: NamedSpace, line: number): void;
     recording(figures: ReplayFigures): ReplayRecording;
 }
 interface ReplayOptions {
@@ -1358,7 +1383,7 @@ interface ReplayOptions {
 }
 declare function replay(lines: LogLines, options?: ReplayOptions): Promise<ReplayFigures>;
 interface ReplayQuestion {
-    readonly space: ReplaySpace;
+    readonly space: NamedSpace;
     readonly request: ExplainRequest;
 }
 declare class Replayer {
@@ -1369,7 +1394,7 @@ declare class Replayer {
     apply(event: LogEvent | MalformedLine): Promise<ReplayStep | undefined>;
     question(event: LogEvent): Promise<ReplayQuestion | undefined>;
     explain(event: LogEvent): Promise<Explanation | undefined>;
-    settingChanged(space: ReplaySpace): boolean;
+    settingChanged(space: NamedSpace): boolean;
     finish(): Promise<ReplayFigures>;
 }
 interface TestMemory extends UserMemory {

@@ -8,6 +8,8 @@ export {
   LogPlace,
   LoggedMemory,
   MalformedLine,
+  NamedSpace,
+  RecordableStep,
   RecordedArea,
   RecordedFigures,
   RecordedReservation,

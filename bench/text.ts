@@ -8,7 +8,7 @@ import { type Figure, median, OURS, type Results, ratio } from './results.js';
 import { type RowName, rowInfo } from './rows.js';
 
 /** A Markdown table with its columns aligned; all but the first to the right. */
-export function tableText(rows: readonly (readonly string[])[]): string {
+function tableText(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, column) => Math.max(3, ...rows.map((row) => row[column]!.length)));
   const line = (cells: readonly string[]) => {
     const padded = cells.map((cell, at) =>

@@ -8,7 +8,21 @@
  * allocated on the way down, and a node is the handle of its entry for as long as the entry lives.
  */
 import { Node as PackageNode, IntervalTree as PackageTree } from '@flatten-js/interval-tree';
-import { hexRange, type Interval, PAGE_MASK, PAGE_SHIFT } from './u64.js';
+import { largerRoom, mayHaveRoom, roomOf } from './room.js';
+import {
+  type Address,
+  between,
+  compare,
+  firstOf,
+  hexRange,
+  type Interval,
+  lastOf,
+  next,
+  PAGE_MASK,
+  PAGE_SHIFT,
+  previous,
+  WHOLE_SPACE,
+} from './u64.js';
 
 /** An entry of an `IntervalTree`: its interval and its value. Valid until it is deleted or the tree cleared. */
 export interface TreeNode<V> extends Interval {
@@ -43,6 +57,9 @@ export interface IntervalTree<V> {
    */
   delete(node: TreeNode<V>): void;
 
+  /** Whether an entry, which was added to this tree, was not deleted since. O(1). Says nothing after `clear`. */
+  has(node: TreeNode<V>): boolean;
+
   /** The entry with the lowest start of those that intersect `range`. O(log n). */
   first(range: Interval): TreeNode<V> | undefined;
 
@@ -63,6 +80,17 @@ export interface IntervalTree<V> {
    */
   next(node: TreeNode<V>): TreeNode<V> | undefined;
 
+  /**
+   * The lowest hole between entries, or the part of it inside `window`, that may have the room needed (see
+   * `roomFor`); no hole of the window below it has.
+   *
+   * The first search costs O(n), as it notes how much room there is below each node; a later one O(log n), and
+   * O(log n) more for each entry that came or went since the search before.
+   *
+   * @throws Error if entries of the tree overlap.
+   */
+  firstHole(window: Interval, needed: number): Interval | undefined;
+
   /** Forgets all entries. Their nodes may not be used any more. O(1). */
   clear(): void;
 
@@ -70,7 +98,7 @@ export interface IntervalTree<V> {
   [Symbol.iterator](): IterableIterator<V>;
 
   /**
-   * Checks the links, the order, the colours, the black height, `max` and the size. O(n).
+   * Checks the links, the order, the colours, the black height, `max`, the room noted and the size. O(n).
    *
    * @throws Error that names what is broken, and where.
    */
@@ -133,6 +161,9 @@ function pageOf(high: number, low: number): number {
   return ((high ^ FLIP) >>> 0) * PAGES_PER_HALF + ((low ^ FLIP) >>> PAGE_SHIFT);
 }
 
+/** The room below a node that has not been looked at, or was changed since. */
+const UNKNOWN = -1;
+
 /** What the package's constructor reads back from `item`, once, to find that there is no key object. */
 const NO_ITEM = Object.freeze({ key: undefined });
 
@@ -145,6 +176,11 @@ class IntervalNode<V> extends LinkedNode<V> implements TreeNode<V> {
   /** The highest last byte in the subtree. */
   declare maxHigh: number;
   declare maxLow: number;
+  /**
+   * The most room of the holes that end where an entry of the subtree starts, or `UNKNOWN`; then it is unknown for
+   * all nodes above too. So a tree that is never searched for holes never has anything to keep up.
+   */
+  declare room: number;
   declare readonly value: V;
 
   /** `value` is absent, and `nil` null, only for the nil node itself. */
@@ -165,6 +201,7 @@ class IntervalNode<V> extends LinkedNode<V> implements TreeNode<V> {
     this.lastLow = lastLow;
     this.maxHigh = lastHigh;
     this.maxLow = lastLow;
+    this.room = UNKNOWN;
     this.value = value as V;
   }
 
@@ -194,8 +231,14 @@ class IntervalNode<V> extends LinkedNode<V> implements TreeNode<V> {
   /** As `item`: the package's `max` is an object. */
   set max(_unused: unknown) {}
 
-  /** Called by the package's rotations. The nil node's max is address 0, so it never wins. */
+  /** Called by the package's rotations, for nodes below which an entry comes or goes, and their brothers. */
   update_max(): void {
+    this.room = UNKNOWN;
+    this.findMax();
+  }
+
+  /** The nil node's max is address 0, so it never wins. */
+  findMax(): void {
     const { left, right } = this;
     let high = this.lastHigh;
     let low = this.lastLow;
@@ -218,6 +261,7 @@ class IntervalNode<V> extends LinkedNode<V> implements TreeNode<V> {
  * and does not wait, and clears `parent` again, so that no tree sees it and no dead tree is kept alive by it.
  */
 const NIL = new IntervalNode<never>(null, null, BLACK, FLIP, FLIP, FLIP, FLIP, undefined);
+NIL.room = 0;
 
 class AddressTree<V> extends LinkedTree<V> implements IntervalTree<V> {
   private count = 0;
@@ -258,6 +302,8 @@ class AddressTree<V> extends LinkedTree<V> implements IntervalTree<V> {
       child = left === NIL ? right : left;
       child.parent = node.parent;
       this.replaceChild(node, child);
+      if (child !== NIL) child.room = UNKNOWN;
+      forgetRoom(node.parent);
       dropMax(node.parent, node);
     } else {
       const heir = this.local_minimum(right);
@@ -278,6 +324,8 @@ class AddressTree<V> extends LinkedTree<V> implements IntervalTree<V> {
       this.replaceChild(node, heir);
       heir.maxHigh = node.maxHigh;
       heir.maxLow = node.maxLow;
+      heir.room = node.room;
+      forgetRoom(child.parent);
       dropMax(child.parent, heir);
       dropMax(heir, node);
     }
@@ -287,6 +335,10 @@ class AddressTree<V> extends LinkedTree<V> implements IntervalTree<V> {
     node.right = NIL;
     node.parent = node;
     if (--this.count === 0) this.overlapping = false;
+  }
+
+  has(entry: TreeNode<V>): boolean {
+    return isAttached(entry as IntervalNode<V>);
   }
 
   first(range: Interval): TreeNode<V> | undefined {
@@ -334,6 +386,17 @@ class AddressTree<V> extends LinkedTree<V> implements IntervalTree<V> {
     return this.tree_successor(attached(node)) ?? undefined;
   }
 
+  firstHole(window: Interval, needed: number): Interval | undefined {
+    if (this.overlapping) throw new Error('There are no holes to search in a tree whose entries overlap');
+    const { root } = this;
+    const hole =
+      holeBelow(root, NIL, upper(window.page), lower(window.page, window.offset), needed) ?? holeAfter(root);
+    if (hole === undefined) return undefined;
+    const first = compare(hole, window) > 0 ? firstOf(hole) : firstOf(window);
+    const last = compare(lastOf(hole), lastOf(window)) < 0 ? lastOf(hole) : lastOf(window);
+    return compare(first, last) <= 0 ? between(first, last) : undefined;
+  }
+
   clear(): void {
     this.root = NIL;
     this.count = 0;
@@ -351,7 +414,13 @@ class AddressTree<V> extends LinkedTree<V> implements IntervalTree<V> {
 
   verify(): void {
     const { root } = this;
-    if (NIL.color !== BLACK || NIL.parent !== null || NIL.left !== null || NIL.right !== null) {
+    if (
+      NIL.color !== BLACK ||
+      NIL.parent !== null ||
+      NIL.left !== null ||
+      NIL.right !== null ||
+      NIL.room !== 0
+    ) {
       throw new Error('Interval tree: the nil node was written to');
     }
     const found = root === NIL ? 0 : verifyLinks(root, null);
@@ -365,15 +434,14 @@ class AddressTree<V> extends LinkedTree<V> implements IntervalTree<V> {
     let node = this.local_minimum(root);
     for (;;) {
       const next = this.tree_successor(node);
-      if (next === null) return;
-      if (compare(node.startHigh, node.startLow, next.startHigh, next.startLow) > 0) {
-        throw broken(`order of start: ${hexRange(node)} comes before`, next);
-      }
-      if (!this.overlapping && compare(node.lastHigh, node.lastLow, next.startHigh, next.startLow) >= 0) {
+      if (next === null) break;
+      if (compare(node, next) > 0) throw broken(`order of start: ${hexRange(node)} comes before`, next);
+      if (!this.overlapping && compare(lastOf(node), next) >= 0) {
         throw broken(`overlap in a tree without overlaps: ${hexRange(node)} and`, next);
       }
       node = next;
     }
+    if (!this.overlapping) verifyRoom(root, NIL);
   }
 
   /** One descent: adds a node after those of the same start, unless something is there that must not be. */
@@ -422,6 +490,7 @@ class AddressTree<V> extends LinkedTree<V> implements IntervalTree<V> {
     else if (left) parent.left = node;
     else parent.right = node;
     raiseMax(parent, lastHigh, lastLow);
+    forgetRoom(parent);
     this.insert_fixup(node);
     this.count++;
     return node;
@@ -471,8 +540,12 @@ class AddressTree<V> extends LinkedTree<V> implements IntervalTree<V> {
 /** The node of an entry that is in a tree. */
 function attached<V>(entry: TreeNode<V>): IntervalNode<V> {
   const node = entry as IntervalNode<V>;
-  if (node.parent === node) throw new Error('The node was deleted from its interval tree');
+  if (!isAttached(node)) throw new Error('The node was deleted from its interval tree');
   return node;
+}
+
+function isAttached<V>(node: IntervalNode<V>): boolean {
+  return node.parent !== node;
 }
 
 /** An interval that ends at the given address came in below `node`. Stops where nothing changes. */
@@ -490,14 +563,80 @@ function dropMax<V>(node: IntervalNode<V> | null, gone: IntervalNode<V>): void {
   const { lastHigh, lastLow } = gone;
   let dropped = node;
   while (dropped !== null && dropped.maxHigh === lastHigh && dropped.maxLow === lastLow) {
-    dropped.update_max();
+    dropped.findMax();
     if (dropped.maxHigh === lastHigh && dropped.maxLow === lastLow) return;
     dropped = dropped.parent;
   }
 }
 
-function compare(high: number, low: number, otherHigh: number, otherLow: number): number {
-  return high - otherHigh || low - otherLow;
+/** A hole next to an entry of the subtree of `node` came, went or changed. Stops where nothing is known. */
+function forgetRoom<V>(node: IntervalNode<V> | null): void {
+  let unsure = node;
+  while (unsure !== null && unsure.room !== UNKNOWN) {
+    unsure.room = UNKNOWN;
+    unsure = unsure.parent;
+  }
+}
+
+/**
+ * The most room of the holes that end where an entry of the subtree of `node` starts. `above` is the last entry
+ * before the subtree, or nil.
+ */
+function roomBelow<V>(node: IntervalNode<V>, above: IntervalNode<V>): number {
+  if (node.room === UNKNOWN) {
+    const children = largerRoom(roomBelow(node.left, above), roomBelow(node.right, node));
+    node.room = largerRoom(children, roomBefore(node, above));
+  }
+  return node.room;
+}
+
+/** The room of the hole that ends where `node` starts; `above` is the last entry before the subtree of `node`. */
+function roomBefore<V>(node: IntervalNode<V>, above: IntervalNode<V>): number {
+  const { left, startHigh, startLow } = node;
+  if (left === NIL && above === NIL) return roomOf(0, distance(startHigh, startLow, FLIP, FLIP));
+  const high = left === NIL ? above.lastHigh : left.maxHigh;
+  const low = left === NIL ? above.lastLow : left.maxLow;
+  return roomOf((low ^ FLIP) + 1, distance(startHigh, startLow, high, low) - 1);
+}
+
+function distance(high: number, low: number, fromHigh: number, fromLow: number): number {
+  return (high - fromHigh) * 2 ** 32 + (low - fromLow);
+}
+
+/** The hole that ends where `node` starts; `above` is the last entry before the subtree of `node`. */
+function holeBefore<V>(node: IntervalNode<V>, above: IntervalNode<V>): Interval {
+  const { left } = node;
+  const last = previous(node)!;
+  if (left === NIL) return between(above === NIL ? { page: 0, offset: 0 } : next(lastOf(above))!, last);
+  return between(next(maxOf(left))!, last);
+}
+
+/** The lowest hole with the room needed of those that end where an entry above the given start starts. */
+function holeBelow<V>(
+  node: IntervalNode<V>,
+  above: IntervalNode<V>,
+  startHigh: number,
+  startLow: number,
+  needed: number,
+): Interval | undefined {
+  if (node === NIL || !mayHaveRoom(roomBelow(node, above), needed)) return undefined;
+  if (node.startHigh > startHigh || (node.startHigh === startHigh && node.startLow > startLow)) {
+    const hole = holeBelow(node.left, above, startHigh, startLow, needed);
+    if (hole !== undefined) return hole;
+    if (mayHaveRoom(roomBefore(node, above), needed)) return holeBefore(node, above);
+  }
+  return holeBelow(node.right, node, startHigh, startLow, needed);
+}
+
+/** What follows the last entry of a tree. */
+function holeAfter<V>(root: IntervalNode<V>): Interval | undefined {
+  if (root === NIL) return WHOLE_SPACE;
+  const first = next(maxOf(root));
+  return first && between(first, lastOf(WHOLE_SPACE));
+}
+
+function maxOf<V>({ maxHigh, maxLow }: IntervalNode<V>): Address {
+  return { page: pageOf(maxHigh, maxLow), offset: maxLow & PAGE_MASK };
 }
 
 function broken<V>(what: string, node: IntervalNode<V>): Error {
@@ -507,18 +646,33 @@ function broken<V>(what: string, node: IntervalNode<V>): Error {
 /** Checks parents, intervals and max below `node`. Returns the number of nodes. */
 function verifyLinks<V>(node: IntervalNode<V>, parent: IntervalNode<V> | null): number {
   if (node.parent !== parent) throw broken('the parent link of a node is wrong', node);
-  if (compare(node.startHigh, node.startLow, node.lastHigh, node.lastLow) > 0) {
+  if (compare(node, lastOf(node)) > 0) {
     throw broken('an interval ends before it starts', node);
   }
   const { left, right, maxHigh, maxLow } = node;
   const below = (left === NIL ? 0 : verifyLinks(left, node)) + (right === NIL ? 0 : verifyLinks(right, node));
-  node.update_max();
+  node.findMax();
   if (node.maxHigh !== maxHigh || node.maxLow !== maxLow) {
     node.maxHigh = maxHigh;
     node.maxLow = maxLow;
     throw broken('max is wrong', node);
   }
   return below + 1;
+}
+
+/** Checks what is noted of the room below `node`. */
+function verifyRoom<V>(node: IntervalNode<V>, above: IntervalNode<V>): void {
+  if (node === NIL) return;
+  const { left, right, room } = node;
+  verifyRoom(left, above);
+  verifyRoom(right, node);
+  if (room === UNKNOWN) return;
+  if (left.room === UNKNOWN || right.room === UNKNOWN) {
+    throw broken('room is known above a node where it is unknown', node);
+  }
+  if (room !== largerRoom(largerRoom(left.room, right.room), roomBefore(node, above))) {
+    throw broken('room is wrong', node);
+  }
 }
 
 /** Makes an empty tree. */

@@ -29,6 +29,7 @@ export interface LockWait extends Promise<unknown> {
 /** A fair reader-writer lock. Ownership passes straight to the waiter that is next. */
 export class RwLock {
   #readers = 0;
+  #writes = 0;
   #writing = false;
   #head: Waiter | undefined;
   #tail: Waiter | undefined;
@@ -43,6 +44,11 @@ export class RwLock {
     return this.#writing;
   }
 
+  /** How often the lock was taken for writing. What it guards is as it was while that is as it was. */
+  get writes(): number {
+    return this.#writes;
+  }
+
   /** Takes the lock for reading if that needs no wait. */
   tryRead(): boolean {
     if (this.#writing || this.#head !== undefined) return false;
@@ -54,6 +60,7 @@ export class RwLock {
   tryWrite(): boolean {
     if (this.#writing || this.#readers > 0 || this.#head !== undefined) return false;
     this.#writing = true;
+    this.#writes += 1;
     return true;
   }
 
@@ -114,8 +121,10 @@ export class RwLock {
   #serve(): void {
     for (let waiter = this.#head; waiter !== undefined; waiter = this.#head) {
       if (this.#writing || (waiter.exclusive && this.#readers > 0)) return;
-      if (waiter.exclusive) this.#writing = true;
-      else this.#readers += 1;
+      if (waiter.exclusive) {
+        this.#writing = true;
+        this.#writes += 1;
+      } else this.#readers += 1;
       this.#unlink(waiter);
       waiter.gate.release();
     }

@@ -3,7 +3,7 @@
  * and `interval_tree_double_span_iter`).
  */
 import type { IntervalTree, TreeNode } from './interval-tree.js';
-import { type Interval, PAGE_MASK } from './u64.js';
+import { type Address, between, type Interval, lastOf, next, PAGE_MASK } from './u64.js';
 
 /** A stretch of addresses that is used throughout, or a hole throughout; both bounds belong to it. */
 export interface Span extends Interval {
@@ -64,6 +64,30 @@ export function* doubleSpans(first: Tree, second: Tree, window: Interval): Itera
       page = lastPage + 1;
       offset = 0;
     }
+  }
+}
+
+/**
+ * The holes of a tree without overlaps, clipped to `window`, in ascending order, less holes that cannot have the
+ * room needed (see `roomFor`). The next hole costs O(log n), whatever lies between.
+ *
+ * The tree must not change between the first hole that is asked for and the last.
+ *
+ * @throws Error if entries of the tree overlap.
+ */
+export function* holesFor(
+  tree: IntervalTree<unknown>,
+  window: Interval,
+  needed: number,
+): IterableIterator<Interval> {
+  const last = lastOf(window);
+  let from: Address | undefined = window;
+  while (from !== undefined) {
+    const hole = tree.firstHole(between(from, last), needed);
+    if (hole === undefined) return;
+    yield hole;
+    // What follows the hole is an entry, or lies past the window.
+    from = next(lastOf(hole));
   }
 }
 

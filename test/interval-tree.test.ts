@@ -2,7 +2,9 @@ import { IntervalTree as PackageTree } from '@flatten-js/interval-tree';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { IntervalTree, type TreeNode } from '../src/interval-tree.js';
-import { firstOf, type Interval, join, lastOf, MAX_U64, split, WHOLE_SPACE } from '../src/u64.js';
+import { mayHaveRoom, roomFor, roomOf } from '../src/room.js';
+import { firstOf, hexRange, type Interval, join, lastOf, MAX_U64, split, WHOLE_SPACE } from '../src/u64.js';
+import { propertyRuns } from './helpers/property-runs.js';
 
 /** What a node and a tree are made of, for the tests that look at it or break it. */
 interface Innards {
@@ -16,6 +18,7 @@ interface Innards {
   lastLow: number;
   maxHigh: number;
   maxLow: number;
+  room: number;
 }
 const innards = (node: TreeNode<number>) => node as TreeNode<number> & Innards;
 const treeInnards = (tree: IntervalTree<number>) =>
@@ -75,6 +78,15 @@ class Model {
     const last = endOf(range);
     return this.entries.slice(from).find((entry) => entry.start <= last && start <= entry.last);
   }
+
+  /** What no entry covers, where entries do not overlap. */
+  holes(): { start: bigint; last: bigint }[] {
+    const starts = [0n, ...this.entries.map((entry) => entry.last + 1n)];
+    const lasts = [...this.entries.map((entry) => entry.start - 1n), MAX_U64];
+    return starts
+      .map((start, at) => ({ start, last: lasts[at]! }))
+      .filter(({ start, last }) => start <= last);
+  }
 }
 
 function expectSame(tree: IntervalTree<number>, { entries }: Model): void {
@@ -127,6 +139,32 @@ const search = anyInterval.map(
       });
     },
 );
+const holeSearch = fc
+  .tuple(
+    anyInterval,
+    fc.bigInt({ min: 1n, max: 20n }),
+    fc.constantFrom(0n, 12n, 20n, 40n),
+    fc.integer({ min: 0, max: 22 }),
+  )
+  .map(
+    ([window, length, shift, order]): Step =>
+      (tree, model) => {
+        const needed = roomFor(split(length << shift), 2 ** order);
+        const from = startOf(window);
+        const to = endOf(window);
+        const hole = model.holes().find(({ start, last }) => {
+          if (last < from) return false;
+          const room = roomOf(Number(BigInt.asUintN(32, start)), Number(last - start + 1n));
+          return last === MAX_U64 || mayHaveRoom(room, needed);
+        });
+        const expected =
+          hole === undefined || hole.start > to
+            ? undefined
+            : hexRange(range(hole.start < from ? from : hole.start, hole.last > to ? to : hole.last));
+        const found = tree.firstHole(window, needed);
+        expect(found && hexRange(found)).toBe(expected);
+      },
+  );
 const clear = fc.constant<Step>((tree, model) => {
   tree.clear();
   model.entries = [];
@@ -153,7 +191,9 @@ describe('IntervalTree', () => {
       { weight: 3, arbitrary: search },
       { weight: 1, arbitrary: fc.oneof(clear, empty) },
     );
-    fc.assert(fc.property(fc.array(step, { maxLength: 60, size: 'max' }), runSteps), { numRuns: 250 });
+    fc.assert(fc.property(fc.array(step, { maxLength: 60, size: 'max' }), runSteps), {
+      numRuns: propertyRuns(250),
+    });
   });
 
   it('does what a sorted array does while nothing overlaps', () => {
@@ -161,9 +201,12 @@ describe('IntervalTree', () => {
       { weight: 8, arbitrary: insertDisjoint },
       { weight: 3, arbitrary: remove },
       { weight: 3, arbitrary: search },
+      { weight: 4, arbitrary: holeSearch },
       { weight: 1, arbitrary: empty },
     );
-    fc.assert(fc.property(fc.array(step, { maxLength: 80, size: 'max' }), runSteps), { numRuns: 250 });
+    fc.assert(fc.property(fc.array(step, { maxLength: 80, size: 'max' }), runSteps), {
+      numRuns: propertyRuns(250),
+    });
   });
 
   it('keeps every handle valid through the deletion of all other nodes in any order', () => {
@@ -189,7 +232,7 @@ describe('IntervalTree', () => {
         }
         expect(tree.head()).toBeUndefined();
       }),
-      { numRuns: 8 },
+      { numRuns: propertyRuns(8) },
     );
   });
 
@@ -257,7 +300,7 @@ describe('IntervalTree', () => {
     expect(Object.keys(tree).sort()).toEqual(['count', 'overlapping', 'root']);
     expect(Object.keys(node).sort()).toEqual([
       ...['color', 'lastHigh', 'lastLow', 'left', 'maxHigh', 'maxLow'],
-      ...['parent', 'right', 'startHigh', 'startLow', 'value'],
+      ...['parent', 'right', 'room', 'startHigh', 'startLow', 'value'],
     ]);
   });
 
@@ -319,6 +362,91 @@ describe('the cost of a search', () => {
         }
       }
     }
+  });
+});
+
+describe('a search for a hole', () => {
+  const SIZE = 4095;
+  const HEIGHT = 2 * Math.log2(SIZE + 1);
+  const PAGE = 4096n;
+  const UNKNOWN = -1;
+
+  /** Areas of `used` pages, then `free` pages free, again and again; in random order. */
+  function grow(used: bigint, free: bigint, size = SIZE) {
+    const tree = new IntervalTree<number>();
+    const stride = (used + free) * PAGE;
+    const nodes: (TreeNode<number> & Innards)[] = [];
+    for (let step = 0; step < size; step++) {
+      const key = (step * 1201) % size;
+      const start = BigInt(key) * stride;
+      nodes[key] = innards(tree.insert(range(start, start + used * PAGE - 1n), key));
+    }
+    return { tree, nodes, behind: BigInt(size - 1) * stride + used * PAGE };
+  }
+
+  const known = (nodes: readonly Innards[]) => nodes.filter(({ room }) => room !== UNKNOWN).length;
+
+  it('is what a tree pays for: nothing is noted before the first', () => {
+    const { tree, nodes } = grow(1n, 3n);
+    for (const node of nodes.splice(100, 500)) tree.delete(node);
+    expect(known(nodes)).toBe(0);
+    tree.firstHole(WHOLE_SPACE, roomFor(split(4n * PAGE), 1));
+    expect(known(nodes)).toBe(nodes.length);
+  });
+
+  it('leaves little to note anew after an entry came or went', () => {
+    const { tree, nodes } = grow(1n, 3n);
+    const needed = roomFor(split(4n * PAGE), 1);
+    for (let at = 0; at < SIZE; at += 37) {
+      tree.firstHole(WHOLE_SPACE, needed);
+      tree.delete(nodes[at]!);
+      const rest = nodes.filter((_, key) => key !== at);
+      expect(rest.length - known(rest)).toBeLessThanOrEqual(HEIGHT + 4);
+      tree.firstHole(WHOLE_SPACE, needed);
+      nodes[at] = innards(tree.insert(nodes[at]!, at));
+      expect(SIZE - known(nodes)).toBeLessThanOrEqual(HEIGHT + 4);
+    }
+  });
+
+  const shapes: Record<string, readonly [used: bigint, free: bigint, length: bigint, alignment: bigint]> = {
+    'no holes': [1n, 0n, PAGE, 1n],
+    'holes one page too small': [1n, 7n, 8n * PAGE, PAGE],
+    'holes one byte too small': [1n, 3n, 3n * PAGE + 1n, 1n],
+    'holes large enough for 3 pages, but no multiple of 4 pages in them': [5n, 3n, 3n * PAGE, 4n * PAGE],
+    'holes of 511 pages for 260 pages in 2 MiB': [513n, 511n, 260n * PAGE, 512n * PAGE],
+  };
+
+  it.each(Object.keys(shapes))('visits O(log n) nodes: %s', (shape) => {
+    const [used, free, length, alignment] = shapes[shape]!;
+    const { tree, nodes, behind } = grow(used, free);
+    const needed = roomFor(split(length), Number(alignment));
+    tree.firstHole(WHOLE_SPACE, needed);
+    const visited = new Set<TreeNode<number>>();
+    for (const node of nodes) {
+      const { right } = node;
+      Object.defineProperty(node, 'right', {
+        get() {
+          visited.add(node);
+          return right;
+        },
+      });
+    }
+    for (const from of [0n, 1n, 77n * PAGE, behind / 2n, behind - 1n]) {
+      visited.clear();
+      const found = tree.firstHole(range(from, MAX_U64), needed);
+      expect(found && hexRange(found)).toBe(hexRange(range(behind, MAX_U64)));
+      expect(visited.size).toBeLessThanOrEqual(HEIGHT);
+    }
+  });
+
+  it('is refused where entries overlap', () => {
+    const tree = new IntervalTree<number>();
+    const byte = roomFor(split(1n), 1);
+    tree.insert(range(1n, 5n), 1);
+    expect(tree.firstHole(range(0n, 9n), byte)).toEqual(range(0n, 0n));
+    tree.insert(range(5n, 7n), 2);
+    expect(() => tree.firstHole(WHOLE_SPACE, byte)).toThrow('overlap');
+    tree.verify();
   });
 });
 
@@ -412,6 +540,31 @@ describe('verify', () => {
     );
   });
 
+  it('notices room that is wrong, or known where it cannot be', () => {
+    const apart = fc
+      .integer({ min: 2, max: 60 })
+      .chain((size) => fc.tuple(fc.constant(size), fc.nat(size - 1)));
+    fc.assert(
+      fc.property(apart, fc.nat(30), ([size, pick], bit) => {
+        const { tree, nodes } = grow(
+          [...Array(size).keys()].map((key) => rangeOf(BigInt((key + 1) ** 2), 0n)),
+        );
+        const node = nodes[pick]!;
+        node.room = 0;
+        expect(() => tree.verify()).toThrow(/room is (wrong|known above)/);
+        node.room = -1;
+        tree.firstHole(WHOLE_SPACE, roomFor(split(MAX_U64 >> 1n), 1));
+        tree.verify();
+        node.room ^= 1 << bit;
+        expect(() => tree.verify()).toThrow('room is wrong');
+        node.room = -1;
+        if (node !== tree.root) expect(() => tree.verify()).toThrow('room is known above');
+        for (let above = node.parent; above !== null; above = above.parent) above.room = -1;
+        tree.verify();
+      }),
+    );
+  });
+
   it('notices a wrong parent link', () => {
     fc.assert(
       fc.property(some, fc.boolean(), ([intervals, pick], none) => {
@@ -479,6 +632,12 @@ describe('verify', () => {
       expect(() => tree.verify()).toThrow('nil node');
     } finally {
       nil_node.color = 0;
+    }
+    nil_node.room = 1;
+    try {
+      expect(() => tree.verify()).toThrow('nil node');
+    } finally {
+      nil_node.room = 0;
     }
     tree.verify();
   });

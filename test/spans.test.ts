@@ -1,8 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { IntervalTree, type TreeNode } from '../src/interval-tree.js';
-import { doubleSpans, spans } from '../src/spans.js';
-import { hexRange, type Interval, MAX_U64, split, WHOLE_SPACE } from '../src/u64.js';
+import { roomFor } from '../src/room.js';
+import { doubleSpans, holesFor, spans } from '../src/spans.js';
+import { byteLength, hexRange, type Interval, MAX_U64, split, WHOLE_SPACE } from '../src/u64.js';
+import { propertyRuns } from './helpers/property-runs.js';
 
 function range(start: bigint, last: bigint): Interval {
   const end = split(last);
@@ -96,7 +98,7 @@ describe('spans', () => {
           naive(base, window, (at) => Number(covers(entries, at))),
         );
       }),
-      { numRuns: 2000 },
+      { numRuns: propertyRuns(2000) },
     );
   });
 
@@ -162,6 +164,31 @@ describe('spans', () => {
   });
 });
 
+describe('holesFor', () => {
+  it('gives the unused spans that are long enough', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...BASES),
+        pieces,
+        piece,
+        fc.nat({ max: 6 }),
+        (base, entries, window, most) => {
+          const tree = new IntervalTree<number>();
+          for (const entry of entries) tree.insertDisjoint(range(...place(base, entry)), 0);
+          const around = range(...place(base, window));
+          const holes = [...spans(tree, around)].filter((span) => !span.used);
+          const found = [...holesFor(tree, around, roomFor({ page: 0, offset: most + 1 }, 1))];
+          expect(holes.map(hexRange)).toEqual(expect.arrayContaining(found.map(hexRange)));
+          const missed = holes.filter((hole) => !found.some((one) => hexRange(one) === hexRange(hole)));
+          for (const hole of missed) expect(byteLength(hole)).toBeLessThanOrEqual(most);
+          if (most === 0) expect(missed).toEqual([]);
+        },
+      ),
+      { numRuns: propertyRuns(1000) },
+    );
+  });
+});
+
 describe('doubleSpans', () => {
   it('partitions a window as a walk over its addresses does', () => {
     fc.assert(
@@ -171,7 +198,7 @@ describe('doubleSpans', () => {
           naive(base, window, (at) => (covers(first, at) ? 1 : covers(second, at) ? 2 : 0)),
         );
       }),
-      { numRuns: 3000 },
+      { numRuns: propertyRuns(3000) },
     );
   });
 

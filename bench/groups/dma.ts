@@ -5,7 +5,7 @@ import type { GroupRun } from '../harness/group.js';
 import type { Subject } from '../harness/side-by-side.js';
 import { OURS } from '../results.js';
 import type { RowName } from '../rows.js';
-import { IoPagetable, IoptAccess, RadixDomain } from '../scene/core.js';
+import { IoPagetable, IoptAccess, ProcessMemory, RadixDomain } from '../scene/core.js';
 import { randomNumbers, shuffled } from '../scene/random.js';
 import { BASE, PAGE, scatteredMemory } from '../scene/space.js';
 
@@ -15,9 +15,11 @@ const SIZES = [64, PAGE, AREAS * PAGE];
 const PLACES = 4096;
 const PIN_SIZES = [1, AREAS];
 
-/** 256 one-page areas over scattered user pages. */
-async function smallAreas(): Promise<{ access: IoptAccess; bytes: number }> {
-  const { memory, ram } = scatteredMemory(AREAS);
+/** 256 one-page areas over scattered pages of a buffer, which the bare copies go from and to as well. */
+async function smallAreas(): Promise<{ access: IoptAccess; bytes: Uint8Array }> {
+  const bytes = new Uint8Array(AREAS * PAGE).fill(1);
+  const memory = new ProcessMemory();
+  const ram = memory.mmap({ length: bytes.length, buffer: bytes.buffer, frames: 'scattered' });
   const table = new IoPagetable({ memory });
   await table.addDomain(new RadixDomain());
   const order = shuffled(AREAS, randomNumbers());
@@ -27,20 +29,20 @@ async function smallAreas(): Promise<{ access: IoptAccess; bytes: number }> {
   }
   const access = new IoptAccess({ needsPin: false });
   await access.attach(table);
-  return { access, bytes: AREAS * PAGE };
+  return { access, bytes };
 }
 
 /** Where transfers of `size` bytes begin: anywhere for short ones, at a page for a whole one. */
-function placesOf(size: number, bytes: number): number[] {
+function placesOf(size: number): number[] {
   const random = randomNumbers();
   const step = Math.min(size, PAGE);
-  const places = (bytes - size) / step + 1;
+  const places = (AREAS * PAGE - size) / step + 1;
   return Array.from({ length: PLACES }, () => Math.floor(random() * places) * step);
 }
 
-function transfers(row: RowName, size: number, access: IoptAccess, bytes: number): Subject {
-  const buffer = new Uint8Array(size).fill(1);
-  const places = placesOf(size, bytes).map((place) => BASE + place);
+function transfers(row: RowName, buffer: Uint8Array, access: IoptAccess): Subject {
+  const size = buffer.length;
+  const places = placesOf(size).map((place) => BASE + place);
   let at = 0;
   const next = () => places[at++ % PLACES]!;
   const read = (count: number) => {
@@ -52,10 +54,9 @@ function transfers(row: RowName, size: number, access: IoptAccess, bytes: number
   return { row, subject: OURS, size, run: row === 'dmaRead' ? read : write };
 }
 
-function bareCopies(row: RowName, size: number, bytes: number): Subject {
-  const memory = new Uint8Array(bytes).fill(1);
-  const buffer = new Uint8Array(size).fill(1);
-  const places = placesOf(size, bytes);
+function bareCopies(row: RowName, buffer: Uint8Array, memory: Uint8Array): Subject {
+  const size = buffer.length;
+  const places = placesOf(size);
   let at = 0;
   const next = () => places[at++ % PLACES]!;
   const read = (count: number) => {
@@ -103,10 +104,12 @@ async function pins(row: RowName, domain: boolean): Promise<Subject[]> {
 /** The rows of the group. */
 export async function dmaGroup(run: GroupRun): Promise<void> {
   const { access, bytes } = await smallAreas();
+  // The same buffers for both: how long a copy takes depends on how its two ends lie to each other.
+  const buffers = SIZES.map((size) => new Uint8Array(size).fill(1));
   const subjects: Subject[] = [];
   for (const row of ['dmaRead', 'dmaWrite'] as const) {
-    for (const size of SIZES)
-      subjects.push(transfers(row, size, access, bytes), bareCopies(row, size, bytes));
+    for (const buffer of buffers)
+      subjects.push(transfers(row, buffer, access), bareCopies(row, buffer, bytes));
   }
   await run.measure(subjects);
   await run.measure([...(await pins('pinRelease', false)), ...(await pins('pinReleaseInDomain', true))]);

@@ -19,17 +19,8 @@ import { addAccess, removeAccess } from '../table/access-list.js';
 import { IovaSpace } from '../table/iova-space.js';
 import { releaseBoth, tryWriteBoth, writeBoth } from '../table/table-locks.js';
 import type { AttachedAccess, TableState } from '../table/table-state.js';
-import {
-  type Address,
-  hex,
-  intervalOf,
-  invalidType,
-  MAX_U64,
-  PAGE_SIZE,
-  readU64,
-  type U64Input,
-} from '../u64.js';
-import { transferDirectly } from './direct-transfer.js';
+import { type Address, hex, invalidType, MAX_U64, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
+import { AreaWindows } from './area-windows.js';
 import { type PinnedPart, pinRange, unpinRange } from './pin.js';
 import { type TransferOptions, transferRange } from './transfer.js';
 
@@ -72,6 +63,8 @@ export class IoptAccess implements AttachedAccess {
   #table: IovaSpace | undefined;
   /** Where unpins go; differs from `#table` only while `onUnmap` runs for a change of table. */
   #unpinTable: IovaSpace | undefined;
+  /** Made at the first synchronous transfer. */
+  #windows: AreaWindows | undefined;
 
   constructor(options: IoptAccessOptions) {
     checkObject(options, 'options');
@@ -279,31 +272,31 @@ export class IoptAccess implements AttachedAccess {
 
   /** As `read`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `read` */
   readSync(iova: U64Input, target: Uint8Array, options: TransferOptions = PLAIN): void {
-    if (this.#transferDirectly(iova, target, options, false)) return;
+    if (this.#transferNow(iova, target, options, false)) return;
     finish(this.#transfer('read', iova, target, options, true), wouldWait);
   }
 
   /** As `write`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `read` */
   writeSync(iova: U64Input, source: Uint8Array, options: TransferOptions = PLAIN): void {
-    if (this.#transferDirectly(iova, source, options, true)) return;
+    if (this.#transferNow(iova, source, options, true)) return;
     finish(this.#transfer('write', iova, source, options, true), wouldWait);
   }
 
   /** The quick way of a transfer without options; `false` where the long way has to be gone. */
-  #transferDirectly(iova: U64Input, buffer: Uint8Array, options: TransferOptions, write: boolean): boolean {
-    const table = this.#table?.state;
-    if (options !== PLAIN || table === undefined || table.faults !== undefined || !this.#mutex.free)
-      return false;
-    if (!(buffer instanceof Uint8Array) || buffer.length === 0) return false;
-    const range = intervalOf(readU64(iova, 'iova'), readU64(buffer.length, 'length'));
-    if (range === undefined || !table.iovaLock.tryRead()) return false;
+  #transferNow(iova: U64Input, buffer: Uint8Array, options: TransferOptions, write: boolean): boolean {
+    const table = this.#table;
+    if (options !== PLAIN || table === undefined || !this.#mutex.free) return false;
+    const { page, offset } = readU64(iova, 'iova');
+    if (!(buffer instanceof Uint8Array) || !table.state.iovaLock.tryRead()) return false;
+    if (this.#windows?.space !== table) this.#windows = new AreaWindows(table);
     try {
-      return transferDirectly(table, range, buffer, write);
+      return this.#windows.transfer(page, offset, buffer, write);
     } catch {
-      // The long way meets the same error and says more about it.
+      // If a buffer is gone, a WebAssembly.Memory has another one by now. The long way finds it, or names the error.
+      this.#windows = undefined;
       return false;
     } finally {
-      table.iovaLock.releaseRead();
+      table.state.iovaLock.releaseRead();
     }
   }
 

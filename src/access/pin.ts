@@ -129,7 +129,6 @@ function checkPin(
     throw refuse('EINVAL', 'argument', 'the range crosses into another area in the middle of a page');
   }
   checkPermission(area, write);
-  if (write && !area.pages!.writable) throw notGranted(area, 'write', 'its pages were mapped read-only');
 }
 
 /** @throws EINVAL if an unmap has asked the accesses to let go of the area. */
@@ -138,13 +137,13 @@ export function checkAccessible(area: IoptArea): void {
   throw refuse('EINVAL', 'state', `the area at ${describeArea(area).iova} is being unmapped`);
 }
 
-/** @throws EPERM if the mapping does not grant the access. */
+/** @throws EPERM if the mapping does not grant the access. One for writing shows pages that are pinned for writing. */
 export function checkPermission(area: IoptArea, write: boolean): void {
   if ((area.prot & (write ? WRITE : READ)) !== 0) return;
-  throw notGranted(area, write ? 'write' : 'read', `it is mapped '${area.protection}'`);
-}
-
-/** EPERM: an access that a mapping or its pages don't grant. */
-export function notGranted(area: IoptArea, wanted: 'read' | 'write', detail: string): IommuError {
-  return new IommuError('EPERM', { check: 'permission', wanted, detail, area: describeArea(area) });
+  throw new IommuError('EPERM', {
+    check: 'permission',
+    wanted: write ? 'write' : 'read',
+    detail: `it is mapped '${area.protection}'`,
+    area: describeArea(area),
+  });
 }

@@ -17,7 +17,7 @@ import { doubleSpans } from '../spans.js';
 import { walkContiguous } from '../table/area-lookup.js';
 import type { TableState } from '../table/table-state.js';
 import { type Address, between, hex, type Interval, lengthOf, outOfRange, PAGE_SIZE } from '../u64.js';
-import { checkAccessible, checkPermission, notGranted } from './pin.js';
+import { checkAccessible, checkPermission } from './pin.js';
 
 /** How a read or write goes about its work. */
 export interface TransferOptions extends Abortable {
@@ -56,7 +56,6 @@ export function* transferRange(table: TableState, range: Interval, transfer: Tra
     checkAccessible(area);
     checkPermission(area, transfer.write);
     const pages = area.pages!;
-    if (transfer.write && !pages.writable) throw notGranted(area, 'write', 'its pages were mapped read-only');
     const length = lengthOf(between(first, last));
     const bytes = length.page * PAGE_SIZE + length.offset;
     const start = pageBehind(area, first);

@@ -96,7 +96,10 @@ export class BoundDevice extends IommufdObject {
     });
   }
 
-  /** Detaches the device (the kernel's `iommufd_device_detach`). Does nothing if it is detached. */
+  /**
+   * Detaches the device (the kernel's `iommufd_device_detach`). Does nothing if it is detached. What its driver throws
+   * is thrown on, but the device is detached.
+   */
   detach(): Promise<void> {
     return this.#change('device_detach', async () => {
       if (this.#hwpt !== undefined) await this.#leave(this.#hwpt);
@@ -105,7 +108,7 @@ export class BoundDevice extends IommufdObject {
 
   /**
    * Detaches the device and ends the binding (the kernel's `iommufd_device_unbind`); its id is free then. Nothing
-   * happens if it is unbound already.
+   * happens if it is unbound already. What its driver throws is thrown on, but the device is unbound.
    */
   async unbind(): Promise<void> {
     const { objects } = this.#context;
@@ -233,11 +236,14 @@ export class BoundDevice extends IommufdObject {
 
   async #leave(hwpt: HwPagetable): Promise<void> {
     await hwpt.exclusively(async () => {
-      this.device.detach?.();
-      this.#hwpt = undefined;
-      this.#msiWindow = undefined;
-      await hwpt.ioas.table.removeReservedIova(this);
-      await this.#bookOff(hwpt);
+      try {
+        this.device.detach?.();
+      } finally {
+        this.#hwpt = undefined;
+        this.#msiWindow = undefined;
+        await hwpt.ioas.table.removeReservedIova(this);
+        await this.#bookOff(hwpt);
+      }
     });
   }
 

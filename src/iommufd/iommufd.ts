@@ -7,7 +7,6 @@
  */
 import { checkBoolean, checkObject, checkWord, type IovaRange, readProtection } from '../arguments.js';
 import type { IommuDomain } from '../domain/iommu-domain.js';
-import { IommuError } from '../errors.js';
 import { checkFaults, type FaultInjector } from '../faults.js';
 import type { IoPagetable } from '../io-pagetable.js';
 import type { Abortable } from '../operation.js';
@@ -43,7 +42,7 @@ import {
 } from './ioas-commands.js';
 import type { IommuDevice } from './iommu-device.js';
 import { type LockedBytesAnswer, type LockedBytesQuestion, lockedBytesIfMapped } from './locked-bytes.js';
-import type { IommufdObject, ObjectType } from './object-table.js';
+import { type IommufdObject, noSuchId, type ObjectType } from './object-table.js';
 import { OPTION, OPTION_OP, option } from './option.js';
 import { readValue } from './read-value.js';
 import {
@@ -182,9 +181,7 @@ export class Iommufd implements AsyncDisposable {
     return this.context.run('destroy', async () => {
       const { objects } = this.context;
       const object = objects.find(id);
-      if (object === undefined) {
-        throw new IommuError('ENOENT', { check: 'object', id: String(id), detail: 'does not exist' });
-      }
+      if (object === undefined) throw noSuchId(id);
       await objects.destroy(object);
     });
   }

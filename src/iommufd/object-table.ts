@@ -135,10 +135,11 @@ export class ObjectTable {
   /**
    * Destroys an object that nobody uses.
    *
-   * @throws EBUSY if it is in use; nothing has changed then.
+   * @throws EBUSY if it is in use, ENOENT if another call destroyed it before this one's turn; nothing has changed then.
    */
   destroy(object: IommufdObject): Promise<void> {
     return object.exclusively(async () => {
+      if (!this.has(object)) throw noSuchId(object.id);
       if (object.users > 0) {
         throw refuse('EBUSY', 'state', `${object.kind} ${object.id} is in use: ${object.describeUsers()}`);
       }
@@ -165,6 +166,11 @@ export class ObjectTable {
     this.#taken -= 1;
     this.#ids.give(id);
   }
+}
+
+/** ENOENT: no object has the id. */
+export function noSuchId(id: number): IommuError {
+  return new IommuError('ENOENT', { check: 'object', id: String(id), detail: 'does not exist' });
 }
 
 function noObject(

@@ -26,6 +26,8 @@ export class FrameRuns {
   #pfns = NOTHING;
   /** Their lengths; empty while they are all of one frame, as in scattered memory. */
   #counts = NOTHING;
+  /** Runs after the first that may be written where they are: none while a copy of the list has the same arrays. */
+  #capacity = 0;
   /** The frame that would extend the last run. */
   #nextPfn = -1;
   /** A run and the position of its first frame, where the last search ended: lists are read in order. */
@@ -70,7 +72,7 @@ export class FrameRuns {
       this.#firstCount = count;
       this.#runs = 1;
     } else {
-      if (run > this.#pfns.length) this.#grow(Math.max(FIRST_CAPACITY, 4 * run));
+      if (run > this.#capacity) this.#grow(Math.max(FIRST_CAPACITY, 4 * run));
       this.#pfns[run - 1] = pfn;
       if (count !== 1 || this.#counts !== NOTHING) this.#setCount(run, count);
       this.#runs = run + 1;
@@ -84,7 +86,8 @@ export class FrameRuns {
       this.#firstCount = count;
       return;
     }
-    if (this.#counts === NOTHING) this.#counts = new Float64Array(this.#pfns.length).fill(1);
+    if (run > this.#capacity) this.#grow(run);
+    if (this.#counts === NOTHING) this.#counts = new Float64Array(this.#capacity).fill(1);
     this.#counts[run - 1] = count;
   }
 
@@ -92,11 +95,12 @@ export class FrameRuns {
   reserve(runs: number): void {
     checkInteger(runs, 'runs', 0, FRAMES);
     const needed = this.#runs + runs - 1;
-    const capacity = this.#pfns.length;
-    if (needed > capacity) this.#grow(Math.max(needed, 2 * capacity));
+    if (needed > this.#capacity) this.#grow(Math.max(needed, 2 * this.#capacity));
   }
 
-  #grow(capacity: number): void {
+  #grow(wanted: number): void {
+    const capacity = Math.max(wanted, this.#pfns.length);
+    this.#capacity = capacity;
     const pfns = new Float64Array(capacity);
     pfns.set(this.#pfns);
     this.#pfns = pfns;
@@ -109,9 +113,25 @@ export class FrameRuns {
   /** Appends all frames of another list, or of this one once more. */
   append(other: FrameRuns): void {
     if (!(other instanceof FrameRuns)) throw invalidType('other', 'a FrameRuns', other);
+    if (this.#frames === 0) {
+      this.#share(other);
+      return;
+    }
     const source = other === this ? this.slice(0, this.#frames) : other;
     if (source.runs > 1) this.reserve(source.runs);
     for (let run = 0; run < source.runs; run++) this.push(source.pfnOf(run), source.countOf(run));
+  }
+
+  /** Becomes the same list as another. Both keep their arrays until one of them has to write there. */
+  #share(other: FrameRuns): void {
+    this.#runs = other.#runs;
+    this.#frames = other.#frames;
+    this.#firstPfn = other.#firstPfn;
+    this.#firstCount = other.#firstCount;
+    this.#pfns = other.#pfns;
+    this.#counts = other.#counts;
+    this.#nextPfn = other.#nextPfn;
+    this.#capacity = other.#capacity = 0;
   }
 
   /**

@@ -2,6 +2,7 @@
  * A piece of a process's address space that shows a piece of memory.
  */
 import { join, PAGE_SIZE } from '../u64.js';
+import type { Layout, MemoryWindow } from './memory-window.js';
 import type { Backing } from './physical-memory.js';
 
 /** A mapping of memory into the address space of a process, as `mmap` made it. */
@@ -70,6 +71,35 @@ export class Region implements MemoryRegion {
   /** How many of the `count` pages from user page `page` on are in the region and there now. */
   present(page: number, count: number): number {
     return this.#backing.content.present(this.backingPage(page), Math.min(count, this.lastPage - page + 1));
+  }
+
+  /** Copies bytes of the region from byte `offset` of user page `page` on: `PageContent.read`. */
+  read(page: number, offset: number, target: Uint8Array, at: number, length: number): number {
+    const most = Math.min(length, (this.lastPage - page + 1) * PAGE_SIZE - offset);
+    return this.#backing.content.read(this.backingPage(page), offset, target, at, most);
+  }
+
+  /** The reverse of `read`: `PageContent.write`. */
+  write(page: number, offset: number, source: Uint8Array, at: number, length: number): number {
+    const most = Math.min(length, (this.lastPage - page + 1) * PAGE_SIZE - offset);
+    return this.#backing.content.write(this.backingPage(page), offset, source, at, most);
+  }
+
+  /** The pages around user page `page` that are in one piece, if that page is there now. */
+  window(page: number, layout: Layout): MemoryWindow | undefined {
+    const backingPage = this.backingPage(page);
+    const found = this.#backing.content.piece(backingPage);
+    if (found === undefined) return undefined;
+    const first = Math.max(this.#first, found.page);
+    const lastPage = Math.min(this.lastPage, page + (found.page + found.pages - 1 - backingPage));
+    return {
+      page: page - (backingPage - first),
+      lastPage,
+      writable: this.writable,
+      piece: found.piece,
+      start: (first - found.page) * PAGE_SIZE,
+      layout,
+    };
   }
 
   /** The part from user page `page` to `lastPage`, with its own permission. */

@@ -2,8 +2,8 @@
  * The machine below the processes: its page frames, what they hold and how often they are pinned.
  */
 import { IommuError, refuse } from '../errors.js';
-import { checkInteger, LAST_PAGE, PAGE_SIZE } from '../u64.js';
-import type { FrameRuns } from './frame-runs.js';
+import { checkInteger, invalidType, LAST_PAGE, PAGE_SIZE } from '../u64.js';
+import { FrameRuns } from './frame-runs.js';
 import { FreeFrames } from './free-frames.js';
 import type { PageContent } from './page-content.js';
 import { PinCounts } from './pin-counts.js';
@@ -116,6 +116,17 @@ export class PhysicalMemory {
    */
   unpin(pfn: number, count: number): void {
     checkFrames(pfn, count);
+    this.#unpin(pfn, count);
+  }
+
+  /** As `unpin` of each run of a list. @throws TypeError if it is no list of frames; EINVAL as `unpin` */
+  unpinAll(frames: FrameRuns): void {
+    if (!(frames instanceof FrameRuns)) throw invalidType('frames', 'a FrameRuns', frames);
+    const { runs } = frames;
+    for (let run = 0; run < runs; run++) this.#unpin(frames.pfnOf(run), frames.countOf(run));
+  }
+
+  #unpin(pfn: number, count: number): void {
     this.#counts.remove(pfn, count);
     const past = pfn + count;
     const hit = this.#lastHit;
@@ -148,11 +159,9 @@ export class PhysicalMemory {
       into.push(backing.pfn + page, count);
       return;
     }
-    const counts = this.#counts;
-    order.forEach(page, count, (frame) => {
-      counts.add(backing.pfn + frame, 1);
-      into.push(backing.pfn + frame, 1);
-    });
+    const { pfn } = backing;
+    order.forEachRun(page, count, (frame, frames) => this.#counts.add(pfn + frame, frames));
+    order.forEach(page, count, (frame) => into.push(pfn + frame, 1));
   }
 
   /**
@@ -231,6 +240,8 @@ export class PhysicalMemory {
 
 /** @throws TypeError or RangeError if there are no such frames, at least one. */
 function checkFrames(pfn: number, count: number): void {
+  const whole = Number.isInteger(pfn) && Number.isInteger(count);
+  if (whole && pfn >= 0 && count >= 1 && pfn + count <= LAST_PAGE + 1) return;
   checkInteger(pfn, 'pfn', 0, LAST_PAGE);
   checkInteger(count, 'count', 1, LAST_PAGE + 1 - pfn);
 }

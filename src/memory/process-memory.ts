@@ -18,6 +18,7 @@ import {
 import { FrameRuns } from './frame-runs.js';
 import { LockedMemory } from './locked-memory.js';
 import { type MemoryRegion, Region } from './memory-region.js';
+import type { MemoryWindow } from './memory-window.js';
 import { BufferContent, type MemorySource, newContent, SparseContent } from './page-content.js';
 import { type Backing, PhysicalMemory } from './physical-memory.js';
 import { ScatteredOrder } from './scattered-order.js';
@@ -78,6 +79,7 @@ export class ProcessMemory implements UserMemory {
   /** Ascending, disjoint. */
   #regions: Region[] = [];
   #lastHit: Region | undefined;
+  #layout = { current: true };
 
   /**
    * An empty address space.
@@ -409,6 +411,14 @@ export class ProcessMemory implements UserMemory {
     this.physical.unpin(pfn, count);
   }
 
+  /** As `unpin` of each run of a list: `UserMemory.unpinAll`. @throws TypeError if it is no list of frames */
+  unpinAll(frames: FrameRuns): void {
+    if (!(frames instanceof FrameRuns)) throw invalidType('frames', 'a FrameRuns', frames);
+    // A memory made from this one may have an `unpin` of its own.
+    if (this.unpin === ProcessMemory.prototype.unpin) this.physical.unpinAll(frames);
+    else for (let run = 0; run < frames.runs; run++) this.unpin(frames.pfnOf(run), frames.countOf(run));
+  }
+
   /**
    * The bytes of pinned frames: `UserMemory.frames`. Growing a `WebAssembly.Memory` detaches such a view.
    *
@@ -426,48 +436,52 @@ export class ProcessMemory implements UserMemory {
     targetOffset: number,
     length: number,
   ): number {
-    requireInside(target, targetOffset, length);
-    requirePlace(page, offset);
-    let done = 0;
-    let at = page;
-    let inPage = offset;
-    while (done < length) {
-      const region = this.#find(at);
-      const present = region?.present(at, Math.ceil((inPage + length - done) / PAGE_SIZE)) ?? 0;
-      if (region === undefined || present === 0) break;
-      const most = Math.min(length - done, present * PAGE_SIZE - inPage);
-      const bytes = region.backing.content.peek(region.backingPage(at), inPage, most);
-      target.set(bytes, targetOffset + done);
-      done += bytes.length;
-      const past = inPage + bytes.length;
-      at += Math.floor(past / PAGE_SIZE);
-      inPage = past % PAGE_SIZE;
-    }
-    return done;
+    return this.#copy(page, offset, target, targetOffset, length, false);
   }
 
   /** Writes as the process's own stores would: `UserMemory.copyToUser`. */
   copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number {
-    requireInside(source, sourceOffset, length);
+    return this.#copy(page, offset, source, sourceOffset, length, true);
+  }
+
+  #copy(
+    page: number,
+    offset: number,
+    buffer: Uint8Array,
+    from: number,
+    length: number,
+    write: boolean,
+  ): number {
+    requireInside(buffer, from, length);
     requirePlace(page, offset);
     let done = 0;
     let at = page;
     let inPage = offset;
     while (done < length) {
       const region = this.#find(at);
-      if (region === undefined || !region.writable) break;
-      const present = region.present(at, Math.ceil((inPage + length - done) / PAGE_SIZE));
-      if (present === 0) break;
-      const most = Math.min(length - done, present * PAGE_SIZE - inPage);
-      const bytes = region.backing.content.view(region.backingPage(at), inPage, most);
-      const from = sourceOffset + done;
-      bytes.set(source.subarray(from, from + bytes.length));
-      done += bytes.length;
-      const past = inPage + bytes.length;
+      if (region === undefined || (write && !region.writable)) break;
+      const copied = write
+        ? region.write(at, inPage, buffer, from + done, length - done)
+        : region.read(at, inPage, buffer, from + done, length - done);
+      if (copied === 0) break;
+      done += copied;
+      const past = inPage + copied;
       at += Math.floor(past / PAGE_SIZE);
-      inPage = past % PAGE_SIZE;
+      inPage = past & PAGE_MASK;
     }
     return done;
+  }
+
+  /**
+   * Where user page `page` is; absent if it is nowhere or untouched. What is copied there is as well copied by
+   * `copyFromUser` and `copyToUser`, so there is nothing for a class that does it in its own way.
+   *
+   * @internal
+   */
+  window(page: number): MemoryWindow | undefined {
+    const { copyFromUser, copyToUser } = ProcessMemory.prototype;
+    if (this.copyFromUser !== copyFromUser || this.copyToUser !== copyToUser) return undefined;
+    return this.#find(page)?.window(page, this.#layout);
   }
 
   /** The region of a user page. */
@@ -520,6 +534,8 @@ export class ProcessMemory implements UserMemory {
     this.#regions = before.concat(regions, this.#regions.slice(at + count));
     for (const region of removed) this.physical.unmap(region.backing);
     this.#lastHit = undefined;
+    this.#layout.current = false;
+    this.#layout = { current: true };
   }
 
   /** Why a page cannot be touched. */

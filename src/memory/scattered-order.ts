@@ -41,6 +41,13 @@ export class ScatteredOrder {
     return (frame - this.starts[column]!) * this.columns + column;
   }
 
+  /** Calls `visit` with the frames of `count` pages from `page` on as runs (first frame, length), in no order of pages. */
+  forEachRun(page: number, count: number, visit: (frame: number, frames: number) => void): void {
+    const { columns } = this;
+    const runs = Math.min(columns, count);
+    for (let run = 0; run < runs; run++) visit(this.frameOf(page + run), Math.ceil((count - run) / columns));
+  }
+
   /** Calls `visit` with the frames of `count` pages from `page` on, in order. */
   forEach(page: number, count: number, visit: (frame: number) => void): void {
     let row = Math.floor(page / this.columns);

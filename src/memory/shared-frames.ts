@@ -1,8 +1,9 @@
 /**
  * The memory of a process as another thread sees it. Nothing here needs Node.
  */
+import { checkBoolean, checkObject } from '../arguments.js';
 import { refuse } from '../errors.js';
-import { invalidType, PAGE_SIZE } from '../u64.js';
+import { checkInteger, invalidType, LAST_PAGE, PAGE_SIZE } from '../u64.js';
 import { ScatteredOrder } from './scattered-order.js';
 
 /** Frames and the shared buffer that they are. */
@@ -48,8 +49,8 @@ export class SharedFrames {
     if (!Array.isArray(handle?.ranges)) {
       throw invalidType('handle', 'what ProcessMemory.share gave', handle);
     }
-    this.#views = handle.ranges.map((range) => ({
-      range,
+    this.#views = handle.ranges.map((range: SharedRange) => ({
+      range: checkedRange(range),
       past: range.pfn + range.frames,
       order: range.scattered ? new ScatteredOrder(range.frames) : undefined,
       bytes: new Uint8Array(range.buffer),
@@ -60,9 +61,12 @@ export class SharedFrames {
    * The bytes of `count` consecutive frames from `pfn` on, as one live view if they are one piece of memory, else of
    * as many frames as are (at least one).
    *
-   * @throws EFAULT if the first is in none of the shared buffers: it is other memory, or newer than the handle
+   * @throws EFAULT if the first is in none of the shared buffers: it is other memory, or newer than the handle;
+   * TypeError or RangeError if an argument is no number of a frame, or of frames
    */
   frames(pfn: number, count: number): Uint8Array {
+    checkInteger(pfn, 'pfn', 0, LAST_PAGE);
+    checkInteger(count, 'count', 1, LAST_PAGE + 1);
     const view = this.#find(pfn);
     const frame = pfn - (view?.range.pfn ?? 0);
     const page = view?.order === undefined ? frame : view.order.pageOf(frame);
@@ -81,4 +85,16 @@ export class SharedFrames {
     this.#lastHit = this.#views.find(({ range, past }) => pfn >= range.pfn && pfn < past);
     return this.#lastHit;
   }
+}
+
+function checkedRange(range: SharedRange): SharedRange {
+  checkObject(range, 'a range of the handle');
+  const { pfn, frames, scattered, buffer } = range;
+  checkInteger(pfn, 'pfn', 0, LAST_PAGE);
+  checkInteger(frames, 'frames', 1, LAST_PAGE + 1 - pfn);
+  checkBoolean(scattered, 'scattered');
+  if (Object.prototype.toString.call(buffer) !== '[object SharedArrayBuffer]') {
+    throw invalidType('buffer', 'a SharedArrayBuffer', buffer);
+  }
+  return range;
 }

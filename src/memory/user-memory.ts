@@ -37,6 +37,9 @@ export interface UserMemory {
    */
   unpin(pfn: number, count: number, dirty: boolean): void;
 
+  /** Takes back one pin of each frame of a list, as `unpin` of each of its runs, which is what is done if it is absent. */
+  unpinAll?(frames: FrameRuns, dirty: boolean): void;
+
   /**
    * The bytes of `count` consecutive pinned frames that begin with `pfn`, as one live view if they are one
    * piece of memory, else of as many frames as are (at least one).

@@ -96,10 +96,19 @@ function* failAfter(
 export function flushDomains(domains: readonly IommuDomain[]): Operation<void> | undefined {
   let flushes: PromiseLike<void>[] | undefined;
   for (const domain of domains) {
-    const answer = domain.flush?.();
+    const answer = flush(domain);
     if (isThenable(answer)) flushes = [...(flushes ?? []), answer];
   }
   return flushes && flushed(flushes);
+}
+
+/** A flush that throws is one that rejects: what was unmapped is gone, and may be in use. */
+function flush(domain: IommuDomain): PromiseLike<void> | void {
+  try {
+    return domain.flush?.();
+  } catch (error) {
+    return Promise.reject(error);
+  }
 }
 
 function* flushed(flushes: readonly PromiseLike<void>[]): Operation<void> {

@@ -251,9 +251,9 @@ export function releaseFresh(pages: IoptPages, read: ReadFrames): void {
 
 /** Unpins all frames of a list. */
 export function unpinFrames(pages: IoptPages, frames: FrameRuns): void {
-  for (let run = 0; run < frames.runs; run++) {
-    pages.memory.unpin(frames.pfnOf(run), frames.countOf(run), pages.writable);
-  }
+  const { memory, writable } = pages;
+  if (frames.runs > 1 && memory.unpinAll !== undefined) memory.unpinAll(frames, writable);
+  else unpinPart(pages, frames, 0, frames.frames);
   pages.npinned -= frames.frames;
 }
 

@@ -2,7 +2,8 @@
  * Automatic IOVA selection: the lowest hole that fits, aligned as the user memory is.
  */
 import { IommuError, refuse } from '../errors.js';
-import { doubleSpans, spans } from '../spans.js';
+import { roomFor } from '../room.js';
+import { holesFor, spans } from '../spans.js';
 import {
   type Address,
   between,
@@ -35,6 +36,8 @@ interface Fit {
   readonly offset: number;
   /** Whether the last byte of a hole may be used by a one-byte mapping (`rfc-v1` lets it). */
   readonly lastByte: boolean;
+  /** The room that a hole needs at the least. */
+  readonly needed: number;
 }
 
 /**
@@ -60,7 +63,8 @@ export function chooseIova(table: TableState, user: Address, length: Address): A
       alignment: table.alignment,
     });
   }
-  const fit: Fit = { length, alignment, offset: user.offset, lastByte: !linux };
+  const needed = roomFor(length, alignment);
+  const fit: Fit = { length, alignment, offset: user.offset, lastByte: !linux, needed };
   const found = linux ? searchWindows(table, fit) : searchHoles(table, fit);
   if (found === undefined) throw new IommuError('ENOSPC', { check: 'no-space', alignment: hex(alignment) });
   return found;
@@ -71,9 +75,8 @@ function searchWindows(table: TableState, fit: Fit): Address | undefined {
   for (const window of allowedWindows(table)) {
     const start = place(window, fit);
     if (start === undefined) continue;
-    const rest = between(start, lastOf(window));
-    for (const span of doubleSpans(table.reserved, table.areas, rest)) {
-      const found = span.used === 0 ? place(span, fit) : undefined;
+    for (const hole of holesFor(table.areas, between(start, lastOf(window)), fit.needed)) {
+      const found = placeBesideReserved(table, hole, fit);
       if (found !== undefined) return found;
     }
   }
@@ -90,13 +93,20 @@ function* allowedWindows(table: TableState): Generator<Interval> {
 
 /** `rfc-v1`: rounds in each hole between areas, before the reservations in it are looked at. */
 function searchHoles(table: TableState, fit: Fit): Address | undefined {
-  for (const hole of spans(table.areas, WINDOW)) {
-    const start = hole.used ? undefined : place(hole, fit);
+  for (const hole of holesFor(table.areas, WINDOW, fit.needed)) {
+    const start = place(hole, fit);
     if (start === undefined) continue;
-    for (const part of spans(table.reserved, between(start, lastOf(hole)))) {
-      const found = part.used ? undefined : place(part, fit);
-      if (found !== undefined) return found;
-    }
+    const found = placeBesideReserved(table, between(start, lastOf(hole)), fit);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** The lowest place in a hole between areas that no reservation touches. */
+function placeBesideReserved(table: TableState, hole: Interval, fit: Fit): Address | undefined {
+  for (const part of spans(table.reserved, hole)) {
+    const found = part.used ? undefined : place(part, fit);
+    if (found !== undefined) return found;
   }
   return undefined;
 }

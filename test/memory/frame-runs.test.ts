@@ -54,14 +54,17 @@ const step = fc.oneof(
   fc.nat(30).map((value) => ({ do: 'reserve' as const, value })),
   fc.nat(60).map((value) => ({ do: 'at' as const, value })),
   fc.tuple(fc.nat(60), fc.nat(60)).map((value) => ({ do: 'read' as const, value })),
+  // A copy, and work on the list that was made so last or on one from before.
+  fc.boolean().map((value) => ({ do: 'copy' as const, value })),
 );
 
 describe('FrameRuns', () => {
   it('is a list of frames', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-        const frames = new FrameRuns();
+        let frames = new FrameRuns();
         let model: number[] = [];
+        const others: { frames: FrameRuns; model: number[] }[] = [];
         for (const { do: what, value } of steps) {
           if (what === 'push') {
             frames.push(value.pfn, value.count);
@@ -74,6 +77,12 @@ describe('FrameRuns', () => {
             model = model.slice(0, value);
           } else if (what === 'reserve') {
             frames.reserve(value);
+          } else if (what === 'copy') {
+            const copy = new FrameRuns();
+            copy.append(frames);
+            const [kept, next] = value ? [frames, copy] : [copy, frames];
+            others.push({ frames: kept, model: [...model] });
+            frames = next;
           } else if (what === 'at') {
             if (value < model.length) expect(frames.at(value)).toBe(model[value]);
             else expect(() => frames.at(value)).toThrow(RangeError);
@@ -85,6 +94,7 @@ describe('FrameRuns', () => {
           }
           expect(frames.frames).toBe(model.length);
           expect(stored(frames)).toEqual(longestRuns(model));
+          for (const other of others) expect(stored(other.frames)).toEqual(longestRuns(other.model));
         }
         expect(model.map((_, at) => frames.at(at))).toEqual(model);
       }),

@@ -271,6 +271,36 @@ describe('frames', () => {
     });
   });
 
+  it('are unpinned as a list, run by run', () => {
+    const memory = new ProcessMemory();
+    const scattered = memory.mmap({ length: 4n * 4096n, frames: 'scattered' }).uptr;
+    const whole = memory.mmap({ length: 4n * 4096n }).uptr;
+    const frames = pinned(memory, scattered, 4);
+    frames.append(pinned(memory, whole, 3));
+    memory.unpinAll(frames);
+    expect(memory.physical.pinned).toBe(0);
+    expect(() => memory.unpinAll(frames)).toThrow('is not pinned');
+    expect(() => memory.unpinAll([1] as never)).toThrow(TypeError);
+    expect(() => memory.physical.unpinAll([1] as never)).toThrow(TypeError);
+  });
+
+  it('are unpinned as a list through an unpin that replaces this one', () => {
+    const runs: [number, number][] = [];
+    class Recording extends ProcessMemory {
+      override unpin(pfn: number, count: number): void {
+        runs.push([pfn, count]);
+        super.unpin(pfn, count);
+      }
+    }
+    const memory = new Recording();
+    const { uptr } = memory.mmap({ length: 3n * 4096n, frames: 'scattered' });
+    const frames = pinned(memory, uptr, 3);
+    memory.unpinAll(frames);
+    expect(runs).toEqual([0, 1, 2].map((page) => [memory.frameOf(uptr + BigInt(page) * 4096n), 1]));
+    expect(memory.physical.pinned).toBe(0);
+    expect(() => memory.unpinAll([1] as never)).toThrow(TypeError);
+  });
+
   it('cannot be unpinned more often than they were pinned', () => {
     const memory = new ProcessMemory();
     const { uptr } = memory.mmap({ length: 4 * PAGE });

@@ -25,6 +25,11 @@ describe('ScatteredOrder', () => {
         const listed: number[] = [];
         order.forEach(page, count, (frame) => listed.push(frame));
         expect(listed).toEqual(Array.from({ length: count }, (_, at) => order.frameOf(page + at)));
+        const inRuns: number[] = [];
+        order.forEachRun(page, count, (frame, frames) => {
+          for (let at = 0; at < frames; at++) inRuns.push(frame + at);
+        });
+        expect(inRuns.sort((a, b) => a - b)).toEqual(listed.sort((a, b) => a - b));
       }),
     );
   });

@@ -7,21 +7,9 @@
  * the arrays only when it is sure to succeed, so there is nothing to undo.
  */
 import type { NaiveAccess } from './naive-access.js';
+import { chooseNaively } from './naive-choice.js';
 import type { NaiveProcess } from './naive-process.js';
-import {
-  covered,
-  holes,
-  lastOf,
-  lowestBit,
-  MAX,
-  max,
-  meets,
-  min,
-  PAGE,
-  powerOfTwoFrom,
-  type Range,
-  Refusal,
-} from './naive-ranges.js';
+import { holes, lastOf, lowestBit, MAX, max, meets, min, PAGE, type Range, Refusal } from './naive-ranges.js';
 
 /** Whose behaviour is modelled. */
 export type NaiveProfile = 'linux' | 'rfc-v1';
@@ -310,39 +298,7 @@ export class NaiveTable {
   }
 
   #choose(first: Element, length: bigint): bigint {
-    const linux = this.profile === 'linux';
-    const user = first.backing.uptr + first.startByte;
-    if (length === 0n || length >= MAX / 2n) throw new Refusal('EOVERFLOW');
-    const offset = user % PAGE;
-    let step = powerOfTwoFrom(length);
-    if (user !== 0n) step = min(step, lowestBit(user));
-    if (linux) step = min(step, 0x200000n);
-    if (step < this.alignment) throw new Refusal('EINVAL');
-
-    const fitIn = (range: Range): bigint | undefined => {
-      const up = ((range.start + step - 1n) / step) * step;
-      if (up > MAX) return undefined;
-      const at = up | offset;
-      if (linux ? at >= range.last : at > range.last) return undefined;
-      return range.last - at < length - 1n ? undefined : at;
-    };
-
-    const window = { start: PAGE, last: MAX - PAGE };
-    const outer = !linux
-      ? holes(this.areas, window)
-      : this.allowed.length === 0
-        ? [window]
-        : covered(this.allowed, window);
-    const inTheWay = linux ? [...this.reserved, ...this.areas] : this.reserved;
-    for (const range of outer) {
-      const start = fitIn(range);
-      if (start === undefined) continue;
-      for (const hole of holes(inTheWay, { start, last: range.last })) {
-        const at = fitIn(hole);
-        if (at !== undefined) return at;
-      }
-    }
-    throw new Refusal('ENOSPC');
+    return chooseNaively(this, first.backing.uptr + first.startByte, length);
   }
 
   /** What filling `domains` with `areas`, one after the other, would be refused with. */

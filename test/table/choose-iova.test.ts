@@ -1,10 +1,18 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { IommuError } from '../../src/errors.js';
+import { IntervalTree } from '../../src/interval-tree.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';
-import type { Profile } from '../../src/table/table-state.js';
-import { MAX_U64 } from '../../src/u64.js';
+import { chooseIova } from '../../src/table/choose-iova.js';
+import { IoptArea } from '../../src/table/iopt-area.js';
+import { type Profile, TableState } from '../../src/table/table-state.js';
+import { between, join, MAX_U64, split } from '../../src/u64.js';
 import { expectError } from '../helpers/expect-error.js';
+import { propertyRuns } from '../helpers/property-runs.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
 import { World } from '../helpers/world.js';
+import { chooseNaively } from '../model/naive-choice.js';
+import { covered, min, type Range, Refusal } from '../model/naive-ranges.js';
 
 const MOCK_APERTURE = { start: 0x100_0000n, last: 0x7fff_ffffn };
 /** The last address of automatic placement. */
@@ -197,5 +205,151 @@ describe('automatic selection by profile (spec 7.1.1)', () => {
 
   it('rfc-v1: the longest length has no place, as its alignment is 2^63', async () => {
     await expectError(place(fresh('rfc-v1'), 0n, 0x7fff_ffff_ffff_fffen), 'ENOSPC');
+  });
+});
+
+describe('automatic selection beside a walk over every hole', () => {
+  /** Areas, reservations and allowed ranges, as a table has them and as the walk takes them. */
+  class Scene {
+    readonly table: TableState;
+    readonly reserved: Range[] = [];
+    readonly #areas = new Map<IoptArea, Range>();
+    #allowed: readonly Range[] = [];
+
+    constructor(profile: Profile) {
+      this.table = new TableState(profile);
+    }
+
+    addArea(range: Range): void {
+      const area = new IoptArea(closed(range), 0, 0, 0, 0);
+      const node = this.table.areas.insertDisjoint(area, area);
+      if (node.value !== area) return;
+      area.node = node;
+      this.#areas.set(area, range);
+    }
+
+    removeAreas(pick: (at: number) => boolean): void {
+      for (const [at, area] of [...this.#areas.keys()].entries()) {
+        if (!pick(at)) continue;
+        this.table.areas.delete(area.node!);
+        this.#areas.delete(area);
+      }
+    }
+
+    reserve(range: Range): void {
+      this.table.reserved.insert(closed(range), { owner: null });
+      this.reserved.push(range);
+    }
+
+    allow(ranges: readonly Range[]): void {
+      this.table.allowed = new IntervalTree();
+      for (const range of ranges) this.table.allowed.insert(closed(range), undefined);
+      this.#allowed = ranges;
+    }
+
+    /** Where the table puts a mapping, or the errno, after a comparison with the walk. */
+    choose(user: bigint, length: bigint): bigint | string {
+      const { profile, alignment } = this.table;
+      const areas = [...this.#areas.values()];
+      const ground = {
+        profile,
+        alignment: BigInt(alignment),
+        areas,
+        reserved: this.reserved,
+        allowed: this.#allowed,
+      };
+      const place = answer(() => {
+        const found = chooseIova(this.table, split(user), split(length));
+        return join(found.page, found.offset);
+      });
+      expect(place).toBe(answer(() => chooseNaively(ground, user, length)));
+      this.table.areas.verify();
+      return place;
+    }
+  }
+
+  const closed = ({ start, last }: Range) => between(split(start), split(last));
+
+  function answer(ask: () => bigint): bigint | string {
+    try {
+      return ask();
+    } catch (error) {
+      if (error instanceof IommuError || error instanceof Refusal) return error.code;
+      throw error;
+    }
+  }
+
+  type Step = (scene: Scene) => void;
+  const PAGE = 4096n;
+  const bases = [PAGE, 1n << 32n, (1n << 44n) - 16n * PAGE, WINDOW_LAST + 1n - 96n * PAGE, 1n << 63n];
+  const unit = fc.constantFrom(PAGE, PAGE, PAGE, 64n * PAGE, 0x100n, 1n);
+  const count = (most: bigint) => fc.bigInt({ min: 0n, max: most });
+  const range = fc
+    .tuple(fc.constantFrom(...bases), unit, count(90n), count(12n))
+    .map(([base, step, from, more]): Range => {
+      const start = min(base + from * step, MAX_U64);
+      return { start, last: min(start + (more + 1n) * step - 1n, MAX_U64) };
+    });
+  const length = fc.oneof(
+    fc.tuple(unit, count(12n)).map(([step, more]) => (more + 1n) * step),
+    fc.constantFrom(0x20_0000n, 0x20_1000n, 0x7f_f000n, 1n << 45n),
+  );
+  const user = fc
+    .tuple(count(500n), fc.integer({ min: 0, max: 24 }))
+    .map(([factor, order]) => factor << BigInt(order));
+
+  const addArea = range.map(
+    (one): Step =>
+      (scene) =>
+        scene.addArea(one),
+  );
+  const removeAreas = fc.tuple(fc.nat(), fc.integer({ min: 1, max: 6 })).map(
+    ([from, every]): Step =>
+      (scene) =>
+        scene.removeAreas((at) => (at + from) % every === 0),
+  );
+  const reserve = range.map(
+    (one): Step =>
+      (scene) =>
+        scene.reserve(one),
+  );
+  const allow = fc.array(range, { maxLength: 4 }).map(
+    (ranges): Step =>
+      (scene) =>
+        scene.allow(covered(ranges, { start: 0n, last: MAX_U64 })),
+  );
+  const choose = fc.tuple(user, length).map(
+    ([from, bytes]): Step =>
+      (scene) =>
+        void scene.choose(from, bytes),
+  );
+  /** Places many mappings of one kind, as a program does, or until there is no room. */
+  const fillUp = fc.tuple(user, length, fc.integer({ min: 2, max: 12 })).map(
+    ([from, bytes, times]): Step =>
+      (scene) => {
+        for (let time = 0; time < times; time++) {
+          const place = scene.choose(from, bytes);
+          if (typeof place === 'string') return;
+          scene.addArea({ start: place, last: place + bytes - 1n });
+        }
+      },
+  );
+
+  it.each(['linux', 'rfc-v1'] as const)('%s: finds the same place', (profile) => {
+    const step = fc.oneof(
+      { weight: 4, arbitrary: addArea },
+      { weight: 3, arbitrary: removeAreas },
+      { weight: 2, arbitrary: reserve },
+      { weight: 2, arbitrary: allow },
+      { weight: 6, arbitrary: choose },
+      { weight: 6, arbitrary: fillUp },
+    );
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 30, size: 'max' }), (steps) => {
+        const scene = new Scene(profile);
+        for (const one of steps) one(scene);
+      }),
+      { numRuns: propertyRuns(400) },
+    );
   });
 });

@@ -90,12 +90,25 @@ describe('copy', () => {
     ['part of an area', 0x2000n, PAGE],
     ['two areas', 0x1000n, 3n * PAGE],
     ['more than an area', 0x1000n, 8n * PAGE],
-    ['nothing', 0x8000n, PAGE],
-  ])('of %s: ENOENT', async (_what, srcIova, length) => {
+    ['as much as an area, but from its middle on', 0x3000n, 2n * PAGE],
+  ])('of %s: ENOENT, and it says which area it is', async (_what, srcIova, length) => {
     const { world, table } = await twoAreas();
-    await world.unchanged(() =>
-      expectError(table.copy({ from: table, srcIova, iova: 0x10000n, length, prot: 'r' }), 'ENOENT'),
-    );
+    await world.unchanged(async () => {
+      const copy = table.copy({ from: table, srcIova, iova: 0x10000n, length, prot: 'r' });
+      const { reason } = await expectError(copy, 'ENOENT');
+      expect(reason.check === 'not-exact' && reason.area.iova).toBe(
+        srcIova === 0x1000n ? '0x1000' : '0x2000',
+      );
+    });
+  });
+
+  it('of nothing: ENOENT', async () => {
+    const { world, table } = await twoAreas();
+    const copy = { from: table, srcIova: 0x8000n, iova: 0x10000n, length: PAGE, prot: 'r' } as const;
+    await world.unchanged(async () => {
+      const { reason } = await expectError(table.copy(copy), 'ENOENT');
+      expect(reason.check).toBe('not-mapped');
+    });
   });
 
   it('of a whole area shares its pages', async () => {

@@ -61,7 +61,9 @@ function checkContents({ files, size, unpackedSize }: Packed): void {
   const strangers = files.filter(({ path }) => !BELONGS.test(path));
   if (strangers.length > 0)
     throw new Error(`does not belong: ${strangers.map(({ path }) => path).join(', ')}`);
-  const stated = /(\d+) kB packed and (\d+) kB unpacked/.exec(readFileSync(join(root, 'README.md'), 'utf8'));
+  const stated = /(\d+) kB packed and (\d+) kB\s+unpacked/.exec(
+    readFileSync(join(root, 'README.md'), 'utf8'),
+  );
   const sizes = [size, unpackedSize].map((bytes) => Math.round(bytes / 1000));
   const fits = sizes.every((is, at) => Math.abs(Number(stated?.[at + 1]) - is) <= is * TOLERANCE);
   const [packed, unpacked] = sizes;

@@ -15,7 +15,7 @@ import {
   readLog,
   replay,
 } from '../src/replay/index.js';
-import { linesOfFile } from './log-file.js';
+import { linesOfFile } from '../src/replay/log-file.js';
 
 type Profile = 'linux' | 'rfc-v1';
 

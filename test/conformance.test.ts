@@ -14,17 +14,16 @@ import {
   replayTrace,
 } from '../src/replay/conformance/conformance.js';
 import { findTraces } from '../src/replay/conformance/trace-files.js';
+import { ALLOC, HEADER, TRACES, traceFiles } from './helpers/traces.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const TRACES = fileURLToPath(new URL('traces', import.meta.url));
-const files = await findTraces([TRACES]);
 
 test('there are traces', () => {
-  expect(files.length).toBeGreaterThan(90);
+  expect(traceFiles.length).toBeGreaterThan(90);
 });
 
 describe('trace', () => {
-  test.each(files.map((file) => [file.slice(TRACES.length + 1), file]))('%s', async (_name, file) => {
+  test.each(traceFiles)('%s', async (_name, file) => {
     const found: string[] = [];
     const report = (mismatch: Mismatch) => found.push(describeMismatch(mismatch));
     const { ops, mismatches } = await replayFiles([file], { check: true, report });
@@ -35,14 +34,9 @@ describe('trace', () => {
 });
 
 describe('a mismatch is', () => {
-  const HEADER =
-    '{"format":1,"kernel":"6.12.117","page_size":4096,"io_page_size":2048,"category":"basic","seed":1,' +
-    '"memory":[{"uptr":"0x100000","length":"0x10000","writable":true}]}';
-  const ALLOC = '{"op":"ioas_alloc","ioas":"ioas0","expect":{"errno":"OK"}}';
-
   async function replay(...lines: string[]): Promise<{ ops: number; found: Mismatch[] }> {
     const found: Mismatch[] = [];
-    const ops = await replayTrace('t', `${lines.join('\n')}\n`, {
+    const ops = await replayTrace('t', lines, {
       check: true,
       report: (mismatch) => found.push(mismatch),
     });

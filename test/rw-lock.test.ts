@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { enterCallOut, leaveCallOut } from '../src/call-out.js';
 import { RwLock } from '../src/rw-lock.js';
 import { expectErrorNow } from './helpers/expect-error.js';
+import { propertyRuns } from './helpers/property-runs.js';
 import { settled, watch } from './helpers/watch.js';
 
 /** Asks for the lock and writes down when it is had. */
@@ -128,7 +129,7 @@ describe('waiting', () => {
         expect(order).toEqual(exclusive.map((_, number) => number));
         expect(lock.free).toBe(true);
       }),
-      { numRuns: 50 },
+      { numRuns: propertyRuns(50) },
     );
   });
 
@@ -224,7 +225,7 @@ describe('giving up a wait', () => {
         expect(order).toEqual([...waiters.keys()].filter((number) => !waiters[number]!.cancelled));
         expect(lock.free).toBe(true);
       }),
-      { numRuns: 100 },
+      { numRuns: propertyRuns(100) },
     );
   });
 });

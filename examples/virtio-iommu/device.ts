@@ -5,19 +5,22 @@ import { IommuError } from 'io-pagetable';
 import type { GuestRam } from '../virtio/device-memory.js';
 import { BrokenQueueError, type Chain, DeviceQueue } from '../virtio/device-queue.js';
 import type { SplitVirtqueue } from '../virtio/split-virtqueue.js';
-import { Domain, INPUT_RANGE } from './domain.js';
+import { Domain, INPUT_RANGE, PAGE_SIZES } from './domain.js';
 import type { Endpoint } from './endpoint.js';
 import {
   type AttachRequest,
   type DetachRequest,
   decodeRequest,
+  encodeConfiguration,
   encodeFault,
   encodeProperties,
   type Fault,
+  Feature,
   HEAD_SIZE,
   MAP_READ,
   MAP_WRITE,
   type MapRequest,
+  PROBE_SIZE,
   type ProbeRequest,
   type Request,
   readableSize,
@@ -38,8 +41,16 @@ export interface VirtioIommuOptions {
   readonly endpoints: readonly Endpoint[];
 }
 
-/** A virtio-iommu with the features INPUT_RANGE, MAP_UNMAP and PROBE. */
+/** A virtio-iommu. */
 export class VirtioIommu {
+  /** Bits of the features that it offers. */
+  readonly features = Feature.INPUT_RANGE | Feature.MAP_UNMAP | Feature.PROBE;
+  /** Its configuration as a driver reads it. */
+  readonly configuration = encodeConfiguration({
+    pageSizeMask: PAGE_SIZES.reduce((mask, size) => mask | size, 0n),
+    inputRange: { start: INPUT_RANGE.start, end: INPUT_RANGE.last },
+    probeSize: PROBE_SIZE,
+  });
   /** The domains that there are, by number. */
   readonly domains = new Map<number, Domain>();
   /** The driver broke the rules of a queue (DEVICE_NEEDS_RESET): nothing is answered or reported any more. */
@@ -86,10 +97,10 @@ export class VirtioIommu {
     const { readable, writable } = chain;
     const type = requestType(readable.length < HEAD_SIZE ? 0 : (bytesOf(chain, HEAD_SIZE)?.[0] ?? 0));
     // Nobody knows where the tail of an unknown request is: it is given back as it was.
-    if (type === undefined || writable.length < writableSize(type)) return 0;
+    const written = type === undefined ? 0 : writableSize(type, PROBE_SIZE);
+    if (type === undefined || writable.length < written) return 0;
     const length = readableSize(type);
     const bytes = readable.length < length ? undefined : bytesOf(chain, length);
-    const written = writableSize(type);
     const answer = new Uint8Array(written);
     answer[written - TAIL_SIZE] = Status[await this.#answer(type, bytes, answer)];
     return fill(chain, answer);

@@ -8,6 +8,8 @@ import { MAP_READ, MAP_WRITE, type MapRequest, type UnmapRequest } from './proto
 
 /** What a domain translates (`input_range` of the device's configuration), both bounds inclusive. */
 export const INPUT_RANGE = { start: 0n, last: 2n ** 48n - 1n };
+/** Sizes of its pages (`page_size_mask` of the device's configuration). */
+export const PAGE_SIZES: readonly bigint[] = [1n << 12n, 1n << 21n, 1n << 30n];
 
 /** A domain. It is there as long as an endpoint is attached to it. */
 export class Domain {
@@ -22,7 +24,7 @@ export class Domain {
     this.number = number;
     this.#ram = ram;
     this.#table = new IoPagetable({ memory: ram.memory });
-    this.translation = new RadixDomain({ aperture: INPUT_RANGE });
+    this.translation = new RadixDomain({ aperture: INPUT_RANGE, pageSizes: PAGE_SIZES });
   }
 
   static async create(number: number, ram: GuestRam): Promise<Domain> {

@@ -5,17 +5,20 @@ import type { GuestRam } from '../virtio/device-memory.js';
 import { DriverQueue } from '../virtio/driver-queue.js';
 import type { SplitVirtqueue } from '../virtio/split-virtqueue.js';
 import {
+  type Configuration,
+  decodeConfiguration,
   decodeFault,
   decodeProperties,
   encodeRequest,
   FAULT_SIZE,
   type Fault,
+  Feature,
   type MapRequest,
-  PROBE_SIZE,
   type Request,
   type ReservedMemory,
   Status,
   type StatusName,
+  TAIL_SIZE,
   writableSize,
 } from './protocol.js';
 
@@ -24,6 +27,8 @@ export interface VirtioIommuDriverOptions {
   readonly ram: GuestRam;
   readonly requests: SplitVirtqueue;
   readonly events: SplitVirtqueue;
+  /** What the device offers, and its configuration. */
+  readonly device: { readonly features: number; readonly configuration: Uint8Array };
   /** A page of guest RAM for requests, and one for events. */
   readonly buffers: { readonly requests: bigint; readonly events: bigint };
   /** Notifies the device. */
@@ -34,8 +39,12 @@ const STATUS_NAMES = new Map<number, StatusName>(
   Object.entries(Status).map(([name, number]) => [number, name as StatusName]),
 );
 
+const NEEDED = Feature.INPUT_RANGE | Feature.MAP_UNMAP | Feature.PROBE;
+
 /** A driver that waits for each request, and so needs one buffer. */
 export class VirtioIommuDriver {
+  /** What the device says of itself. */
+  readonly configuration: Configuration;
   readonly #options: VirtioIommuDriverOptions;
   readonly #requests: DriverQueue;
   readonly #events: DriverQueue;
@@ -43,6 +52,9 @@ export class VirtioIommuDriver {
   readonly #eventBuffers = new Map<number, bigint>();
 
   constructor(options: VirtioIommuDriverOptions) {
+    const { features, configuration } = options.device;
+    if ((features & NEEDED) !== NEEDED) throw new Error('the device lacks a feature that this driver needs');
+    this.configuration = decodeConfiguration(configuration);
     this.#options = options;
     this.#requests = new DriverQueue(options.requests);
     this.#events = new DriverQueue(options.events);
@@ -70,14 +82,14 @@ export class VirtioIommuDriver {
   /** Where an endpoint can do no DMA. */
   async probe(endpoint: number): Promise<{ status: StatusName; reserved: ReservedMemory[] }> {
     const { status, answer } = await this.send({ type: 'PROBE', endpoint });
-    return { status, reserved: decodeProperties(answer.subarray(0, PROBE_SIZE)) };
+    return { status, reserved: decodeProperties(answer.subarray(0, this.configuration.probeSize)) };
   }
 
   /** Sends a request and waits for its status. */
   async send(request: Request): Promise<{ status: StatusName; answer: Uint8Array }> {
-    const writable = writableSize(request.type);
+    const writable = writableSize(request.type, this.configuration.probeSize);
     const answer = await this.sendBytes(encodeRequest(request), writable);
-    const status = STATUS_NAMES.get(answer[writable - 4] ?? -1);
+    const status = STATUS_NAMES.get(answer[writable - TAIL_SIZE] ?? -1);
     if (status === undefined) throw new Error(`the device gave no status for ${request.type}`);
     return { status, answer };
   }

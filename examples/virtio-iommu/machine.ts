@@ -24,6 +24,7 @@ export function startMachine(memory = new ProcessMemory()) {
   const disk = new Endpoint(2, ram);
   const iommu = new VirtioIommu({ ram, requests, events, endpoints: [nic, disk] });
   const buffers = { requests: 0x2000n, events: 0x3000n };
-  const driver = new VirtioIommuDriver({ ram, requests, events, buffers, notify: () => iommu.notify() });
+  const notify = () => iommu.notify();
+  const driver = new VirtioIommuDriver({ ram, requests, events, buffers, device: iommu, notify });
   return { memory, ram, requests, nic, disk, iommu, driver };
 }

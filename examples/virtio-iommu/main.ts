@@ -11,6 +11,11 @@ function expect(request: string, status: StatusName, expected: StatusName): void
   assert.equal(status, expected, request);
 }
 
+const { pageSizeMask, inputRange } = driver.configuration;
+console.log(
+  `The device maps multiples of ${pageSizeMask & -pageSizeMask} bytes up to 0x${inputRange.end.toString(16)}`,
+);
+
 const probe = await driver.probe(nic.id);
 expect('PROBE endpoint 1', probe.status, 'OK');
 assert.deepEqual(probe.reserved, [MSI_WINDOW]);

@@ -5,8 +5,42 @@
  * reserved bytes), which it writes.
  */
 
+/** Feature bits of what this device offers, and its driver needs. */
+export const Feature = { INPUT_RANGE: 1 << 0, MAP_UNMAP: 1 << 2, PROBE: 1 << 4 } as const;
+
+/** The device's configuration: what a driver reads before it sends anything. */
+export interface Configuration {
+  /** Bit n: mappings of 2^n bytes; the lowest is the granularity of all addresses. */
+  readonly pageSizeMask: bigint;
+  /** What can be mapped, both bounds inclusive. */
+  readonly inputRange: { readonly start: bigint; readonly end: bigint };
+  /** Bytes of properties that a PROBE request has room for. */
+  readonly probeSize: number;
+}
+
+const CONFIGURATION_SIZE = 40;
+
+export function encodeConfiguration({ pageSizeMask, inputRange, probeSize }: Configuration): Uint8Array {
+  const bytes = new Uint8Array(CONFIGURATION_SIZE);
+  const view = new DataView(bytes.buffer);
+  view.setBigUint64(0, pageSizeMask, true);
+  setRange(view, 8, inputRange);
+  // The range of domain numbers, at 24, and the bypass switch, at 36, belong to features that are not offered.
+  view.setUint32(32, probeSize, true);
+  return bytes;
+}
+
+export function decodeConfiguration(bytes: Uint8Array): Configuration {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  return {
+    pageSizeMask: view.getBigUint64(0, true),
+    inputRange: rangeAt(view, 8),
+    probeSize: view.getUint32(32, true),
+  };
+}
+
 /** What a request asks for. */
-export const RequestType = { ATTACH: 1, DETACH: 2, MAP: 3, UNMAP: 4, PROBE: 5 } as const;
+const RequestType = { ATTACH: 1, DETACH: 2, MAP: 3, UNMAP: 4, PROBE: 5 } as const;
 
 /** How a request ended. */
 export const Status = {
@@ -36,7 +70,7 @@ export const FAULT_SIZE = 24;
 
 export const HEAD_SIZE = 4;
 export const TAIL_SIZE = 4;
-/** Bytes of properties that a PROBE request has room for (`probe_size` of the device's configuration). */
+/** Bytes of properties that a PROBE request to this device has room for. */
 export const PROBE_SIZE = 128;
 
 const RESV_MEM = 1;
@@ -92,8 +126,8 @@ export function readableSize(type: Request['type']): number {
 }
 
 /** Bytes that the device writes of a request: its tail, and before it the properties of a PROBE. */
-export function writableSize(type: Request['type']): number {
-  return (type === 'PROBE' ? PROBE_SIZE : 0) + TAIL_SIZE;
+export function writableSize(type: Request['type'], probeSize: number): number {
+  return (type === 'PROBE' ? probeSize : 0) + TAIL_SIZE;
 }
 
 /** The device-readable part of a request. */

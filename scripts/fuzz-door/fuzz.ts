@@ -27,7 +27,7 @@ export interface FuzzTotals {
 }
 
 /** A call that did not end as it should. */
-export class FuzzFailure extends Error {
+class FuzzFailure extends Error {
   override readonly name = 'FuzzFailure';
 }
 

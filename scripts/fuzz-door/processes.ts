@@ -17,7 +17,7 @@ export const ROM = RAM + RAM_PAGES * PAGE;
 export const ROM_PAGES = 8n;
 /** Memory with huge pages. */
 export const BIG = 0x4000_0000n;
-export const BIG_LENGTH = 0x40_0000n;
+const BIG_LENGTH = 0x40_0000n;
 /** The end of the address space, but for its last page. */
 export const TOP = 0xffff_ffff_ffff_c000n;
 const TOP_LENGTH = 0x3000n;

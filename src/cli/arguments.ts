@@ -3,13 +3,34 @@
  */
 import type { Profile } from '../table/table-state.js';
 import { MAX_U64 } from '../u64.js';
+import type { LogRunOptions } from './log-run.js';
 import { UsageError } from './terminal.js';
 
 const SIZE = /^(0x[0-9a-f]{1,16}|[0-9]{1,20})(?:([kmgt])(?:i?b)?)?$/i;
 const UNITS: Readonly<Record<string, bigint>> = { k: 10n, m: 20n, g: 30n, t: 40n };
 
-/** @throws UsageError if it names no profile */
-export function readProfile(text: string | undefined): Profile | undefined {
+/** Options of all commands. */
+export const LOG_OPTIONS = {
+  profile: { type: 'string' },
+  until: { type: 'string' },
+  memlock: { type: 'string' },
+  json: { type: 'boolean', default: false },
+} as const;
+
+/** Which part of a log the options name, and on which model. @throws UsageError */
+export function readLogOptions(values: {
+  readonly profile?: string | undefined;
+  readonly until?: string | undefined;
+  readonly memlock?: string | undefined;
+}): LogRunOptions {
+  return {
+    profile: readProfile(values.profile),
+    until: values.until === undefined ? Number.POSITIVE_INFINITY : readCount(values.until, '--until', 1),
+    lockedLimit: values.memlock === undefined ? undefined : readAddress(values.memlock, '--memlock'),
+  };
+}
+
+function readProfile(text: string | undefined): Profile | undefined {
   if (text === undefined || text === 'linux' || text === 'rfc-v1') return text;
   throw new UsageError(`--profile is linux or rfc-v1, not ${text}`);
 }
@@ -19,16 +40,6 @@ export function readCount(text: string, what: string, least: number): number {
   const value = /^[0-9]{1,15}$/.test(text) ? Number(text) : -1;
   if (value >= least) return value;
   throw new UsageError(`${what} is a whole number of at least ${least}, not ${text}`);
-}
-
-/** The number of the last line that is read; without one, all are. @throws UsageError */
-export function readUntil(text: string | undefined): number {
-  return text === undefined ? Number.POSITIVE_INFINITY : readCount(text, '--until', 1);
-}
-
-/** The locked-memory limit in bytes; without one, there is none. @throws UsageError */
-export function readLimit(text: string | undefined): bigint | undefined {
-  return text === undefined ? undefined : readAddress(text, '--memlock');
 }
 
 /**

@@ -6,14 +6,11 @@ import { RadixDomain } from '../domain/radix-domain.js';
 import type { ExplainRequest } from '../explain/request.js';
 import { type Protection, protectionBits, protectionName } from '../protection.js';
 import { printable } from '../render/index.js';
-import type { ReplaySpace } from '../replay/index.js';
-import { readAddress, readCount, readLimit, readProfile, readUntil } from './arguments.js';
+import type { NamedSpace } from '../replay/index.js';
+import { LOG_OPTIONS, readAddress, readCount, readLogOptions } from './arguments.js';
 import { jsonText } from './replay-output.js';
 import { questionOn, spaceNamed, stoppedAfter } from './space-after.js';
 import { EXIT, type Terminal, UsageError } from './terminal.js';
-
-/** Where a map takes its memory from if the call doesn't say: every address of a log is memory. */
-const SOME_USER_ADDRESS = 0x7f00_0000_0000n;
 
 /** Runs the command and gives its exit status. @throws UsageError */
 export async function explainCommand(args: readonly string[], terminal: Terminal): Promise<number> {
@@ -21,32 +18,24 @@ export async function explainCommand(args: readonly string[], terminal: Terminal
     args: [...args],
     allowPositionals: true,
     options: {
+      ...LOG_OPTIONS,
       log: { type: 'string' },
       line: { type: 'string' },
-      profile: { type: 'string' },
-      until: { type: 'string' },
-      memlock: { type: 'string' },
       space: { type: 'string' },
-      json: { type: 'boolean', default: false },
     },
   });
   const { log } = values;
   if (log === undefined) throw new UsageError('iopt explain needs --log');
-  const part = {
-    log,
-    profile: readProfile(values.profile) ?? 'linux',
-    until: readUntil(values.until),
-    lockedLimit: readLimit(values.memlock),
-  };
-  let space: ReplaySpace | undefined;
+  const part = { log, ...readLogOptions(values) };
+  let space: NamedSpace | undefined;
   let request: ExplainRequest;
   if (values.line === undefined) {
     // Arguments are looked at before a log that may be long.
     const requestOn = readCall(positionals);
-    const { spaces, last } = await stoppedAfter(part, terminal);
+    const { spaces, last, userAddress } = await stoppedAfter(part, terminal);
     space = values.space === undefined ? last : spaceNamed(values.space, spaces);
     if (space === undefined) throw new UsageError(`${log} leaves no IOVA space`);
-    request = requestOn(space);
+    request = requestOn(space, userAddress);
   } else {
     if (positionals.length > 0) throw new UsageError('--line takes the call from the log');
     ({ space, request } = await questionOn(readCount(values.line, '--line', 1), part, terminal));
@@ -60,8 +49,12 @@ export async function explainCommand(args: readonly string[], terminal: Terminal
   return explanation.ok ? EXIT.AGREES : EXIT.DIFFERS;
 }
 
-/** Reads the call; what it is made on comes later. @throws UsageError */
-function readCall(words: readonly string[]): (space: ReplaySpace) => ExplainRequest {
+/**
+ * Reads the call. What it is made on comes later, and where a map takes its memory from if the call doesn't say.
+ *
+ * @throws UsageError
+ */
+function readCall(words: readonly string[]): (space: NamedSpace, userAddress: bigint) => ExplainRequest {
   const [call, ...rest] = words;
   switch (call) {
     case 'map': {
@@ -70,10 +63,10 @@ function readCall(words: readonly string[]): (space: ReplaySpace) => ExplainRequ
         call,
         ...readPlace(iova!),
         length: readAddress(length!, 'LENGTH'),
-        uptr: uptr === undefined ? SOME_USER_ADDRESS : readAddress(uptr, 'USER_ADDRESS'),
         prot: readProtection(prot),
       } as const;
-      return () => request;
+      const source = uptr === undefined ? undefined : readAddress(uptr, 'USER_ADDRESS');
+      return (_, userAddress) => ({ ...request, uptr: source ?? userAddress });
     }
     case 'unmap': {
       const [iova, length] = take(rest, 'unmap IOVA LENGTH', 2, 2);

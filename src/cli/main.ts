@@ -16,7 +16,7 @@ const HELP = `Replays the logs of VMMs on a model of the Linux IOMMU page table 
 
 A LOG is a file, also gzip-compressed, or - for standard input (the default, if it is no terminal): trace events
 iommufd_* or virtio_iommu_* of QEMU, its vfio_dma_map and vfio_dma_unmap messages, mixed with anything else; or a
-conformance trace (JSON lines; replay only).
+conformance trace (JSON lines), which says itself whose behaviour it is and how much may be locked.
 
   --profile NAME   whose behaviour: linux (6.12, the default) or rfc-v1 (the first public patch, 2022)
   --until LINE     read no further than this line

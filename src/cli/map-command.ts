@@ -3,7 +3,7 @@
  */
 import { parseArgs } from 'node:util';
 import { printable, renderText } from '../render/index.js';
-import { readCount, readLimit, readProfile, readUntil } from './arguments.js';
+import { LOG_OPTIONS, readCount, readLogOptions } from './arguments.js';
 import { jsonText } from './replay-output.js';
 import { spaceNamed, stoppedAfter } from './space-after.js';
 import { EXIT, type Terminal, UsageError } from './terminal.js';
@@ -14,24 +14,15 @@ export async function mapCommand(args: readonly string[], terminal: Terminal): P
     args: [...args],
     allowPositionals: true,
     options: {
-      profile: { type: 'string' },
-      until: { type: 'string' },
-      memlock: { type: 'string' },
+      ...LOG_OPTIONS,
       space: { type: 'string' },
       rows: { type: 'string' },
-      json: { type: 'boolean', default: false },
     },
   });
   if (positionals.length > 1) throw new UsageError('iopt map takes one log');
   if (positionals.length === 0 && terminal.inputIsTerminal) throw new UsageError('no log to draw');
   const rows = values.rows === undefined ? {} : { rows: readCount(values.rows, '--rows', 3) };
-  const profile = readProfile(values.profile) ?? 'linux';
-  const part = {
-    log: positionals[0] ?? '-',
-    profile,
-    until: readUntil(values.until),
-    lockedLimit: readLimit(values.memlock),
-  };
+  const part = { log: positionals[0] ?? '-', ...readLogOptions(values) };
   const { spaces } = await stoppedAfter(part, terminal);
   const drawn = values.space === undefined ? spaces : [spaceNamed(values.space, spaces)];
   if (values.json) {

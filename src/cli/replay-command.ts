@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { parseArgs } from 'node:util';
 import { printable } from '../render/index.js';
 import type { MalformedLine, ReplayRecording } from '../replay/index.js';
-import { readCount, readLimit, readProfile, readUntil } from './arguments.js';
+import { LOG_OPTIONS, readCount, readLogOptions } from './arguments.js';
 import { openLog } from './log-input.js';
 import { ProgressBar } from './progress.js';
 import {
@@ -19,7 +19,12 @@ import {
   summaryText,
   totalText,
 } from './replay-output.js';
-import { type ExplainedDivergence, type ReplayRunOptions, runReplay } from './replay-run.js';
+import {
+  type ExplainedDivergence,
+  type ReplayResult,
+  type ReplayRunOptions,
+  runReplay,
+} from './replay-run.js';
 import { complain, EXIT, type Terminal, UsageError } from './terminal.js';
 
 /** Writes a recording as one self-contained HTML document, piece by piece. */
@@ -54,27 +59,23 @@ export async function replayCommand(
     args: [...args],
     allowPositionals: true,
     options: {
-      profile: { type: 'string' },
-      until: { type: 'string' },
-      memlock: { type: 'string' },
+      ...LOG_OPTIONS,
       max: { type: 'string', default: DEFAULT_SHOWN },
       stop: { type: 'boolean', default: false },
-      json: { type: 'boolean', default: false },
       html: { type: 'string' },
       quiet: { type: 'boolean', default: false },
     },
   });
   if (positionals.length === 0 && terminal.inputIsTerminal) throw new UsageError('no log to replay');
   const logs = positionals.length === 0 ? ['-'] : positionals;
-  if (values.html !== undefined && logs.length > 1) throw new UsageError('--html takes one log');
+  const report = values.html === undefined ? undefined : reportTo(values.html, html);
+  if (report !== undefined && logs.length > 1) throw new UsageError('--html takes one log');
   const most = readCount(values.max, '--max', 0);
   const options: ReplayRunOptions = {
-    profile: readProfile(values.profile),
-    until: readUntil(values.until),
-    lockedLimit: readLimit(values.memlock),
+    ...readLogOptions(values),
     stop: values.stop,
     explained: most,
-    record: values.html !== undefined,
+    record: report !== undefined,
   };
   const { quiet } = values;
   const text = !values.json && !quiet;
@@ -83,9 +84,9 @@ export async function replayCommand(
   let readable = true;
   for (const log of logs) {
     try {
-      const report = await replayOne(log, options, printing);
-      reports.push({ ...report, recording: undefined });
-      if (values.html !== undefined) await writeHtml(values.html, report.recording, html);
+      const { recording, ...rest } = await replayOne(log, options, printing);
+      reports.push(rest);
+      if (recording !== undefined) await report?.(recording);
     } catch (error) {
       if (!(error instanceof UsageError)) throw error;
       complain(terminal, error.message);
@@ -102,7 +103,7 @@ async function replayOne(
   log: string,
   options: ReplayRunOptions,
   { terminal, most, text, quiet, several }: Printing,
-): Promise<JsonReport> {
+): Promise<JsonReport & Pick<ReplayResult, 'recording'>> {
   const input = await openLog(log, terminal);
   const bar = new ProgressBar(terminal, quiet ? undefined : input.bytes);
   const first: ExplainedDivergence[] = [];
@@ -136,16 +137,14 @@ async function replayOne(
   }
 }
 
-async function writeHtml(
-  path: string,
-  recording: ReplayRecording | undefined,
-  html: HtmlReport | undefined,
-): Promise<void> {
+/** What writes a report to a file. @throws UsageError if there is nothing that could */
+function reportTo(path: string, html: HtmlReport | undefined): (recording: ReplayRecording) => Promise<void> {
   if (html === undefined) throw new UsageError('this iopt was built without the HTML report');
-  if (recording === undefined) throw new UsageError('a conformance trace has no HTML report');
-  try {
-    await pipeline(Readable.from(html(recording)), createWriteStream(path));
-  } catch (error) {
-    throw new UsageError(`cannot write ${path}: ${error instanceof Error ? error.message : String(error)}`);
-  }
+  return async (recording) => {
+    try {
+      await pipeline(Readable.from(html(recording)), createWriteStream(path));
+    } catch (error) {
+      throw new UsageError(`cannot write ${path}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  };
 }

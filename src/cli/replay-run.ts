@@ -1,29 +1,20 @@
 /**
  * Replaying one log of whatever format, and what comes out of it.
  */
-import { replayTrace } from '../replay/conformance/conformance.js';
 import {
-  type Divergence,
   type MalformedLine,
-  Replayer,
+  type NamedSpace,
   type ReplayFigures,
   ReplayRecorder,
   type ReplayRecording,
-  type ReplayStep,
-  readLog,
 } from '../replay/index.js';
 import type { Profile } from '../table/table-state.js';
-import { type LogInput, linesUntil } from './log-input.js';
+import type { LogInput } from './log-input.js';
+import { type LogAction, type LogDivergence, type LogRunOptions, openRun } from './log-run.js';
 import { UsageError } from './terminal.js';
 
 /** How a log is replayed. */
-export interface ReplayRunOptions {
-  /** Whose behaviour; absent: what the log says, or `linux`. */
-  readonly profile: Profile | undefined;
-  /** The last line that is read. */
-  readonly until: number;
-  /** Bytes that may be locked; absent: no limit. */
-  readonly lockedLimit: bigint | undefined;
+export interface ReplayRunOptions extends LogRunOptions {
   /** Whether to end at the first divergence. */
   readonly stop: boolean;
   /** How many divergences are explained. */
@@ -33,9 +24,7 @@ export interface ReplayRunOptions {
 }
 
 /** A divergence with what could have been done instead. */
-export interface ExplainedDivergence extends Omit<Divergence, 'reason'> {
-  /** Why the model answered so; a conformance trace has none. */
-  readonly reason?: string;
+export interface ExplainedDivergence extends LogDivergence {
   /** The nearest calls that the model would have taken, in words, nearest first. */
   readonly instead: readonly string[];
 }
@@ -53,8 +42,7 @@ export interface ReplayResult {
   readonly profile: Profile;
   readonly operations: number;
   readonly divergences: number;
-  /** All figures; a conformance trace has none but those above. */
-  readonly figures: ReplayFigures | undefined;
+  readonly figures: ReplayFigures;
   readonly recording: ReplayRecording | undefined;
 }
 
@@ -68,125 +56,57 @@ export async function runReplay(
   options: ReplayRunOptions,
   listener: ReplayListener,
 ): Promise<ReplayResult> {
-  const lines = linesUntil(
-    input.lines((bytes) => listener.bytes(bytes)),
-    options.until,
-  );
-  const first = await lines.next();
-  if (first.done === true) throw new UsageError(`${input.name} is empty`);
-  const all = withFirst(first.value, lines);
-  const result = first.value.startsWith('{')
-    ? await runTrace(input.name, all, options, listener)
-    : await runLog(input.name, all, options, listener);
-  const { translations = 0, misses = 0, malformed = 0, notReplayed = 0 } = result.figures ?? {};
-  if (result.operations + translations + misses + malformed + notReplayed === 0) {
-    throw new UsageError(`nothing in ${input.name} is in a format that is known`);
-  }
-  return result;
-}
-
-async function* withFirst(
-  first: string,
-  rest: AsyncGenerator<string, void, undefined>,
-): AsyncGenerator<string, void, undefined> {
-  yield first;
-  yield* rest;
-}
-
-async function runLog(
-  name: string,
-  lines: AsyncIterable<string>,
-  { profile = 'linux', lockedLimit, stop, explained, record }: ReplayRunOptions,
-  listener: ReplayListener,
-): Promise<ReplayResult> {
-  const recorder = record ? new ReplayRecorder({ log: name, profile }) : undefined;
-  const found: Divergence[] = [];
+  const { stop, explained, record } = options;
+  const found: LogDivergence[] = [];
   const unreadable: MalformedLine[] = [];
-  let line = 0;
+  const ended: NamedSpace[] = [];
   let count = 0;
-  let over = false;
-  const replayer = new Replayer({
-    profile,
-    lockedLimit,
+  const { profile, actions, replayer } = await openRun(input, options, {
+    onBytes: (bytes) => listener.bytes(bytes),
     onDivergence: (divergence) => found.push(divergence),
     onMalformed: (malformed) => unreadable.push(malformed),
-    onSpaceEnd: (space) => {
-      // What ends with the log is no step of it.
-      if (!over) recorder?.ended(space, line);
-    },
+    onSpaceEnd: (space) => ended.push(space),
   });
-  const tell = async (step: ReplayStep | undefined, question: () => Promise<readonly string[]>) => {
+  const recorder = record ? new ReplayRecorder({ log: input.name, profile }) : undefined;
+  const tell = async (ofStep: object | undefined, question: () => Promise<readonly string[]>) => {
     for (const malformed of unreadable.splice(0)) await listener.malformed(malformed);
     let advice: readonly string[] = [];
     for (const divergence of found.splice(0)) {
       count += 1;
-      const ofStep = divergence === step?.divergence;
-      // What succeeded needs no alternative; and to ask now would be to ask for it again.
-      const refused = ofStep && step?.answer.code !== 'OK';
-      const instead = refused && count <= explained ? await question() : [];
-      if (ofStep) advice = instead;
+      const instead = divergence === ofStep && count <= explained ? await question() : [];
+      if (divergence === ofStep) advice = instead;
       else recorder?.divergence(divergence);
       await listener.divergence({ ...divergence, instead }, profile);
     }
     return advice;
   };
-  for await (const event of readLog(lines)) {
-    line = event.line;
-    const step = await replayer.apply(event);
-    const advice = await tell(step, async () => {
-      if (event.type === 'malformed') return [];
-      const explanation = await replayer.explain(event);
-      return explanation?.ok === false ? explanation.alternatives.map(({ text }) => text) : [];
+  for await (const action of actions) {
+    const step = await action.run();
+    const advice = await tell(step?.divergence, async () => {
+      // What succeeded needs no alternative; and to ask now would be to ask for it again.
+      const refused = step?.answer.error !== undefined;
+      return refused ? alternativesTo(action) : [];
     });
     if (step !== undefined && recorder !== undefined) {
       const { pinnedPages } = replayer;
-      const settingChanged = replayer.settingChanged(step.space);
+      const settingChanged = step.space !== undefined && replayer.settingChanged(step.space);
       const more = advice.length === 0 ? {} : { advice: advice.join('; or ') };
       recorder.step(step, { pinnedPages, settingChanged, ...more });
     }
+    for (const space of ended.splice(0)) recorder?.ended(space, action.line);
     if (stop && count > 0) break;
   }
-  over = true;
+  // What ends with the log is no step of it.
   const figures = await replayer.finish();
   await tell(undefined, async () => []);
-  return {
-    profile,
-    operations: figures.requests,
-    divergences: figures.divergences,
-    figures,
-    recording: recorder?.recording(figures),
-  };
-}
-
-async function runTrace(
-  name: string,
-  lines: AsyncIterable<string>,
-  { profile }: ReplayRunOptions,
-  listener: ReplayListener,
-): Promise<ReplayResult> {
-  const texts: string[] = [];
-  for await (const text of lines) texts.push(text);
-  const recorded = profileOf(texts[0]!);
-  if (profile !== undefined && profile !== recorded) {
-    throw new UsageError(`${name} was recorded under ${recorded}; --profile ${profile} cannot change that`);
+  const { requests, translations, misses, divergences, malformed, notReplayed } = figures;
+  if (requests + translations + misses + malformed + notReplayed === 0) {
+    throw new UsageError(`nothing in ${input.name} is in a format that is known`);
   }
-  const mismatches: ExplainedDivergence[] = [];
-  const operations = await replayTrace(name, `${texts.join('\n')}\n`, {
-    report: ({ line, operation, expected, got }) => {
-      mismatches.push({ line, operation, logged: expected, answered: got, instead: [] });
-    },
-  });
-  for (const mismatch of mismatches) await listener.divergence(mismatch, recorded);
-  return {
-    profile: recorded,
-    operations,
-    divergences: mismatches.length,
-    figures: undefined,
-    recording: undefined,
-  };
+  return { profile, operations: requests, divergences, figures, recording: recorder?.recording(figures) };
 }
 
-/** The profile that the header of a conformance trace names; a bad header is the replay's to tell. */
-function profileOf(header: string): Profile {
-  return /"profile" *: *"rfc-v1"/.test(header) ? 'rfc-v1' : 'linux';
+async function alternativesTo(action: LogAction): Promise<readonly string[]> {
+  const explanation = await action.explain();
+  return explanation?.ok === false ? explanation.alternatives.map(({ text }) => text) : [];
 }

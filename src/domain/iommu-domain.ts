@@ -28,7 +28,8 @@ export interface IommuDomain {
   /**
    * Waits until no device uses a translation any more that it got before an `unmap`, as an IOTLB flush does: gives a
    * promise, or nothing if no device does. Called after each unmap, before the frames are unpinned and the call that
-   * unmaps succeeds. Absent: devices use no translation after it is gone. Never rejects.
+   * unmaps succeeds. Absent: devices use no translation after it is gone. Never rejects; if it
+   * does, the call fails with that, and the frames stay pinned for good, as a device may be using them.
    *
    * A call that cannot wait (`unmapSync`) asks also before it unmaps, and gives EAGAIN for a promise.
    */

@@ -21,6 +21,7 @@ import type { DirtyOperations, IommuDomain, PageOperations, Translation } from '
 import { readPageSizes } from './page-sizes.js';
 import { RadixTable } from './radix-table.js';
 import type { RadixHandle } from './shared-control.js';
+import { canShare } from './table-pool.js';
 
 /** Options of a `RadixDomain`. */
 export interface RadixDomainOptions {
@@ -69,7 +70,8 @@ export class RadixDomain implements IommuDomain {
 
   /**
    * @throws TypeError (`ERR_INVALID_ARG_TYPE`) or RangeError (`ERR_OUT_OF_RANGE`) if an option is not as
-   * `RadixDomainOptions` says.
+   * `RadixDomainOptions` says; EOPNOTSUPP for `shared: true` where threads cannot share memory: in a browser's page that
+   * is not isolated from other origins.
    */
   constructor(options: RadixDomainOptions = {}) {
     checkObject(options, 'options');
@@ -86,6 +88,9 @@ export class RadixDomain implements IommuDomain {
     }
     this.pageSizeBitmap = bitmap;
     this.#ioPages = ioPages;
+    if (shared && !canShare()) {
+      throw refuse('EOPNOTSUPP', 'unsupported', 'there is no SharedArrayBuffer here');
+    }
     const sharing = shared ? new DomainSharing() : undefined;
     this.#sharing = sharing;
     this.#table = new RadixTable({
@@ -188,10 +193,11 @@ export class RadixDomain implements IommuDomain {
    * @throws EOPNOTSUPP if the domain was made without `shared: true`
    */
   share(): RadixHandle {
-    if (this.#sharing === undefined) {
+    const { shared } = this.#table;
+    if (this.#sharing === undefined || shared === undefined) {
       throw refuse('EOPNOTSUPP', 'unsupported', 'the domain was made without `shared: true`');
     }
-    return this.#sharing.share(this.#table.buffer, this.pageSizeBitmap);
+    return this.#sharing.share(shared, this.pageSizeBitmap);
   }
 
   /**

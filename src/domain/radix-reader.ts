@@ -90,11 +90,9 @@ export class RadixReader {
   }
 
   private constructor(handle: RadixHandle) {
-    const { tables, control }: Partial<RadixHandle> = handle ?? {};
-    if (!isShared(tables) || !isShared(control)) {
-      throw invalidType('handle', 'what RadixDomain.share gave', handle);
-    }
-    this.pageSizeBitmap = handle.pageSizeBitmap;
+    if (!isHandle(handle)) throw invalidType('handle', 'what RadixDomain.share gave', handle);
+    const { tables, control, pageSizeBitmap } = handle;
+    this.pageSizeBitmap = pageSizeBitmap;
     this.#control = new Int32Array(control);
     this.#records = [recordOf(control, 0), recordOf(control, 1)];
     this.#tables = tables;
@@ -321,6 +319,11 @@ function tableCountOf(words: Int32Array): number {
 }
 
 /** By name, since buffers from another realm (a test runner's, for one) are instances of another class. */
+function isHandle(handle: Partial<RadixHandle> | null | undefined): handle is RadixHandle {
+  const { tables, control, id, pageSizeBitmap } = handle ?? {};
+  return isShared(tables) && isShared(control) && Number.isInteger(id) && typeof pageSizeBitmap === 'bigint';
+}
+
 function isShared(buffer: unknown): buffer is SharedArrayBuffer {
   return Object.prototype.toString.call(buffer) === '[object SharedArrayBuffer]';
 }

@@ -97,9 +97,12 @@ export class RadixTable implements PageOperations {
     this.#publisher?.settle(this.#root, this.#rootLevel);
   }
 
-  /** The memory of the tables, for other threads; it stays the same if the table has a publisher. */
-  get buffer(): SharedArrayBuffer {
-    return this.#pool.buffer;
+  /**
+   * The memory of the tables, for other threads; it stays the same if the table has a publisher. `undefined` where
+   * threads cannot share any.
+   */
+  get shared(): SharedArrayBuffer | undefined {
+    return this.#pool.shared;
   }
 
   /** Number of 4096-byte pages that are mapped. */

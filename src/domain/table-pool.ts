@@ -1,9 +1,10 @@
+/// <reference lib="es2024.arraybuffer" />
 /// <reference lib="es2024.sharedmemory" />
 /**
  * The memory that the tables of a radix page table live in.
  *
- * It is one growable `SharedArrayBuffer`: growing adds to its end and moves nothing, costs no copy, and another
- * thread that has the buffer sees the new tables without being told.
+ * It is one growable buffer: growing adds to its end and moves nothing, and costs no copy. Where threads can share
+ * memory it is a `SharedArrayBuffer`, and another thread that has it sees the new tables without being told.
  */
 import { refuse } from '../errors.js';
 import { TABLE_BYTES } from './table-entry.js';
@@ -36,9 +37,12 @@ export class TablePool {
     return this.#words;
   }
 
-  /** The memory of all tables. `clear` puts another in place; `reserve` only makes it longer. */
-  get buffer(): SharedArrayBuffer {
-    return this.#buffer;
+  /**
+   * The memory of all tables; `undefined` where threads cannot share any. `clear` puts another in place; `reserve` only
+   * makes it longer.
+   */
+  get shared(): SharedArrayBuffer | undefined {
+    return 'growable' in this.#buffer ? this.#buffer : undefined;
   }
 
   /** Entries in use of each table, for its owner to keep. `reserve` and `clear` may put another array in place. */
@@ -96,7 +100,7 @@ export class TablePool {
   #grow(needed: number): void {
     const tables = Math.max(needed, Math.min(Math.ceil(needed * GROWTH), MOST_TABLES));
     try {
-      this.#buffer.grow(tables * TABLE_BYTES);
+      grow(this.#buffer, tables * TABLE_BYTES);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       throw refuse('ENOMEM', 'domain', `no memory for ${tables} tables of the domain's page table`);
@@ -108,11 +112,23 @@ export class TablePool {
   }
 }
 
-function newBuffer(): SharedArrayBuffer {
-  return new SharedArrayBuffer(FIRST_TABLES * TABLE_BYTES, { maxByteLength: MOST_TABLES * TABLE_BYTES });
+/** Whether there is memory that threads can share: in browsers only where a page is isolated from other origins. */
+export function canShare(): boolean {
+  return typeof SharedArrayBuffer === 'function';
+}
+
+function newBuffer(): ArrayBuffer | SharedArrayBuffer {
+  const bytes = FIRST_TABLES * TABLE_BYTES;
+  const limit = { maxByteLength: MOST_TABLES * TABLE_BYTES };
+  return canShare() ? new SharedArrayBuffer(bytes, limit) : new ArrayBuffer(bytes, limit);
+}
+
+function grow(buffer: ArrayBuffer | SharedArrayBuffer, bytes: number): void {
+  if ('growable' in buffer) buffer.grow(bytes);
+  else buffer.resize(bytes);
 }
 
 /** A view of fixed length: it is faster than one that grows with the buffer. */
-function wordsOf(buffer: SharedArrayBuffer): Int32Array {
+function wordsOf(buffer: ArrayBuffer | SharedArrayBuffer): Int32Array {
   return new Int32Array(buffer, 0, buffer.byteLength / Int32Array.BYTES_PER_ELEMENT);
 }

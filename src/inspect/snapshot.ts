@@ -7,7 +7,7 @@ import { type Protection, protectionName } from '../protection.js';
 import { userAddressOf } from '../table/iopt-area.js';
 import { describeOwner } from '../table/reservations.js';
 import type { Profile, TableState } from '../table/table-state.js';
-import { hex, type Interval, lastOf, PAGE_SIZE } from '../u64.js';
+import { hex, type Interval, lastOf } from '../u64.js';
 
 /** A closed range in hex. */
 export interface RangeSnapshot {
@@ -114,11 +114,6 @@ export function snapshotTable(table: TableState): TableSnapshot {
     })),
     accesses: table.accesses.filter((access) => access !== undefined).length,
   };
-}
-
-/** Bytes pinned by the pages of a snapshot. */
-export function pinnedBytes(snapshot: TableSnapshot): bigint {
-  return snapshot.pages.reduce((sum, pages) => sum + BigInt(pages.pinned) * BigInt(PAGE_SIZE), 0n);
 }
 
 function rangeSnapshot(range: Interval): RangeSnapshot {

@@ -251,6 +251,10 @@ export const REPORT_SCRIPT = `"use strict";
 \`;
 
   // ../spans.ts
+  function domainsOf({ storageDomain }, { domains }) {
+    if (storageDomain === null) return "";
+    return domains.length > 1 ? \`, in all \${domains.length} domains\` : \`, in domain \${storageDomain}\`;
+  }
   var SPACE = 1n << 64n;
   function spansOf(snapshot) {
     const edges = /* @__PURE__ */ new Map([
@@ -749,20 +753,22 @@ export const REPORT_SCRIPT = `"use strict";
   function areaBits(span) {
     return span.area === void 0 ? 0 : bitsOf(sizeOf(span));
   }
-  function describe(span, { allowed }, { name }) {
+  function describe(span, space, { name }) {
     const { area, owners } = span;
     const reserved = owners.length === 0 ? "" : \`reserved by \${owners.join(" and ")}\`;
     if (area === void 0) {
       if (reserved !== "") return [reserved, ""];
-      return [allowed.length === 0 ? "hole" : span.allowed ? "hole, allowed" : "hole, not allowed", ""];
+      return [space.allowed.length === 0 ? "hole" : span.allowed ? "hole, allowed" : "hole, not allowed", ""];
     }
     const prot = area.prot === "" ? "no access" : area.prot;
     const also = reserved === "" ? "" : \`; \${reserved}\`;
     if (area.uptr === null || area.pages === null) return [prot, \`, being set up or torn down\${also}\`];
-    const storage = area.storageDomain === null ? "" : \`, in domain \${area.storageDomain}\`;
     const pins = area.pins === 0 ? "" : \`, \${count(area.pins, "pin")}\`;
     const leaving = area.preventAccess ? ", being unmapped" : "";
-    return [\`\${prot}, user \${area.uptr}\`, \`, pages \${name(area.pages)}\${storage}\${pins}\${leaving}\${also}\`];
+    return [
+      \`\${prot}, user \${area.uptr}\`,
+      \`, pages \${name(area.pages)}\${domainsOf(area, space)}\${pins}\${leaving}\${also}\`
+    ];
   }
   function sumUp(spans) {
     const areas = spans.filter(({ area }) => area !== void 0);
@@ -770,7 +776,9 @@ export const REPORT_SCRIPT = `"use strict";
     const holes = spans.length - areas.length - owned.length;
     const mapped = areas.reduce((sum, span) => sum + sizeOf(span), 0n);
     const parts = [
-      ...areas.length === 0 ? [] : [\`\${count(areas.length, "area")} of \${formatBytes(mapped)}\`],
+      ...areas.length === 0 ? [] : [count(areas.length, "area")],
+      // Where a row is nothing but areas, its own size says it.
+      ...areas.length === 0 || areas.length === spans.length ? [] : [\`\${formatBytes(mapped)} together\`],
       ...owned.length === 0 ? [] : [count(owned.length, "reserved range")],
       ...holes === 0 ? [] : [count(holes, "hole")]
     ];
@@ -939,7 +947,7 @@ export const REPORT_SCRIPT = `"use strict";
       const { steps, skipped } = this.#recording;
       const step = this.#step();
       const of = \`\${skipped + this.#time} of \${skipped + steps.length}\`;
-      const where = step === void 0 ? "before the first operation" : \`operation \${of}\`;
+      const where = step === void 0 ? "before the first step" : \`step \${of}\`;
       this.#slider.value = String(this.#time);
       this.#slider.setAttribute(
         "aria-valuetext",
@@ -953,7 +961,7 @@ export const REPORT_SCRIPT = `"use strict";
       this.#showPicture(step);
     }
     #showOperation(step) {
-      const parts = [tag("h2", printable(step?.call ?? "Before the first operation"))];
+      const parts = [tag("h2", printable(step?.call ?? "Before the first step"))];
       if (step !== void 0) {
         const model = this.#recording.profile;
         const because = step.reason === void 0 ? "" : \` because \${step.reason}\`;
@@ -1010,8 +1018,8 @@ export const REPORT_SCRIPT = `"use strict";
     }
     #describe({ area, from, to }) {
       const { skipped, steps } = this.#recording;
-      const since = from === 0 ? "from before the first operation" : \`from operation \${skipped + from}\`;
-      const until = to > steps.length ? "" : \` to operation \${skipped + to}\`;
+      const since = from === 0 ? "from before the first step" : \`from step \${skipped + from}\`;
+      const until = to > steps.length ? "" : \` to step \${skipped + to}\`;
       return \`\${describeArea(area)}, \${since}\${until}\`;
     }
     #listen() {
@@ -1204,6 +1212,13 @@ canvas {
   margin: 4px -8px 8px 142px;
   accent-color: var(--iopt-accent);
 }
+.legend {
+  margin: 0 0 10px 150px;
+  font-size: 12px;
+}
+.refused {
+  color: var(--iopt-refused);
+}
 .controls {
   display: flex;
   flex-wrap: wrap;
@@ -1252,9 +1267,13 @@ main {
   margin: 8px 0;
   overflow-wrap: anywhere;
 }
+#picture {
+  overflow-x: auto;
+}
 #picture svg {
   display: block;
   max-width: 100%;
+  min-width: 680px;
   height: auto;
 }
 .list {
@@ -1330,11 +1349,14 @@ main {
   #operations {
     height: 320px;
   }
+  .legend {
+    margin-left: 0;
+  }
 }
 `;
 
 /** What a content security policy calls them. */
 export const REPORT_HASHES = {
-  script: 'sha256-a+ApLPbRIz6cb15mAQibrw5GzzRvUsNjSjCvsqKuq4g=',
-  style: 'sha256-+JrHoipamkop/2eaG0outAkISpN3zbCDHn1mOLLindg=',
+  script: 'sha256-UW2UKqW+cqjZaASLQDDAanUaLQvsraH+Lmhr5cFmEQU=',
+  style: 'sha256-HicBkfejPrfdx6gHgPIvJOoC0EHzVgudr8Dvmb+o71E=',
 } as const;

@@ -114,6 +114,15 @@ function controls(): Markup {
     ),
     element('input', { id: 'time', type: 'range', min: 0, max: 0, value: 0, 'aria-label': 'Operation' }),
     element(
+      'p',
+      { class: 'quiet legend' },
+      'Steps go right, IOVA goes down; empty space is shortened, and what shares pages has one colour. Below: ',
+      element('span', { class: 'refused' }, '■'),
+      ' fails, ',
+      element('span', { class: 'diverges' }, '■'),
+      ' diverges.',
+    ),
+    element(
       'div',
       { class: 'controls' },
       button('previous-failing', '⇤ failing'),

@@ -24,6 +24,12 @@ export interface DrawnSpace extends Pick<TableSnapshot, 'reserved' | 'allowed' |
   readonly areas: readonly DrawnArea[];
 }
 
+/** In which domains an area is, in words: in all of its table, once it has been put into one. */
+export function domainsOf({ storageDomain }: DrawnArea, { domains }: Pick<DrawnSpace, 'domains'>): string {
+  if (storageDomain === null) return '';
+  return domains.length > 1 ? `, in all ${domains.length} domains` : `, in domain ${storageDomain}`;
+}
+
 /** One more than the last IOVA. */
 const SPACE = 1n << 64n;
 

@@ -2,9 +2,10 @@
  * The IOVA space as a picture, from 0 to 2^64 on one page.
  */
 import type { TableSnapshot } from '../inspect/snapshot.js';
+import { drawing } from './drawing.js';
 import { count, formatBytes, letters, printable } from './format.js';
 import { element, type Markup, markupText } from './markup.js';
-import { type DrawnSpace, type Span, sizeOf, spansOf } from './spans.js';
+import { type DrawnSpace, domainsOf, type Span, sizeOf, spansOf } from './spans.js';
 import { bitsOf, isHole, type PlacedRow, placeRows, placeSpans, rowsOf } from './svg-rows.js';
 import { COLOURS, PICTURE_STYLE } from './svg-style.js';
 
@@ -51,8 +52,14 @@ const LEAST_NAMED = 36;
  * larger than every area has a torn edge; so 4 KiB and 2^60 bytes are readable next to each other. Areas have the
  * colour and the letters of their pages, so areas that share pages look the same. Brackets beside the axis are the
  * apertures of the domains. All text is escaped, and control and formatting characters are spelt out.
+ *
+ * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if an argument is not as declared
  */
 export function renderSvg(snapshot: TableSnapshot, options: RenderSvgOptions = {}): string {
+  return drawing(snapshot, options, () => drawDocument(snapshot, options));
+}
+
+function drawDocument(snapshot: TableSnapshot, options: RenderSvgOptions): string {
   const names = new Map(snapshot.pages.map(({ id }, at) => [id, letters(at)]));
   const facts = [
     `profile ${snapshot.profile}`,
@@ -193,20 +200,22 @@ function areaBits(span: Span): number {
 }
 
 /** What is in a span, in a few words and in more. */
-function describe(span: Span, { allowed }: DrawnSpace, { name }: DrawOptions): [string, string] {
+function describe(span: Span, space: DrawnSpace, { name }: DrawOptions): [string, string] {
   const { area, owners } = span;
   const reserved = owners.length === 0 ? '' : `reserved by ${owners.join(' and ')}`;
   if (area === undefined) {
     if (reserved !== '') return [reserved, ''];
-    return [allowed.length === 0 ? 'hole' : span.allowed ? 'hole, allowed' : 'hole, not allowed', ''];
+    return [space.allowed.length === 0 ? 'hole' : span.allowed ? 'hole, allowed' : 'hole, not allowed', ''];
   }
   const prot = area.prot === '' ? 'no access' : area.prot;
   const also = reserved === '' ? '' : `; ${reserved}`;
   if (area.uptr === null || area.pages === null) return [prot, `, being set up or torn down${also}`];
-  const storage = area.storageDomain === null ? '' : `, in domain ${area.storageDomain}`;
   const pins = area.pins === 0 ? '' : `, ${count(area.pins, 'pin')}`;
   const leaving = area.preventAccess ? ', being unmapped' : '';
-  return [`${prot}, user ${area.uptr}`, `, pages ${name(area.pages)}${storage}${pins}${leaving}${also}`];
+  return [
+    `${prot}, user ${area.uptr}`,
+    `, pages ${name(area.pages)}${domainsOf(area, space)}${pins}${leaving}${also}`,
+  ];
 }
 
 function sumUp(spans: readonly Span[]): [string, string] {
@@ -215,7 +224,9 @@ function sumUp(spans: readonly Span[]): [string, string] {
   const holes = spans.length - areas.length - owned.length;
   const mapped = areas.reduce((sum, span) => sum + sizeOf(span), 0n);
   const parts = [
-    ...(areas.length === 0 ? [] : [`${count(areas.length, 'area')} of ${formatBytes(mapped)}`]),
+    ...(areas.length === 0 ? [] : [count(areas.length, 'area')]),
+    // Where a row is nothing but areas, its own size says it.
+    ...(areas.length === 0 || areas.length === spans.length ? [] : [`${formatBytes(mapped)} together`]),
     ...(owned.length === 0 ? [] : [count(owned.length, 'reserved range')]),
     ...(holes === 0 ? [] : [count(holes, 'hole')]),
   ];

@@ -2,8 +2,9 @@
  * The IOVA space as text: one row for each span between 0 and 2^64, however large it is.
  */
 import type { TableSnapshot } from '../inspect/snapshot.js';
+import { drawing } from './drawing.js';
 import { count, formatBytes, letters, printable } from './format.js';
-import { type DrawnArea, type Span, sizeOf, spansOf } from './spans.js';
+import { type DrawnArea, domainsOf, type Span, sizeOf, spansOf } from './spans.js';
 
 /** How `renderText` draws. */
 export interface RenderTextOptions {
@@ -29,8 +30,14 @@ const STRIP_WIDTH = 4;
  *
  * The axis is broken: every span is one row, so 4 KiB and 2^60 bytes read alike. Areas are filled with the
  * letter of their pages, so areas that share pages share a letter; reserved ranges with `/`; holes with nothing.
+ *
+ * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if an argument is not as declared
  */
 export function renderText(snapshot: TableSnapshot, options: RenderTextOptions = {}): string {
+  return drawing(snapshot, options, () => drawText(snapshot, options));
+}
+
+function drawText(snapshot: TableSnapshot, options: RenderTextOptions): string {
   const names = new Map(snapshot.pages.map((pages, at) => [pages.id, letters(at)]));
   const rows = spansOf(snapshot).map((span) => rowOf(span, snapshot, names));
   const most = Math.max(LEAST_ROWS, options.rows ?? DEFAULT_ROWS);
@@ -64,7 +71,7 @@ function rowOf(span: Span, snapshot: TableSnapshot, names: ReadonlyMap<number, s
   const reserved = span.owners.length === 0 ? '' : `reserved by ${span.owners.map(printable).join(' and ')}`;
   if (span.area !== undefined) {
     const name = span.area.pages === null ? '?' : names.get(span.area.pages)!;
-    const text = `area ${describeArea(span.area, name)}${reserved === '' ? '' : `; ${reserved}`}`;
+    const text = `area ${describeArea(span.area, name, snapshot)}${reserved === '' ? '' : `; ${reserved}`}`;
     return {
       span,
       edge: '|',
@@ -83,13 +90,12 @@ function fill(name: string): string {
   return name.padStart(STRIP_WIDTH - 1, '=').padEnd(STRIP_WIDTH, '=');
 }
 
-function describeArea(area: DrawnArea, name: string): string {
+function describeArea(area: DrawnArea, name: string, snapshot: TableSnapshot): string {
   const prot = area.prot === '' ? 'no access' : area.prot;
   if (area.uptr === null) return `${prot}, being set up or torn down`;
   const pins = area.pins === 0 ? '' : `, held by ${count(area.pins, 'pin')}`;
-  const storage = area.storageDomain === null ? '' : `, in domain ${area.storageDomain}`;
   const leaving = area.preventAccess ? ', being unmapped' : '';
-  return `${prot} from user ${area.uptr}, pages ${name}${storage}${pins}${leaving}`;
+  return `${prot} from user ${area.uptr}, pages ${name}${domainsOf(area, snapshot)}${pins}${leaving}`;
 }
 
 /** The rows that are left out of a long picture, in one line. */

@@ -7,7 +7,12 @@ export { formatIommufdEvent, type IommufdEvent, parseIommufdLine } from './iommu
 export { type LogLines, type LogPlace, type MalformedLine, splitLines } from './log-line.js';
 export { LoggedMemory } from './logged-memory.js';
 export { type LogEvent, readLog } from './read-log.js';
-export { ReplayRecorder, type ReplayRecorderOptions, type StepCircumstances } from './recorder.js';
+export {
+  type RecordableStep,
+  ReplayRecorder,
+  type ReplayRecorderOptions,
+  type StepCircumstances,
+} from './recorder.js';
 export type {
   RecordedArea,
   RecordedFigures,
@@ -17,7 +22,7 @@ export type {
   RecordedStep,
   ReplayRecording,
 } from './recording.js';
-export { type Answer, ReplaySpace } from './replay-space.js';
+export { type Answer, type NamedSpace, ReplaySpace } from './replay-space.js';
 export { Replayer, type ReplayOptions, type ReplayQuestion, replay } from './replayer.js';
 export { formatVfioEvent, parseVfioLine, VfioCallJoiner, type VfioEvent } from './vfio-log.js';
 export { formatViommuEvent, parseViommuLine, type ViommuEvent } from './virtio-iommu-log.js';

@@ -7,7 +7,7 @@ import { protectionName } from '../protection.js';
 import { type IoptArea, userAddressOf } from '../table/iopt-area.js';
 import type { Profile } from '../table/table-state.js';
 import { between, firstOf, hex, type Interval, lastOf } from '../u64.js';
-import type { Divergence, ReplayFigures, ReplayStep } from './figures.js';
+import type { Divergence, ReplayFigures } from './figures.js';
 import type {
   RecordedArea,
   RecordedSetting,
@@ -15,7 +15,7 @@ import type {
   RecordedStep,
   ReplayRecording,
 } from './recording.js';
-import type { ReplaySpace } from './replay-space.js';
+import type { NamedSpace } from './replay-space.js';
 
 /** What is recorded. */
 export interface ReplayRecorderOptions {
@@ -24,6 +24,30 @@ export interface ReplayRecorderOptions {
   readonly profile: Profile;
   /** The most steps kept; of a longer log the last ones are. Default 200 000. */
   readonly limit?: number;
+}
+
+/** What a step is recorded from: a `ReplayStep`, or an operation of another log that has as much to tell. */
+export interface RecordableStep {
+  /** Line of the log that has the answer, or the request where the log has no answers. */
+  readonly line: number;
+  /** The request in words. */
+  readonly operation: string;
+  /** The log's answer: `OK`, an errno, or in words. */
+  readonly logged: string;
+  readonly answer: {
+    /** The model's answer: `OK`, an errno, or in words. */
+    readonly code: string;
+    /** Why, as a sentence without a full stop. */
+    readonly because?: string | undefined;
+    /** What the model threw, if it refused the request. */
+    readonly error?: unknown;
+  };
+  /** The IOVA space it was made on; `undefined` if it is about none. */
+  readonly space: NamedSpace | undefined;
+  /** The IOVA in which areas came or went, if they could anywhere. */
+  readonly changed?: Interval | undefined;
+  /** Set if the answers differ. */
+  readonly divergence?: object | undefined;
 }
 
 /** What goes with a step. */
@@ -59,7 +83,7 @@ export class ReplayRecorder {
   readonly #log: string;
   readonly #profile: Profile;
   readonly #limit: number;
-  readonly #spaces = new Map<ReplaySpace, Space>();
+  readonly #spaces = new Map<NamedSpace, Space>();
   readonly #pages = new WeakMap<IoptPages, number>();
   readonly #skippedDivergences: RecordedStep[] = [];
   #steps: RecordedStep[] = [];
@@ -75,37 +99,42 @@ export class ReplayRecorder {
   }
 
   /** Records a request. To be called when it has been run and before anything else is. */
-  step(step: ReplayStep, { pinnedPages, settingChanged, advice }: StepCircumstances): void {
-    const { line, operation, logged, answer, changed } = step;
-    const isNew = !this.#spaces.has(step.space);
-    const space = this.#spaceOf(step.space);
+  step(step: RecordableStep, { pinnedPages, settingChanged, advice }: StepCircumstances): void {
+    const { line, operation, logged, answer } = step;
+    const { code, because } = answer;
     this.#pinnedPages = pinnedPages;
     const diverges = step.divergence !== undefined;
     this.#push({
       line,
-      space: space.id,
+      space: null,
       call: operation,
       logged,
-      answered: answer.code,
+      answered: code,
       diverges,
       pinnedPages,
-      ...(diverges || answer.code !== 'OK' ? { reason: answer.because } : {}),
+      ...(because !== undefined && (diverges || code !== 'OK') ? { reason: because } : {}),
       ...(advice === undefined ? {} : { advice }),
-      ...(changed === undefined ? {} : this.#difference(space, step.space, changed)),
-      ...(settingChanged && !isNew ? { setting: settingOf(step.space) } : {}),
+      ...(step.space === undefined ? {} : this.#changes(step.space, step.changed, settingChanged)),
     });
   }
 
   /** Records a divergence that belongs to no request, or became certain after it. */
-  divergence({ line, operation, logged, answered, reason }: Divergence): void {
-    const { length } = this.#steps;
-    const space = this.#steps[length - 1]?.space ?? null;
-    const pinnedPages = this.#pinnedPages;
-    this.#push({ line, space, call: operation, logged, answered, diverges: true, reason, pinnedPages });
+  divergence(divergence: Omit<Divergence, 'reason'> & { readonly reason?: string }): void {
+    const { line, operation, logged, answered, reason } = divergence;
+    this.#push({
+      line,
+      space: this.#steps.at(-1)?.space ?? null,
+      call: operation,
+      logged,
+      answered,
+      diverges: true,
+      ...(reason === undefined ? {} : { reason }),
+      pinnedPages: this.#pinnedPages,
+    });
   }
 
   /** Records the end of a space. */
-  ended(space: ReplaySpace, line: number): void {
+  ended(space: NamedSpace, line: number): void {
     const known = this.#spaces.get(space);
     if (known === undefined) return;
     known.ended = true;
@@ -138,7 +167,7 @@ export class ReplayRecorder {
     };
   }
 
-  #spaceOf(space: ReplaySpace): Space {
+  #spaceOf(space: NamedSpace): Space {
     const known = this.#spaces.get(space);
     if (known !== undefined) return known;
     this.#lastId += 1;
@@ -150,10 +179,24 @@ export class ReplayRecorder {
     return recorded;
   }
 
+  #changes(
+    of: NamedSpace,
+    changed: Interval | undefined,
+    settingChanged: boolean,
+  ): Pick<RecordedStep, 'space' | 'removed' | 'added' | 'setting'> {
+    const isNew = !this.#spaces.has(of);
+    const space = this.#spaceOf(of);
+    return {
+      space: space.id,
+      ...(changed === undefined ? {} : this.#difference(space, of, changed)),
+      ...(settingChanged && !isNew ? { setting: settingOf(of) } : {}),
+    };
+  }
+
   /** The areas that came and went where a step may have changed some. */
   #difference(
     space: Space,
-    { table }: ReplaySpace,
+    { table }: NamedSpace,
     changed: Interval,
   ): Pick<RecordedStep, 'removed' | 'added'> {
     const before = nodesIn(space.now, changed);
@@ -224,7 +267,7 @@ function hull(a: Interval, b: Interval): Interval {
   return between(firstOf(aFirst ? a : b), lastOf(aLast ? a : b));
 }
 
-function settingOf({ table }: ReplaySpace): RecordedSetting {
+function settingOf({ table }: NamedSpace): RecordedSetting {
   const { alignment, reserved, allowed, domains } = table.snapshot();
   return { alignment, reserved, allowed, domains };
 }

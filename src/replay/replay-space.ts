@@ -21,6 +21,13 @@ export interface Answer {
   readonly error?: IommuError;
 }
 
+/** An IOVA space of a log. */
+export interface NamedSpace {
+  /** What the log calls it: `container 0x55b99d7b7d40`, `domain 0`, `ioas1`. */
+  readonly name: string;
+  readonly table: IoPagetable;
+}
+
 /** What a new space is made with. */
 export interface SpaceOptions {
   readonly profile: Profile;
@@ -31,8 +38,7 @@ export interface SpaceOptions {
 }
 
 /** An `IoPagetable` and the domain that devices translate by, with the answers of its calls as values. */
-export class ReplaySpace {
-  /** What the log calls it: `container 0x55b99d7b7d40`, `domain 0`. */
+export class ReplaySpace implements NamedSpace {
   readonly name: string;
   readonly table: IoPagetable;
   readonly domain: IommuDomain;
@@ -117,9 +123,11 @@ export async function answer(call: () => Promise<Answer>): Promise<Answer> {
   }
 }
 
-/** A range of a log in words, also an empty one. */
+/** A range of a log in words, also one that is empty or reaches past 2^64 − 1. */
 export function rangeInWords(iova: bigint, length: bigint): string {
-  return length === 0n ? `0 bytes at ${hex(iova)}` : `[${hex(iova)}, ${hex(iova + length - 1n)}]`;
+  if (length === 0n) return `0 bytes at ${hex(iova)}`;
+  const last = iova + length - 1n;
+  return last > MAX_U64 ? `${hex(length)} bytes from ${hex(iova)}` : `[${hex(iova)}, ${hex(last)}]`;
 }
 
 /** The IOVA that a call on `length` bytes from `iova` on may change; the call fails where there is none. */

@@ -11,12 +11,12 @@ import { protectionName } from '../protection.js';
 import type { Profile } from '../table/table-state.js';
 import { MAX_U64, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
 import type { Divergence, ReplayFigures, ReplayJournal, ReplayStep } from './figures.js';
-import type { HoleFigures } from './holes.js';
 import { IommufdReplay } from './iommufd-replay.js';
 import type { LogLines, MalformedLine } from './log-line.js';
 import { LoggedMemory, MeteredMemory, PinMeter } from './logged-memory.js';
 import { type LogEvent, readLog } from './read-log.js';
-import type { ReplaySpace } from './replay-space.js';
+import type { NamedSpace, ReplaySpace } from './replay-space.js';
+import { SpacesMeter } from './spaces-meter.js';
 import { VfioReplay } from './vfio-replay.js';
 import { lengthOf, VirtioIommuReplay } from './virtio-iommu-replay.js';
 
@@ -57,7 +57,7 @@ export async function replay(lines: LogLines, options: ReplayOptions = {}): Prom
 
 /** A request of a log, and the space that can be asked about it. */
 export interface ReplayQuestion {
-  readonly space: ReplaySpace;
+  readonly space: NamedSpace;
   readonly request: ExplainRequest;
 }
 
@@ -69,18 +69,14 @@ export class Replayer {
   readonly #iommufd: IommufdReplay;
   readonly #guestRam: bigint;
   readonly #onMalformed: ((line: MalformedLine) => void) | undefined;
-  readonly #areas = new Map<ReplaySpace, number>();
-  readonly #newSettings = new Set<ReplaySpace>();
-  #allAreas = 0;
+  readonly #spaces = new SpacesMeter();
+  readonly #newSettings = new Set<NamedSpace>();
   #requests = 0;
   #translations = 0;
   #misses = 0;
   #divergences = 0;
   #malformed = 0;
   #notReplayed = 0;
-  #peakAreas = 0;
-  #largestHole = 0n;
-  #fragmentation = 0;
 
   constructor(options: ReplayOptions = {}) {
     const { profile = 'linux', guestRam = GUEST_RAM, onDivergence } = options;
@@ -103,7 +99,8 @@ export class Replayer {
       },
       settingChanged: (space) => this.#newSettings.add(space),
       ended: (space, holes) => {
-        this.#end(space, holes);
+        this.#spaces.end(space, holes);
+        this.#newSettings.delete(space);
         options.onSpaceEnd?.(space);
       },
     };
@@ -141,7 +138,7 @@ export class Replayer {
     const step = await this.#apply(event);
     if (step === undefined) return undefined;
     this.#requests++;
-    this.#countAreas(step.space, step.space.table.areaCount);
+    this.#spaces.look(step.space);
     return step;
   }
 
@@ -207,7 +204,7 @@ export class Replayer {
   }
 
   /** Whether what a space has besides its areas has changed since this was last asked. */
-  settingChanged(space: ReplaySpace): boolean {
+  settingChanged(space: NamedSpace): boolean {
     return this.#newSettings.delete(space);
   }
 
@@ -224,25 +221,9 @@ export class Replayer {
       divergences: this.#divergences,
       malformed: this.#malformed,
       notReplayed: this.#notReplayed,
-      peakAreas: this.#peakAreas,
       peakPinnedBytes: BigInt(this.#meter.peakPinnedPages) * BigInt(PAGE_SIZE),
-      largestHole: this.#largestHole,
-      fragmentation: this.#fragmentation,
+      ...this.#spaces.figures,
     };
-  }
-
-  #countAreas(space: ReplaySpace, areas: number): void {
-    this.#allAreas += areas - (this.#areas.get(space) ?? 0);
-    this.#areas.set(space, areas);
-    this.#peakAreas = Math.max(this.#peakAreas, this.#allAreas);
-  }
-
-  #end(space: ReplaySpace, { largestHole, fragmentation }: HoleFigures): void {
-    if (largestHole > this.#largestHole) this.#largestHole = largestHole;
-    this.#fragmentation = Math.max(this.#fragmentation, fragmentation);
-    this.#countAreas(space, 0);
-    this.#areas.delete(space);
-    this.#newSettings.delete(space);
   }
 }
 

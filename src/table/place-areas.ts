@@ -8,7 +8,7 @@ import { IommuError, misaligned, refuse, reservedInTheWay } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
 import { WRITE } from '../protection.js';
-import { type Address, hex, type Interval, intervalOf, isZero, LAST_PAGE, lastOf, next } from '../u64.js';
+import { type Address, hex, type Interval, intervalOf, LAST_PAGE, lastOf, next } from '../u64.js';
 import { chooseIova } from './choose-iova.js';
 import { describeArea, IoptArea } from './iopt-area.js';
 import { describeOwner } from './reservations.js';
@@ -19,7 +19,7 @@ export interface PagesPart {
   readonly pages: IoptPages;
   /** Page index and byte of the first byte. */
   readonly start: Address;
-  /** Number of bytes, at least 1. */
+  /** Number of bytes, at least 1, all of them in the pages. */
   readonly length: Address;
 }
 
@@ -44,14 +44,14 @@ export function placeAreas(table: TableState, placement: Placement): IoptArea[] 
   const start = table.profile === 'linux' ? startLinux(table, placement) : startRfc(table, placement);
   const areas: IoptArea[] = [];
   try {
-    let iova: Address | undefined = start;
+    let iova = start;
     for (const part of placement.parts) {
-      if (iova === undefined) throw pastTheEnd(start, placement.length);
       const area = insertArea(table, part, iova, placement.prot);
       areas.push(area);
       checkPart(table, part, placement.prot);
       if (areas.length > 1) faultPoint(table.faults, 'placement');
-      iova = next(lastOf(area));
+      // The parts end inside the address space together: only after the last is there perhaps no address.
+      iova = next(lastOf(area))!;
     }
     return areas;
   } catch (error) {
@@ -77,11 +77,11 @@ function startRfc(table: TableState, placement: Placement): Address {
   const { parts, length } = placement;
   for (const part of parts) checkWritable(part.pages, placement.prot);
   const iova = placement.iova ?? chooseFor(table, placement);
-  const range = isZero(length) ? undefined : rangeOf(iova, length);
+  const range = rangeOf(iova, length);
   if (iova.offset & (table.alignment - 1)) throw misaligned('iova', iova, table.alignment);
   checkLength(table, length);
   for (const part of parts) checkPageOffset(table, part);
-  checkReserved(table, range!);
+  checkReserved(table, range);
   return iova;
 }
 
@@ -91,12 +91,9 @@ function chooseFor(table: TableState, placement: Placement): Address {
 }
 
 function insertArea(table: TableState, part: PagesPart, iova: Address, prot: number): IoptArea {
-  const shown = intervalOf(part.start, part.length);
-  const range = rangeOf(iova, part.length);
-  if (shown === undefined || shown.lastPage >= part.pages.npages) {
-    throw refuse('EOVERFLOW', 'overflow', 'the mapping reaches past the end of its pages');
-  }
-  const area = new IoptArea(range, part.start.page, shown.lastPage, part.start.offset, prot);
+  const { start, length } = part;
+  const { lastPage } = intervalOf(start, length)!;
+  const area = new IoptArea(rangeOf(iova, length), start.page, lastPage, start.offset, prot);
   const node = table.areas.insertDisjoint(area, area);
   if (node.value !== area) throw overlap(table, node.value);
   area.node = node;
@@ -109,7 +106,6 @@ function checkPart(table: TableState, part: PagesPart, prot: number): void {
 }
 
 function checkLength(table: TableState, length: Address): void {
-  if (isZero(length)) throw refuse('EINVAL', 'argument', 'the length is 0');
   if (length.offset & (table.alignment - 1)) throw misaligned('length', length, table.alignment);
 }
 

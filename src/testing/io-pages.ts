@@ -1,7 +1,7 @@
 /** The entries of a mock domain: what is mapped at which io page. */
 
 /** Entry flag: the io page is mapped. */
-export const MAPPED = 1;
+const MAPPED = 1;
 /** Entry flag: the first or the last io page of the call that mapped it. */
 export const BOUNDARY = 2;
 /** Entry flag: a device wrote to it. */

@@ -47,6 +47,7 @@ export function decode<N extends CommandName>(command: N, bytes: Uint8Array): Co
 }
 
 function rowOf<N extends CommandName>(command: N) {
-  if (!Object.hasOwn(COMMANDS, command)) throw invalidType('command', 'the name of a command', command);
+  if (typeof command !== 'string' || !Object.hasOwn(COMMANDS, command))
+    throw invalidType('command', 'the name of a command', command);
   return commandOf(command);
 }

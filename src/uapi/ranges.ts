@@ -1,5 +1,6 @@
 /** Arrays of IOVA ranges as bytes: those of IOAS_IOVA_RANGES, IOAS_ALLOW_IOVAS and VFIO's capability. */
-import { outOfRange, type U64Input } from '../u64.js';
+import { checkObject } from '../arguments.js';
+import { checkInteger, invalidType, outOfRange, type U64Input } from '../u64.js';
 import { IOVA_RANGE } from './commands.js';
 
 /**
@@ -10,8 +11,11 @@ import { IOVA_RANGE } from './commands.js';
 export function encodeRanges(
   ranges: readonly { readonly start: U64Input; readonly last: U64Input }[],
 ): Uint8Array {
+  if (!Array.isArray(ranges)) throw invalidType('ranges', 'an array', ranges);
   const bytes = new Uint8Array(ranges.length * IOVA_RANGE.length);
-  for (const [at, { start, last }] of ranges.entries()) {
+  for (const [at, range] of ranges.entries()) {
+    checkObject(range, 'a range');
+    const { start, last } = range;
     IOVA_RANGE.write(bytes, { start, last }, at * IOVA_RANGE.length);
   }
   return bytes;
@@ -20,9 +24,11 @@ export function encodeRanges(
 /**
  * The first `count` ranges of an array in bytes.
  *
- * @throws RangeError if there are not that many.
+ * @throws TypeError if `bytes` are none, RangeError if there are not that many.
  */
 export function decodeRanges(bytes: Uint8Array, count: number): { start: bigint; last: bigint }[] {
+  if (!(bytes instanceof Uint8Array)) throw invalidType('bytes', 'a Uint8Array', bytes);
+  checkInteger(count, 'count', 0, Number.MAX_SAFE_INTEGER);
   if (count * IOVA_RANGE.length > bytes.length) {
     throw outOfRange('count', `at most ${Math.floor(bytes.length / IOVA_RANGE.length)}`, count);
   }

@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest
 import { renderHtml, renderSvg } from '../../src/render/index.js';
 import type { RecordedArea, ReplayRecording } from '../../src/replay/index.js';
 import { run } from '../cli/fake-terminal.js';
+import { HEADER, traceLine as op } from '../helpers/traces.js';
 import { recordingOf, SPACE, scatteredRecording, stepOf } from '../render/recordings.js';
 import { launchChromium, type Misdeeds, opened, watch } from './chromium.js';
 
@@ -128,6 +129,34 @@ test('nothing of a hostile log runs that the command line has replayed', async (
   expect(await page.locator('img').count()).toBe(0);
 });
 
+test('a conformance trace has a report of all its spaces, in which its names stay text', async () => {
+  const name = HOSTILE[1]!;
+  const trace = join(folder, 'trace.jsonl');
+  const place = { iova: '0x1000', uptr: '0x100000', length: '0x2000', prot: 'rw' };
+  const lines = [
+    HEADER,
+    op('ioas_alloc', { ioas: 'ioas0' }),
+    op('ioas_alloc', { ioas: name }),
+    op('domain_add', { ioas: name, domain: name, huge: true, dirty: false }),
+    op('map', { ioas: 'ioas0', ...place }, { iova: '0x1000' }),
+    op('map', { ioas: name, ...place }, { iova: '0x1000' }),
+    name,
+  ];
+  await writeFile(trace, lines.join('\n'));
+  const report = join(folder, 'trace.html');
+  const { status, out } = await run(['replay', '--html', report, trace], { html: renderHtml });
+  expect([status, out]).toEqual([1, expect.stringContaining('malformed lines  1\n')]);
+  await opened(page, pathToFileURL(report).href);
+  expect(await page.locator('#space option').allInnerTexts()).toEqual(['ioas0', name]);
+  await page.locator('#operations').press('End');
+  await expectTime('step 5 of 5');
+  // The mock domain begins higher up.
+  expect(await page.locator('#operation').innerText()).toContain(`${name} from user 0x100000 (rw)`);
+  expect((await rows())[0]).toContain('reserved by a MockDomain');
+  await touchEverything();
+  await expectInnocence();
+});
+
 test('the policy stops what would run if something were not escaped; without it the canary is set', async () => {
   const html = [...renderHtml(recordingOf([stepOf(1, 'map')]))].join('');
   const broken = html.replace(
@@ -171,7 +200,7 @@ async function expectTime(text: string): Promise<void> {
 
 test('a report opens at the first divergence, and tells it', async () => {
   await show(recordingOf(STEPS));
-  await expectTime('operation 4 of 5');
+  await expectTime('step 4 of 5');
   const told = await page.locator('#operation').innerText();
   expect(told).toContain('The log says ENOENT, linux says OK because there is an area.');
   expect(told).toContain('Instead: unmap more.');
@@ -188,11 +217,11 @@ test('the slider goes through time by key, forwards and backwards', async () => 
   const slider = page.locator('#time');
   const seen: string[][] = [];
   await slider.press('Home');
-  await expectTime('before the first operation');
+  await expectTime('before the first step');
   seen.push(await rows());
   for (let time = 1; time <= 5; time++) {
     await slider.press('ArrowRight');
-    await expectTime(`operation ${time} of 5`);
+    await expectTime(`step ${time} of 5`);
     seen.push(await rows());
   }
   expect(seen.map((labels) => labels.filter((label) => label.includes('user')).length)).toEqual([
@@ -200,25 +229,25 @@ test('the slider goes through time by key, forwards and backwards', async () => 
   ]);
   for (let time = 4; time >= 1; time--) {
     await slider.press('ArrowLeft');
-    await expectTime(`operation ${time} of 5`);
+    await expectTime(`step ${time} of 5`);
     expect(await rows()).toEqual(seen[time]);
   }
-  expect(await slider.getAttribute('aria-valuetext')).toBe('operation 1 of 5: map [0xfffff000, 0xffffffff]');
+  expect(await slider.getAttribute('aria-valuetext')).toBe('step 1 of 5: map [0xfffff000, 0xffffffff]');
 });
 
 test('the list is walked by key and shows what was asked for', async () => {
   await show(recordingOf(STEPS));
   const list = page.locator('#operations');
   await list.press('Home');
-  await expectTime('operation 1 of 5');
+  await expectTime('step 1 of 5');
   await list.press('ArrowDown');
-  await expectTime('operation 2 of 5');
+  await expectTime('step 2 of 5');
   await page.locator('#filter').selectOption('failing');
   expect(await page.locator('.operation').count()).toBe(2);
   await page.locator('#filter').selectOption('diverging');
   expect(await page.locator('.operation').count()).toBe(1);
   await list.press('End');
-  await expectTime('operation 4 of 5');
+  await expectTime('step 4 of 5');
   const active = await list.getAttribute('aria-activedescendant');
   expect(await page.locator(`#${active}`).getAttribute('aria-selected')).toBe('true');
 });
@@ -234,7 +263,7 @@ test('details come by pointer and by key', async () => {
   expect(await details.innerText()).toContain('0x1000 to 0x1fff, 4 KiB: rw');
   // The map of pages A in the first fifth of the time, and at the bottom of what is ever used.
   await page.locator('#timeline').hover({ position: { x: 200, y: 190 } });
-  expect(await details.innerText()).toContain('pages A, from operation 1 to operation 4');
+  expect(await details.innerText()).toContain('pages A, from step 1 to step 4');
 });
 
 /** The colours of a screenshot's pixels, by how many there are. */
@@ -277,7 +306,7 @@ test('on a screenshot, what shares pages has one colour, and light and dark diff
   await show(recordingOf(STEPS));
   await page.locator('#time').press('Home');
   for (let time = 1; time <= 3; time++) await page.locator('#time').press('ArrowRight');
-  await expectTime('operation 3 of 5');
+  await expectTime('step 3 of 5');
   await page.locator('#picture .pages-2').waitFor();
   const light = [await mainColour('.pages-1'), await mainColour('.pages-1', 1), await mainColour('.pages-2')];
   expect(light[0]).toBe(light[1]);
@@ -299,10 +328,10 @@ test('a report of 100 000 operations keeps few of them in the document', async (
   const operations = page.locator('.operation');
   expect(await operations.count()).toBeLessThan(60);
   await page.locator('#operations').press('End');
-  await expectTime('operation 100000 of 100000');
+  await expectTime('step 100000 of 100000');
   expect(await operations.last().getAttribute('aria-posinset')).toBe('100000');
   await page.locator('#time').press('Home');
-  await expectTime('before the first operation');
+  await expectTime('before the first step');
   await page.locator('#picture .row').first().waitFor();
   expect(await rows()).toHaveLength(3);
   await expectInnocence();

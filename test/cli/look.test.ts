@@ -33,6 +33,13 @@ describe('iopt map', () => {
     expect(rows.length).toBeLessThanOrEqual(5);
   });
 
+  test('draws those of a conformance trace, too', async () => {
+    const { status, out } = await run(['map', '--until', '3', TRACE]);
+    expect(status).toBe(0);
+    expect(out).toMatch(/^ioas0\n\nIOVA space, profile rfc-v1: 1 area/);
+    expect(out).toMatch(/0xfffff000 +0xffffffff +\|AAAA\| +4 KiB/);
+  });
+
   test('all of them, or one', async () => {
     const both = await run(['map'], { input: two });
     expect(both.out.match(/^container 0x/gm)).toHaveLength(2);
@@ -58,7 +65,6 @@ describe('iopt map', () => {
     [['map'], /no log to draw/],
     [['map', 'missing.log'], /cannot read missing.log/],
     [['map', '--rows', '2', BUG_REPORT], /--rows is a whole number of at least 3/],
-    [['map', TRACE], /conformance trace/],
   ])('%j is wrong usage', async (args, message) => {
     const { status, err } = await run(args);
     expect([status, err]).toEqual([2, expect.stringMatching(message)]);
@@ -129,6 +135,22 @@ describe('iopt explain', () => {
     });
   });
 
+  test('says it of conformance traces, too', async () => {
+    const on = (...args: string[]) => run(['explain', '--log', TRACE, ...args]);
+    expect(await on('--line', '4')).toMatchObject({
+      status: 1,
+      out: expect.stringMatching(
+        /^ioas0: unmap \[0xff000000, 0xffffffff\] would fail with ENOENT: .* not exactly/,
+      ),
+    });
+    expect(await on('--line', '1')).toMatchObject({ status: 2 });
+    // The memory of a trace is where its header says.
+    expect(await on('--until', '4', 'map', '0x5000', '4K')).toMatchObject({
+      status: 0,
+      out: expect.stringContaining('from user 0x1000000000 (rw) would succeed'),
+    });
+  });
+
   test('asks the space used last, or the one named', async () => {
     const unmap = ['unmap', '0x1000', '0x2000'];
     const last = await run(['explain', '--log', '-', ...unmap], { input: two });
@@ -166,7 +188,7 @@ describe('iopt explain', () => {
     [['explain', '--log', BUG_REPORT, 'domain', '5'], /pageSizes/],
     [['explain', '--log', BUG_REPORT, 'domain', '4K', '0'], /FIRST without LAST/],
     [['explain', '--log', BUG_REPORT, '--line', 'x'], /--line is a whole number/],
-    [['explain', '--log', TRACE, 'unmap', '0', '1'], /conformance trace/],
+    [['explain', '--log', TRACE, '--profile', 'linux', 'unmap', '0', '1'], /was recorded under rfc-v1/],
   ])('%j is wrong usage', async (args, message) => {
     const { status, err } = await run(args);
     expect([status, err]).toEqual([2, expect.stringMatching(message)]);

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, test } from 'vitest';
 import type { ReplayRecording } from '../../src/replay/index.js';
+import { ALLOC, HEADER, traceLine } from '../helpers/traces.js';
 import { run } from './fake-terminal.js';
 
 const logs = (name: string) => fileURLToPath(new URL(`../logs/${name}`, import.meta.url));
@@ -113,7 +114,10 @@ describe('several logs', () => {
     const { status, out } = await run(['replay', BUG_REPORT, VIRTIO_IOMMU]);
     expect(status).toBe(1);
     expect(out.split('\n').filter((line) => line.startsWith(`${BUG_REPORT}: line `))).toHaveLength(2);
-    expect(out).toContain(`${VIRTIO_IOMMU}: 362 operations, 0 divergences (linux)\n`);
+    expect(out).toContain(
+      `${VIRTIO_IOMMU}: 362 operations, 0 divergences (linux), peak 40 areas and 2.023 MiB pinned, ` +
+        'fragmentation 0.0 %, largest hole 15.99 EiB\n',
+    );
     expect(out).toMatch(/\n2 logs, 365 operations, 2 divergences\n$/);
   });
 
@@ -143,7 +147,13 @@ describe('conformance traces', () => {
     const trace = file('changed.jsonl.gz', gzipSync(lines.with(at, changed).join('\n')));
     const { status, out } = await run(['replay', trace]);
     expect(status).toBe(1);
-    expect(out).toMatch(new RegExp(`^line ${at + 1}: unmap: the log says .*EIO.*, rfc-v1 says `));
+    expect(out.split('\n').slice(0, 2)).toEqual([
+      `line ${at + 1}: unmap [0xff000000, 0xffffffff] of ioas0: the log says EIO, unmapped 0x1000000, rfc-v1 says ` +
+        'ENOENT, unmapped 0x1000000 because the range is not exactly area [0xfffff000, 0xffffffff] (mapped from ' +
+        'user address 0x1000000000); this kernel takes one whole area per call',
+      '    instead: unmap area by area: [0xfffff000, 0xffffffff]',
+    ]);
+    expect(out).toMatch(/^peak areas +1\npeak pinned +256 KiB$/m);
     expect((await run(['replay', '--until', String(at), trace])).status).toBe(0);
   });
 
@@ -155,12 +165,50 @@ describe('conformance traces', () => {
     expect(err).toContain('was recorded under rfc-v1');
   });
 
-  test('have no steps to draw', async () => {
-    const trace = join(traces, 'rfc-reported-bug.jsonl');
-    const html = file('trace.html', '');
-    const { status, err } = await run(['replay', '--html', html, trace], { html: () => [] });
-    expect([status, readFileSync(html, 'utf8')]).toEqual([2, '']);
-    expect(err).toContain('no HTML report');
+  test('have no advice for what the model has done', async () => {
+    const place = { ioas: 'ioas0', iova: '0x1000', uptr: '0x100000', length: '0x1000', prot: 'r' };
+    const map = traceLine('map', place, { errno: 'EEXIST' });
+    const { status, out } = await run(['replay'], { input: [HEADER, ALLOC, map, map].join('\n') });
+    expect(status).toBe(1);
+    expect(out.split('\n').slice(0, 2)).toEqual([
+      'line 3: map [0x1000, 0x1fff] of ioas0 from user 0x100000 (r): the log says EEXIST, linux says OK, iova 0x1000 ' +
+        'because nothing is mapped or reserved in that range',
+      'profile          linux',
+    ]);
+  });
+
+  test('say themselves how much may be locked', async () => {
+    const { status, err } = await run(['replay', '--memlock', '1M', join(traces, 'memlock-1001.jsonl')]);
+    expect([status, err]).toEqual([2, expect.stringContaining('says itself how much may be locked')]);
+  });
+
+  test('have a report', async () => {
+    let seen: ReplayRecording | undefined;
+    const html = (recording: ReplayRecording) => {
+      seen = recording;
+      return [];
+    };
+    const trace = join(traces, 'vfio-split-type1.jsonl');
+    const ran = await run(['replay', '--html', join(folder, 'trace.html'), trace], { html });
+    expect(ran.status).toBe(0);
+    expect(seen).toMatchObject({ log: trace, skipped: 0, spaces: [{ name: 'ioas0' }] });
+    expect(ran.out).toContain(`operations       ${seen?.figures.operations}\n`);
+    expect(seen?.steps.some(({ removed, added }) => removed !== undefined && added !== undefined)).toBe(true);
+  });
+
+  test('with lines that cannot be read are replayed without them', async () => {
+    const lines = readFileSync(join(traces, 'rfc-reported-bug.jsonl'), 'utf8').trimEnd().split('\n');
+    const { status, out } = await run(['replay'], { input: [...lines, '{"op":'].join('\n') });
+    expect(status).toBe(0);
+    expect(out).toMatch(new RegExp(`^line ${lines.length + 1} cannot be read: SyntaxError`));
+    expect(out).toMatch(/^malformed lines +1$/m);
+  });
+
+  test('are known by their first line', async () => {
+    for (const first of ['{"a":1}', '{', '{"format":3}']) {
+      const { status, err } = await run(['replay'], { input: `${first}\n${mapped(1)}\n` });
+      expect([status, err]).toEqual([2, expect.stringContaining('not as a conformance trace does')]);
+    }
   });
 });
 

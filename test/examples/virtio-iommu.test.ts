@@ -3,6 +3,8 @@ import { ProcessMemory } from 'io-pagetable';
 import { describe, expect, test } from 'vitest';
 import { MSI_WINDOW, RAM_LENGTH, startMachine } from '../../examples/virtio-iommu/machine.js';
 import {
+  decodeFault,
+  encodeFault,
   encodeRequest,
   FAULT_ADDRESS,
   FAULT_READ,
@@ -47,6 +49,34 @@ describe('the binary layout', () => {
       ['04000000', '44332211', '0000060504030201', 'ff0f060504030201', '00000000'].join(''),
     );
     expect(hex({ type: 'PROBE', endpoint })).toBe(`05000000${'88776655'}${'00'.repeat(64)}`);
+  });
+
+  test('features and configuration', () => {
+    const { iommu, driver } = startMachine();
+    // INPUT_RANGE is bit 0, MAP_UNMAP bit 2, PROBE bit 4.
+    expect(iommu.features).toBe(0b10101);
+    expect(Buffer.from(iommu.configuration).toString('hex')).toBe(
+      [
+        '0010204000000000',
+        ['0000000000000000', 'ffffffffffff0000'].join(''),
+        ['00000000', '00000000'].join(''),
+        '80000000',
+        '00000000',
+      ].join(''),
+    );
+    expect(driver.configuration).toEqual({
+      pageSizeMask: 0x4020_1000n,
+      inputRange: { start: 0n, end: 0xffff_ffff_ffffn },
+      probeSize: PROBE_SIZE,
+    });
+  });
+
+  test('a fault', () => {
+    const fault = { reason: 2, flags: 0x102, endpoint: 0x55667788, address: 0x0102030405060708n };
+    expect(Buffer.from(encodeFault(fault)).toString('hex')).toBe(
+      ['02', '000000', '02010000', '88776655', '00000000', '0807060504030201'].join(''),
+    );
+    expect(decodeFault(encodeFault(fault))).toEqual(fault);
   });
 
   test('the answer to PROBE: RESV_MEM properties, zeros, and the tail', async () => {

@@ -141,7 +141,7 @@ const mappingOtherwise: Scenario[] = [
   }),
 ];
 
-const unmapping: Scenario[] = [0, 1, 3].flatMap((domains) => [
+const unmapping: Scenario[] = [0, 1, 2, 3].flatMap((domains) => [
   onRich(
     'unmap of two areas, one of them pinned',
     domains,
@@ -167,7 +167,7 @@ const unmapping: Scenario[] = [0, 1, 3].flatMap((domains) => [
 ]);
 
 const accessing: Scenario[] = [
-  ...[0, 1, 2].flatMap((domains) => [
+  ...[0, 1, 2, 3].flatMap((domains) => [
     onRich(
       'pin of two areas, of which an access holds a part',
       domains,
@@ -270,7 +270,7 @@ const NO_FAULTS = { fails: () => false };
 
 const attaching: Scenario[] = [
   ...(['radix', 'mock', 'narrow'] as const).flatMap((kind) =>
-    [0, 1, 2].map((domains) =>
+    [0, 1, 2, 3].map((domains) =>
       onRich(`addDomain (${kind})`, domains, ({ world, table }) => {
         const domain = world.domain(kind);
         return () => table.addDomain(domain);
@@ -355,9 +355,9 @@ const others: Scenario[] = [
       },
     { neverFails: true },
   ),
-  ...[0, 1].map((domains) =>
+  ...[0, 1, 2].map((domains) =>
     onWorld(
-      `cutIova, ${domains} domains`,
+      `cutIova, domains: ${domains}`,
       async (world) => {
         const table = world.table();
         await table.setLargePages(false);

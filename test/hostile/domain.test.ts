@@ -89,6 +89,68 @@ describe('a domain whose unmap throws', () => {
   });
 });
 
+describe('a domain whose flush fails', () => {
+  const nothing = () => undefined;
+
+  class NoFlush extends RecordingDomain {
+    flush: () => PromiseLike<void> | void = nothing;
+  }
+
+  const WAYS: [string, () => PromiseLike<void> | void][] = [
+    ['throws', thrower],
+    ['rejects', () => Promise.reject(failure)],
+  ];
+
+  function thrower(): never {
+    throw failure;
+  }
+
+  async function flushing() {
+    const world = new World();
+    const table = world.table();
+    const domain = await world.domain(table, new NoFlush());
+    return { world, table, domain };
+  }
+
+  it.each(WAYS)('(it %s) an unmap says so; what devices may be using stays pinned', async (_how, flush) => {
+    const { world, table, domain } = await flushing();
+    await table.map(AREA);
+    domain.flush = flush;
+    await expect(table.unmap(AREA.iova, AREA.length)).rejects.toBe(failure);
+    expect([domain.mappedBytes, world.physical.pinned]).toEqual([0n, 2]);
+    domain.flush = nothing;
+    await goesOn(world, table);
+    expect(await table.unmapAll()).toBe(AREA.length);
+    expect([table.areaCount, world.physical.pinned]).toEqual([0, 2]);
+  });
+
+  it.each(WAYS)('(it %s) removing the domain is done all the same, and says so', async (_how, flush) => {
+    const { world, table, domain } = await flushing();
+    await table.map(AREA);
+    domain.flush = flush;
+    await expect(table.removeDomain(domain)).rejects.toBe(failure);
+    expect([table.domains, world.physical.pinned]).toEqual([[], 2]);
+    await goesOn(world, table);
+    expect(await table.unmapAll()).toBe(AREA.length);
+  });
+
+  it.each(WAYS)(
+    '(it %s) a map that another domain refuses says so, and leaves no area',
+    async (_how, flush) => {
+      const { world, table, domain } = await flushing();
+      const second = await world.domain(table, new RecordingDomain());
+      domain.flush = flush;
+      second.mapsLeft = 0;
+      await expect(table.map(AREA)).rejects.toBe(failure);
+      expect([table.areaCount, domain.mappedBytes, world.physical.pinned]).toEqual([0, 0n, 2]);
+      domain.flush = nothing;
+      second.mapsLeft = Number.POSITIVE_INFINITY;
+      await goesOn(world, table);
+      world.check();
+    },
+  );
+});
+
 describe('a domain that has lost what it was given', () => {
   const DOMAINS: [string, () => IommuDomain & { unmap(iova: bigint, size: bigint): void }][] = [
     ['RadixDomain', () => new RadixDomain()],

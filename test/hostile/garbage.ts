@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { IommuError } from 'io-pagetable';
 import { expect } from 'vitest';
+import { propertyRuns } from '../helpers/property-runs.js';
 import { settled, watch } from '../helpers/watch.js';
 
 /** What hostile getters, callbacks and traps throw. */
@@ -120,8 +121,8 @@ const hostileValue: fc.Arbitrary<Hostile> = fc.oneof(
   fc.double().map(plain),
 );
 
-/** How often each function is called; `HOSTILE_RUNS=1000 npx vitest run test/hostile` looks harder. */
-export const RUNS = Number(process.env.HOSTILE_RUNS ?? 60);
+/** How often each function is called; `PROPERTY_PART=20 npx vitest run test/hostile` looks harder. */
+export const RUNS = propertyRuns(60);
 
 /** A public function and arguments with which it succeeds. */
 export interface Target<S> {

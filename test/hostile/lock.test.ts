@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { type LockWait, RwLock } from '../../src/rw-lock.js';
+import { propertyRuns } from '../helpers/property-runs.js';
 import { settled, type Watched, watch } from '../helpers/watch.js';
 
 interface Asked {
@@ -46,6 +47,6 @@ it('any mix of asking for a lock, giving it back and cancelling is as with a lis
         expect(lock.writing).toBe(asked[0]?.exclusive ?? false);
       }
     }),
-    { numRuns: 60 },
+    { numRuns: propertyRuns(60) },
   );
 });

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { type Explanation, IoPagetable, ProcessMemory, RadixDomain } from 'io-pagetable';
 import { describe, expect, test, vi } from 'vitest';
 import { expectError } from '../helpers/expect-error.js';
+import { propertyRuns } from '../helpers/property-runs.js';
 import { settled, watch } from '../helpers/watch.js';
 import { NOWHERE, USER, World } from '../helpers/world.js';
 import {
@@ -13,7 +14,7 @@ import {
   type WorldOptions,
 } from './explain-world.js';
 
-const { PROPERTY_SEED, PROPERTY_RUNS, PROPERTY_PATH } = process.env;
+const { PROPERTY_SEED, PROPERTY_PATH } = process.env;
 const seed = Number(PROPERTY_SEED ?? 20220318);
 
 /** A world in which operations have been made. */
@@ -76,7 +77,7 @@ function property(name: string, runs: number, options: WorldOptions): void {
       fc.asyncProperty(operations, (ops) => agrees(options, ops)),
       {
         seed,
-        numRuns: Number(PROPERTY_RUNS ?? runs),
+        numRuns: propertyRuns(runs),
         ...(PROPERTY_PATH === undefined ? {} : { path: PROPERTY_PATH }),
       },
     ),

@@ -19,7 +19,7 @@ export interface Step {
 export type Choice = Pick<Step, 'kind' | 'number'>;
 
 /** A step as text: `call0`, `gate2@3` (three turns after the step before). */
-export function stepName({ kind, number, turn }: Step): string {
+function stepName({ kind, number, turn }: Step): string {
   return `${kind}${number}${turn === undefined ? '' : `@${turn}`}`;
 }
 

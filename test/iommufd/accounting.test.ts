@@ -111,6 +111,34 @@ describe('what if', () => {
     expect(await ask({ ioas, uptr: 0xffff_ffff_ffff_f000n, length: PAGE })).toBe('EOVERFLOW');
     expect(await ask({ ioas, from: ioas, srcIova: 0n, length: PAGE })).toBe('ENOENT');
     expect(await ask({ ioas, from: ioas, srcIova: 0n, length: 0n })).toBe('EINVAL');
+    const question = { mappings: { ioas, uptr: RAM, length: PAGE } };
+    // @ts-expect-error: no list
+    await expect(iommufd.lockedBytesIfMapped(question)).rejects.toThrow(
+      '"question.mappings" argument must be an array',
+    );
+    await closeClean(setting);
+  });
+
+  test('can be asked for another process', async () => {
+    const setting = open(10);
+    const { iommufd } = setting;
+    const ioas = await attached(setting);
+    const mappings = [{ ioas, uptr: RAM, length: 5n * PAGE }];
+    expect((await iommufd.lockedBytesIfMapped({ mappings })).user.fits).toBe(true);
+    const { user } = await iommufd.lockedBytesIfMapped({ mappings, memory: open(4).memory });
+    expect(user).toEqual({ bytes: 5n * PAGE, lockedBytes: 0n, limitBytes: 4n * PAGE, fits: false });
+    await closeClean(setting);
+  });
+
+  test('fits whatever is planned where the limit is infinite', async () => {
+    const setting = open(10);
+    const { iommufd, memory } = setting;
+    const ioas = await attached(setting);
+    memory.locked!.user.limitPages = Number.POSITIVE_INFINITY;
+    const mappings = [{ ioas, uptr: RAM, length: 100n * PAGE }];
+    const { user, mm } = await iommufd.lockedBytesIfMapped({ mappings });
+    expect(user).toEqual({ bytes: 100n * PAGE, lockedBytes: 0n, limitBytes: undefined, fits: true });
+    expect(mm.fits).toBe(false);
     await closeClean(setting);
   });
 

@@ -132,7 +132,7 @@ describe('attach', () => {
     expect(await outcome(device.attach(device.id))).toBe('EINVAL');
     await device.attach(ioas);
     expect(await outcome(device.attach(ioas))).toBe('EINVAL');
-    await device.unbind();
+    await Promise.all([device.unbind(), device.unbind()]);
     await device.unbind();
     expect(await outcome(device.attach(ioas))).toBe('ENOENT');
     await closeClean(setting);

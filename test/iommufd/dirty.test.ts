@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { getDirtyBitmap, setDirtyTracking } from '../../src/iommufd/dirty.js';
 import { APERTURE, bindMock, closeClean, MAX, open, outcome, PAGE, RAM, type Setting } from './setting.js';
 
@@ -91,6 +92,23 @@ describe('the request', () => {
     const length = MAX - APERTURE + 1n;
     const bitmap = await iommufd.getDirtyBitmap({ hwpt, iova: APERTURE, length, pageSize: PAGE });
     expect(bitmap.length).toBe(Number((0x8000_0000n - APERTURE) / PAGE / 8n));
+    await closeClean(setting);
+  });
+
+  test('of more bits than a buffer can have: ENOMEM', async () => {
+    const setting = open();
+    const { iommufd } = setting;
+    const ioas = await iommufd.ioasAlloc();
+    const { id: device } = await iommufd.deviceBind({
+      name: 'nic',
+      dirtyTracking: true,
+      createDomain: () => new RadixDomain({ dirty: true }),
+    });
+    const hwpt = await iommufd.hwptAlloc({ device, ioas, dirtyTracking: true });
+    const get = (length: bigint) =>
+      outcome(iommufd.getDirtyBitmap({ hwpt, iova: 0n, length, pageSize: PAGE }));
+    expect(await get(2n ** 46n + PAGE * 8n)).toBe('ENOMEM');
+    expect(await get(2n ** 63n)).toBe('ENOMEM');
     await closeClean(setting);
   });
 });

@@ -142,3 +142,21 @@ describe('destroy', () => {
     await closeClean(setting);
   });
 });
+
+test('of two calls that wait to destroy the same object, one does, and the other finds nothing', async () => {
+  const setting = open();
+  const { iommufd, memory } = setting;
+  const { opened, open: answer } = gate();
+  const ioas = await iommufd.ioasAlloc();
+  const { id: device } = await bindMock(iommufd);
+  const hwpt = await iommufd.hwptAlloc({ device, ioas });
+  const request = { ioas, iova: APERTURE, uptr: RAM, length: PAGE, prot: 'rw' } as const;
+  const map = iommufd.ioasMap({ ...request, memory: slowly(memory, opened) });
+  const another = iommufd.hwptAlloc({ device, ioas });
+  const both = [outcome(iommufd.destroy(hwpt)), outcome(iommufd.destroy(hwpt))];
+  answer();
+  expect(await Promise.all([map, ...both])).toEqual([APERTURE, 'OK', 'ENOENT']);
+  expect(await another).toBe(hwpt + 1);
+  expect(await iommufd.ioasAlloc()).toBe(hwpt);
+  await closeClean(setting);
+});

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { vfioCheckExtension, vfioIoas, vfioMap, vfioUnmap } from '../../src/iommufd/vfio.js';
 import { APERTURE, bindMock, closeClean, failure, MAX, open, outcome, PAGE, RAM } from './setting.js';
 
@@ -144,6 +145,14 @@ test('info has the page sizes that all page tables share, and the chain of capab
     { start: 0x100_0000n, last: 0x2fff_ffffn },
     { start: 0x3000_1000n, last: 0x7fff_ffffn },
   ]);
+  await closeClean({ iommufd, ...setting });
+});
+
+test('info has the page sizes of whole pages as they are', async () => {
+  const { iommufd, ioas, ...setting } = await compat();
+  const nic = { name: 'nic', createDomain: () => new RadixDomain({ pageSizes: [2n ** 12n, 2n ** 21n] }) };
+  await (await iommufd.deviceBind(nic)).attach(ioas);
+  expect((await iommufd.vfioInfo()).pageSizes).toBe(0x20_1000n);
   await closeClean({ iommufd, ...setting });
 });
 

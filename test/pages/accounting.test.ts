@@ -1,8 +1,10 @@
 /** Who is charged for pinned pages, and when (spec 3.22). */
 import { describe, expect, it } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
-import type { IoPagetable } from '../../src/io-pagetable.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import type { FrameRuns } from '../../src/memory/frame-runs.js';
 import type { AccountingMode } from '../../src/memory/locked-memory.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
 import { expectError } from '../helpers/expect-error.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
 import { PAGE, USER, World } from '../helpers/world.js';
@@ -197,5 +199,55 @@ describe('a process that is gone', () => {
     await mm.unmapAll();
     expect([charged(world), world.physical.pinned]).toEqual([[0, 4], 0]);
     world.check();
+  });
+});
+
+describe('a process that exits while its memory is being pinned', () => {
+  /** Memory whose process exits when some of its pages have been pinned. */
+  class Leaving extends ProcessMemory {
+    gone = false;
+
+    override get exited(): boolean {
+      return this.gone;
+    }
+
+    override pin(page: number, count: number, write: boolean, into: FrameRuns): number {
+      const pinned = super.pin(page, Math.min(count, 2), write, into);
+      this.gone = true;
+      return pinned;
+    }
+  }
+
+  async function leaving(accounting: AccountingMode) {
+    const memory = new Leaving({ lockedLimit: 8n * PAGE });
+    memory.mmap({ uptr: USER, length: 8n * PAGE });
+    const table = new IoPagetable({ memory, accounting });
+    await table.addDomain(new RecordingDomain());
+    return { memory, table };
+  }
+
+  it('the user goes on being charged, the process cannot be: EINVAL', async () => {
+    const request = { uptr: USER, iova: 0x1000n, length: 2n * PAGE, prot: 'rw' } as const;
+    const user = await leaving('user');
+    await user.table.map(request);
+    expect(user.memory.locked!.user.lockedPages).toBe(2);
+    const mm = await leaving('mm');
+    const error = await expectError(mm.table.map(request), 'EINVAL');
+    expect(error.reason).toEqual({
+      check: 'state',
+      detail: 'the process whose locked memory would be charged is gone',
+    });
+    expect([mm.memory.locked!.mm.lockedPages, mm.memory.physical.pinned]).toEqual([0, 0]);
+  });
+
+  it('is not asked for more: EFAULT, and nothing stays pinned', async () => {
+    const { memory, table } = await leaving('user');
+    const map = table.map({ uptr: USER, iova: 0x1000n, length: 3n * PAGE, prot: 'rw' });
+    const error = await expectError(map, 'EFAULT');
+    expect(error.reason).toEqual({
+      check: 'state',
+      detail: 'the process whose memory would be pinned is gone',
+    });
+    expect([memory.locked!.user.lockedPages, memory.physical.pinned, table.areaCount]).toEqual([0, 0, 0]);
   });
 });

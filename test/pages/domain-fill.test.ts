@@ -1,10 +1,12 @@
 /** The requests that a domain gets (spec 4.5, 4.7, 4.8). */
 import { describe, expect, it } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
+import type { PageOperations } from '../../src/domain/iommu-domain.js';
 import { IoPagetable } from '../../src/io-pagetable.js';
 import type { FrameRuns } from '../../src/memory/frame-runs.js';
 import { ProcessMemory } from '../../src/memory/process-memory.js';
 import { MAX_U64 } from '../../src/u64.js';
+import { expectError } from '../helpers/expect-error.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
 import { PAGE, SCATTERED, USER, World } from '../helpers/world.js';
 
@@ -177,5 +179,85 @@ describe('an unmap', () => {
     await table.map({ uptr: USER, iova: 0x2000n, length: PAGE, prot: 'r' });
     await table.unmapAll();
     expect(dirty).toEqual([true, false]);
+  });
+});
+
+describe('operations on whole pages', () => {
+  /** A domain with them, and what it is asked: operation, first page, number of pages. */
+  async function asked() {
+    const world = new World();
+    const table = world.table();
+    const domain = new RecordingDomain({ wholePages: true });
+    const { map, unmap, frames } = domain.pages!;
+    const calls: [string, number, number][] = [];
+    let failing = Number.POSITIVE_INFINITY;
+    Object.assign(domain.pages!, {
+      map: (...request: Parameters<PageOperations['map']>) => {
+        if (calls.push(['map', request[0], request[3]]) > failing) throw new Error('the test says so');
+        map(...request);
+      },
+      unmap: (...request: Parameters<PageOperations['unmap']>) => {
+        calls.push(['unmap', ...request]);
+        unmap(...request);
+      },
+      frames: (...request: Parameters<PageOperations['frames']>) => {
+        calls.push(['frames', request[0], request[1]]);
+        frames(...request);
+      },
+    });
+    return { world, table, domain, calls, failAfter: (calls: number) => (failing = calls) };
+  }
+
+  it('are asked for an area of whole pages', async () => {
+    const { world, table, domain, calls } = await asked();
+    await world.domain(table, domain);
+    await table.map({ uptr: SCATTERED, iova: 0x8000n, length: 5n * PAGE, prot: 'rw' });
+    await table.unmapAll();
+    expect(calls).toEqual([
+      ['map', 8, 5],
+      ['frames', 8, 5],
+      ['unmap', 8, 5],
+    ]);
+    world.check();
+  });
+
+  it.each([0, 1, 4])('page by page, after %d pages a failure unmaps just those', async (pages) => {
+    const { world, table, domain, calls, failAfter } = await asked();
+    await table.setLargePages(false);
+    await world.domain(table, domain);
+    failAfter(pages);
+    const map = table.map({ uptr: SCATTERED, iova: 0x8000n, length: 5n * PAGE, prot: 'rw' });
+    await world.unchanged(() => expect(map).rejects.toThrow('the test says so'));
+    const maps = Array.from({ length: pages + 1 }, (_, at) => ['map', 8 + at, 1]);
+    expect(calls).toEqual(pages === 0 ? maps : [...maps, ['unmap', 8, pages]]);
+    expect(domain.mappedBytes).toBe(0n);
+  });
+
+  it('are not asked for half a page at the beginning of one', async () => {
+    const { world, table, domain, calls } = await asked();
+    const from = world.table();
+    for (const half of [0n, 0x800n]) {
+      await from.map({ uptr: USER + 4n * half, iova: 0x8000n + half, length: 0x800n, prot: 'r' });
+    }
+    // Only the whole copy has to fit the alignment that the access demands.
+    await new IoptAccess({ needsPin: true, onUnmap: () => undefined }).attach(table);
+    await table.copy({ from, srcIova: 0x8000n, iova: 0x8000n, length: PAGE, prot: 'r' });
+    await world.unchanged(() => expectError(table.addDomain(domain), 'EINVAL'));
+    expect(calls).toEqual([]);
+  });
+});
+
+describe('what is kept of domains', () => {
+  it('is gone with the last area that has one', async () => {
+    const world = new World();
+    const table = world.table();
+    await world.domain(table);
+    const iova = await table.map({ uptr: USER, length: 4n * PAGE, prot: 'rw' });
+    const pages = table.state.areas.head()!.value.pages!;
+    const copy = await table.copy({ from: table, srcIova: iova, length: PAGE, prot: 'rw' });
+    await table.unmap(iova, 4n * PAGE);
+    expect([pages.domainsTree?.size, pages.npinned]).toEqual([1, 1]);
+    await table.unmap(copy, PAGE);
+    expect([pages.domainsTree, pages.npinned]).toEqual([undefined, 0]);
   });
 });

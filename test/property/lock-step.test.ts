@@ -2,11 +2,12 @@
  * The library against the naive model, on random operations: the same answers, and after every operation the same
  * state, translations, pins and bytes.
  *
- * A failure prints the operations, as few as possible, and as its cause their answers. `PROPERTY_SEED` and
- * `PROPERTY_RUNS` override the seed and the number of runs of each property; `PROPERTY_PATH` replays a failure's path.
+ * A failure prints the operations, as few as possible, and as its cause their answers. `PROPERTY_SEED`
+ * overrides the seed, `PROPERTY_PATH` replays a failure's path, and `PROPERTY_PART` has more or fewer runs.
  */
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
+import { propertyRuns } from '../helpers/property-runs.js';
 import { arbitraryOps, type Grain, type Mix } from '../model/arbitrary-ops.js';
 import { runInLockStep } from '../model/lock-step.js';
 import { ACCESSES, DIRTY, EVERYTHING, HOLDS, MAPPING } from '../model/mixes.js';
@@ -14,7 +15,7 @@ import type { Op } from '../model/ops.js';
 import type { LockStepOptions } from '../model/pairs.js';
 import { reduce } from '../model/reduce.js';
 
-const { PROPERTY_SEED, PROPERTY_RUNS, PROPERTY_PATH } = process.env;
+const { PROPERTY_SEED, PROPERTY_PATH } = process.env;
 const seed = Number(PROPERTY_SEED ?? 20220318);
 
 interface Setting extends LockStepOptions {
@@ -32,7 +33,7 @@ function property(name: string, { mix, length, runs, grain, ...options }: Settin
       fc.asyncProperty(arbitraryOps(mix, length, grain), async (ops) => (await run(ops)) === undefined),
       {
         seed,
-        numRuns: Number(PROPERTY_RUNS ?? runs),
+        numRuns: propertyRuns(runs),
         ...(PROPERTY_PATH === undefined ? {} : { path: PROPERTY_PATH }),
       },
     );

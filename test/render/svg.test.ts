@@ -2,32 +2,8 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { AreaSnapshot, TableSnapshot } from '../../src/inspect/snapshot.js';
 import { renderSvg } from '../../src/render/index.js';
+import { AREA, EMPTY, PAGES } from './snapshots.js';
 import { type ReadElement, readElements } from './well-formed.js';
-
-const EMPTY: TableSnapshot = {
-  profile: 'linux',
-  alignment: 1,
-  largePages: true,
-  areas: [],
-  reserved: [],
-  allowed: [],
-  domains: [],
-  pages: [],
-  accesses: 0,
-};
-
-const AREA: AreaSnapshot = {
-  iova: '0x1000',
-  last: '0x1fff',
-  uptr: '0x7f0000000000',
-  prot: 'rw',
-  pages: 0,
-  pins: 0,
-  preventAccess: false,
-  storageDomain: null,
-};
-
-const PAGES = { id: 0, uptr: '0x7f0000000000', npages: 1, writable: true, pinned: 0, references: 1 };
 
 /** What each row says that it covers. */
 function rowsOf(elements: readonly ReadElement[]): { first: bigint; last: bigint; text: string }[] {
@@ -72,7 +48,7 @@ const SHARED: TableSnapshot = {
 test('each row tells its bounds, its size and what is there', () => {
   expect(rowsOf(readElements(renderSvg(SHARED))).map(({ text }) => text)).toEqual([
     '4 KiB: hole',
-    '4 KiB: rw, user 0x7f0000000000, pages A, in domain 0',
+    '4 KiB: rw, user 0x7f0000000000, pages A, in all 2 domains',
     '16 KiB: r, user 0x7f1000001000, pages B, 2 pins',
     '3.982 GiB: hole',
     '1 MiB: reserved by Endpoint 32',

@@ -2,31 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { AreaSnapshot, TableSnapshot } from '../../src/inspect/snapshot.js';
 import { formatBytes, printable, renderText } from '../../src/render/index.js';
-
-const EMPTY: TableSnapshot = {
-  profile: 'linux',
-  alignment: 1,
-  largePages: true,
-  areas: [],
-  reserved: [],
-  allowed: [],
-  domains: [],
-  pages: [],
-  accesses: 0,
-};
-
-const AREA: AreaSnapshot = {
-  iova: '0x1000',
-  last: '0x1fff',
-  uptr: '0x7f0000000000',
-  prot: 'rw',
-  pages: 0,
-  pins: 0,
-  preventAccess: false,
-  storageDomain: null,
-};
-
-const PAGES = { id: 0, uptr: '0x7f0000000000', npages: 1, writable: true, pinned: 0, references: 1 };
+import { AREA, EMPTY, PAGES } from './snapshots.js';
 
 /** The rows of a picture, as bounds and the rest. */
 function rowsOf(picture: string): { first: bigint; last: bigint; rest: string }[] {
@@ -81,7 +57,7 @@ domain 1: page sizes 4 KiB; aperture [0x0, 0xffffffffffffffff]
 
         first                last               size
           0x0               0xfff  :    :      4 KiB  hole
-       0x1000              0x1fff  |AAAA|      4 KiB  area rw from user 0x7f0000000000, pages A, in domain 0
+       0x1000              0x1fff  |AAAA|      4 KiB  area rw from user 0x7f0000000000, pages A, in all 2 domains
        0x2000              0x5fff  |BBBB|     16 KiB  area r from user 0x7f1000001000, pages B, held by 2 pins
        0x6000          0xfedfffff  :    :  3.982 GiB  hole
    0xfee00000          0xfeefffff  |////|      1 MiB  reserved by Endpoint 16 and Endpoint 32

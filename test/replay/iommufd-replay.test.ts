@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { linesOfFile } from '../../scripts/log-file.js';
 import { ERRNO, IommuError, IoPagetable, ProcessMemory, RadixDomain } from '../../src/index.js';
 import {
   type Divergence,
@@ -13,6 +12,7 @@ import {
   readLog,
   replay,
 } from '../../src/replay/index.js';
+import { linesOfFile } from '../../src/replay/log-file.js';
 
 const THREE_FAULTS = new URL('../logs/iommufd-three-faults.log', import.meta.url);
 

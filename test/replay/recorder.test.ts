@@ -1,21 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { linesOfFile } from '../../scripts/log-file.js';
-import {
-  type Divergence,
-  type LogLines,
-  type RecordedArea,
-  Replayer,
-  ReplayRecorder,
-  type ReplayRecording,
-  readLog,
-} from '../../src/replay/index.js';
+import { type Divergence, type LogLines, Replayer, ReplayRecorder, readLog } from '../../src/replay/index.js';
+import { linesOfFile } from '../../src/replay/log-file.js';
+import { type Picture, pictureOf, replayed } from './pictures.js';
 
 const VIRTIO_IOMMU = new URL('../logs/virtio-iommu-disk.log.gz', import.meta.url);
 const THREE_FAULTS = new URL('../logs/iommufd-three-faults.log', import.meta.url);
-
-/** Areas by name of their space, without what only the recording knows. */
-type Picture = Record<string, { iova: string; last: string; uptr: string | null; prot: string }[]>;
 
 /** Records a log, and draws the spaces after each step as they are. */
 async function recorded(lines: LogLines, limit?: number) {
@@ -25,14 +15,6 @@ async function recorded(lines: LogLines, limit?: number) {
     ...(limit === undefined ? {} : { limit }),
   });
   const pictures: Picture[] = [];
-  const draw = () => {
-    const picture: Picture = {};
-    for (const { name, table } of replayer.spaces()) {
-      const areas = table.snapshot().areas.map(({ iova, last, uptr, prot }) => ({ iova, last, uptr, prot }));
-      if (areas.length > 0) picture[name] = areas;
-    }
-    return picture;
-  };
   let pending: Divergence[] = [];
   let line = 0;
   let over = false;
@@ -49,37 +31,12 @@ async function recorded(lines: LogLines, limit?: number) {
     pending = [];
     const settingChanged = step !== undefined && replayer.settingChanged(step.space);
     if (step !== undefined) recorder.step(step, { pinnedPages: replayer.pinnedPages, settingChanged });
-    const picture = draw();
+    const picture = pictureOf(replayer.spaces());
     if (step !== undefined) pictures.push(picture);
   }
   over = true;
   const figures = await replayer.finish();
   return { recording: recorder.recording(figures), pictures, figures };
-}
-
-/** The spaces after each request of a recording, put together from what the steps changed. */
-function replayed({ spaces, steps }: ReplayRecording): Picture[] {
-  const areas = new Map<number, Map<string, RecordedArea>>();
-  for (const { id, areas: first } of spaces) areas.set(id, new Map(first.map((area) => [area.iova, area])));
-  const pictures: Picture[] = [];
-  for (const { space, call, removed = [], added = [] } of steps) {
-    const there = areas.get(space ?? 0);
-    for (const iova of removed) expect(there?.delete(iova)).toBe(true);
-    for (const area of added) {
-      expect(there?.has(area.iova)).toBe(false);
-      there?.set(area.iova, area);
-    }
-    if (call.startsWith('the end of') || call.startsWith('translate')) continue;
-    const picture: Picture = {};
-    for (const { id, name } of spaces) {
-      const sorted = [...areas.get(id)!.values()].sort((a, b) => (BigInt(a.iova) < BigInt(b.iova) ? -1 : 1));
-      if (sorted.length > 0) {
-        picture[name] = sorted.map(({ iova, last, uptr, prot }) => ({ iova, last, uptr, prot }));
-      }
-    }
-    pictures.push(picture);
-  }
-  return pictures;
 }
 
 const hex = (page: number) => `0x${(page * 4096).toString(16)}`;

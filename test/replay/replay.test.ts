@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import { linesOfFile } from '../../scripts/log-file.js';
 import type { IommuDomain } from '../../src/domain/iommu-domain.js';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import type { UserMemory } from '../../src/memory/user-memory.js';
@@ -15,6 +14,7 @@ import {
   readLog,
   replay,
 } from '../../src/replay/index.js';
+import { linesOfFile } from '../../src/replay/log-file.js';
 
 const BUG_REPORT = new URL('../logs/bug-report.log', import.meta.url);
 const VIRTIO_IOMMU = new URL('../logs/virtio-iommu-disk.log.gz', import.meta.url);

@@ -1,5 +1,4 @@
 /** Every recorded trace, each operation as encoded bytes through the door, with all invariants checked after it. */
-import { fileURLToPath } from 'node:url';
 import { describe, expect, test, vi } from 'vitest';
 import { Iommufd } from '../../src/iommufd/iommufd.js';
 import {
@@ -8,18 +7,15 @@ import {
   replayFiles,
   replayTrace,
 } from '../../src/replay/conformance/conformance.js';
-import { findTraces } from '../../src/replay/conformance/trace-files.js';
 import { IommufdDevice } from '../../src/uapi/index.js';
-
-const TRACES = fileURLToPath(new URL('../traces', import.meta.url));
-const files = await findTraces([TRACES]);
+import { ALLOC, HEADER, traceFiles } from '../helpers/traces.js';
 
 test('there are traces', () => {
-  expect(files.length).toBeGreaterThan(90);
+  expect(traceFiles.length).toBeGreaterThan(90);
 });
 
 describe('trace', () => {
-  test.each(files.map((file) => [file.slice(TRACES.length + 1), file]))('%s', async (_name, file) => {
+  test.each(traceFiles)('%s', async (_name, file) => {
     const found: string[] = [];
     const report = (mismatch: Mismatch) => found.push(describeMismatch(mismatch));
     const { ops, mismatches } = await replayFiles([file], { check: true, uapi: true, report });
@@ -30,15 +26,10 @@ describe('trace', () => {
 });
 
 describe('the runner', () => {
-  const HEADER =
-    '{"format":1,"kernel":"6.12.117","page_size":4096,"io_page_size":2048,"category":"basic","seed":1,' +
-    '"memory":[{"uptr":"0x100000","length":"0x10000","writable":true}]}';
-  const ALLOC = '{"op":"ioas_alloc","ioas":"ioas0","expect":{"errno":"OK"}}';
-
   async function replay(...lines: string[]): Promise<string[]> {
     const found: string[] = [];
     const report = ({ line, got }: Mismatch) => found.push(`${line}: ${got}`);
-    await replayTrace('t', `${lines.join('\n')}\n`, { uapi: true, check: true, report });
+    await replayTrace('t', lines, { uapi: true, check: true, report });
     return found;
   }
 

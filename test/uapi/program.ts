@@ -90,7 +90,7 @@ export class Answer {
 }
 
 /** Whether two arrays have the same bytes; quick where they are long. */
-export function same(a: Uint8Array, b: Uint8Array): boolean {
+function same(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
 }
 

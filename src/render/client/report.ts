@@ -83,7 +83,7 @@ class Report {
     const { steps, skipped } = this.#recording;
     const step = this.#step();
     const of = `${skipped + this.#time} of ${skipped + steps.length}`;
-    const where = step === undefined ? 'before the first operation' : `operation ${of}`;
+    const where = step === undefined ? 'before the first step' : `step ${of}`;
     this.#slider.value = String(this.#time);
     this.#slider.setAttribute(
       'aria-valuetext',
@@ -98,7 +98,7 @@ class Report {
   }
 
   #showOperation(step: RecordedStep | undefined): void {
-    const parts = [tag('h2', printable(step?.call ?? 'Before the first operation'))];
+    const parts = [tag('h2', printable(step?.call ?? 'Before the first step'))];
     if (step !== undefined) {
       const model = this.#recording.profile;
       const because = step.reason === undefined ? '' : ` because ${step.reason}`;
@@ -164,8 +164,8 @@ class Report {
 
   #describe({ area, from, to }: Lifetime): string {
     const { skipped, steps } = this.#recording;
-    const since = from === 0 ? 'from before the first operation' : `from operation ${skipped + from}`;
-    const until = to > steps.length ? '' : ` to operation ${skipped + to}`;
+    const since = from === 0 ? 'from before the first step' : `from step ${skipped + from}`;
+    const until = to > steps.length ? '' : ` to step ${skipped + to}`;
     return `${describeArea(area)}, ${since}${until}`;
   }
 

@@ -1,16 +1,9 @@
 /** Replaying recorded traces and comparing every answer. There is no rule of the page table in here. */
-import { readFile } from 'node:fs/promises';
-import { IommuError } from '../../errors.js';
-import type { ProcessMemory } from '../../memory/process-memory.js';
-import { createMemory } from '../../testing/index.js';
-import { doorKernel } from './door-kernel.js';
-import { LinuxTrace } from './linux-trace.js';
-import { RfcDoorTrace } from './rfc-door-trace.js';
-import { RfcTrace } from './rfc-trace.js';
-import { readObject, TraceArguments, TraceError } from './trace-arguments.js';
-import { readHeader, requireAllRead, type TraceHeader } from './trace-header.js';
-import { typedKernel } from './trace-kernel.js';
-import type { TraceOperation, TraceTarget } from './trace-target.js';
+import { linesOfFile } from '../log-file.js';
+import type { LogLines } from '../log-line.js';
+import { type OpenTrace, openTrace } from './open-trace.js';
+import { canonical, describeThrown, performTraceLine, readTraceLine } from './trace-line.js';
+import type { TraceTarget } from './trace-target.js';
 
 /** An answer that is not the recorded one, or a line that cannot be replayed. */
 export interface Mismatch {
@@ -18,7 +11,7 @@ export interface Mismatch {
   readonly file: string;
   /** Its line, from 1 on. */
   readonly line: number;
-  /** The operation; `header`, `file`, `check` and `close` for what is not one. */
+  /** The operation; `header`, `line`, `file`, `check` and `close` for what is not one. */
   readonly operation: string;
   /** The recorded answer. */
   readonly expected: string;
@@ -59,126 +52,78 @@ export async function replayFiles(
     mismatches += 1;
     options.report(mismatch);
   };
-  for (const file of files) ops += await replayFile(file, { ...options, report });
+  for (const file of files) {
+    try {
+      ops += await replayTrace(file, linesOfFile(file), { ...options, report });
+    } catch (error) {
+      report({ file, line: 0, operation: 'file', expected: 'a trace', got: describeThrown(error) });
+    }
+  }
   return { files: files.length, ops, mismatches };
 }
 
-async function replayFile(file: string, options: ConformanceOptions): Promise<number> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    options.report({ file, line: 0, operation: 'file', expected: 'a trace', got: describe(error) });
-    return 0;
-  }
-  return await replayTrace(file, text, options);
-}
-
-/** Replays the text of one trace and gives the number of its operations. */
-export async function replayTrace(file: string, text: string, options: ConformanceOptions): Promise<number> {
-  const lines = text.split('\n');
-  if (lines.at(-1) === '') lines.pop();
+/**
+ * Replays the lines of one trace and gives the number of its operations.
+ *
+ * @throws what reading the lines throws
+ */
+export async function replayTrace(
+  file: string,
+  lines: LogLines,
+  options: ConformanceOptions,
+): Promise<number> {
+  const { check = false, uapi = false } = options;
   const report = (line: number, operation: string, expected: string, got: string) =>
     options.report({ file, line, operation, expected, got });
-  let target: TraceTarget;
-  let pinned: () => number;
-  try {
-    const header = readHeader(parse(lines[0] ?? ''));
-    const memory = createMemory(header.memory, { lockedPages: header.lockedPages });
-    target = options.uapi ? doorTarget(header, memory) : typedTarget(header, memory);
-    pinned = () => memory.physical.pinned;
-  } catch (error) {
-    report(1, 'header', 'a header that is known', describe(error));
-    return Math.max(0, lines.length - 1);
-  }
-  for (const [at, text] of lines.entries()) {
-    if (at === 0) continue;
-    const { operation, expected, got } = await replayLine(target, text);
-    if (expected !== got) report(at + 1, operation, expected, got);
-    if (options.check) {
-      const broken = attempt(() => target.check());
-      if (broken !== undefined) report(at + 1, `check after ${operation}`, 'no broken invariant', broken);
+  let trace: OpenTrace | undefined;
+  let line = 0;
+  for await (const text of lines) {
+    line += 1;
+    if (line === 1) {
+      try {
+        trace = openTrace(text, { uapi });
+      } catch (error) {
+        report(1, 'header', 'a header that is known', describeThrown(error));
+      }
+      continue;
+    }
+    if (trace === undefined) continue;
+    const { operation, expected, got } = await replayLine(trace.target, text);
+    if (expected !== got) report(line, operation, expected, got);
+    if (!check) continue;
+    try {
+      trace.target.check();
+    } catch (error) {
+      report(line, `check after ${operation}`, 'no broken invariant', describeThrown(error));
     }
   }
-  try {
-    await target.close();
-    if (options.check && pinned() !== 0) {
-      report(lines.length, 'close', 'nothing pinned', `${pinned()} pins`);
+  if (line === 0) report(1, 'header', 'a header that is known', 'nothing');
+  if (trace !== undefined) {
+    try {
+      await trace.target.close();
+      const { pinned } = trace.memory.physical;
+      if (check && pinned !== 0) report(line, 'close', 'nothing pinned', `${pinned} pins`);
+    } catch (error) {
+      report(line, 'close', 'no error', describeThrown(error));
     }
-  } catch (error) {
-    report(lines.length, 'close', 'no error', describe(error));
   }
-  return lines.length - 1;
-}
-
-function typedTarget(header: TraceHeader, memory: ProcessMemory): TraceTarget {
-  if (header.profile === 'rfc-v1') return new RfcTrace(memory);
-  return new LinuxTrace(typedKernel(header, memory), memory);
-}
-
-function doorTarget(header: TraceHeader, memory: ProcessMemory): TraceTarget {
-  const kernel = doorKernel(header, memory);
-  if (header.profile === 'rfc-v1') return new RfcDoorTrace(kernel, memory);
-  return new LinuxTrace({ iommufd: kernel, driver: kernel, inspector: kernel }, memory);
-}
-
-interface Outcome {
-  readonly operation: string;
-  readonly expected: string;
-  readonly got: string;
+  return Math.max(0, line - 1);
 }
 
 /** Performs one line; whatever goes wrong shows in what it got. */
-async function replayLine(target: TraceTarget, text: string): Promise<Outcome> {
+async function replayLine(
+  target: TraceTarget,
+  text: string,
+): Promise<Pick<Mismatch, 'operation' | 'expected' | 'got'>> {
   let operation = 'line';
   let expected = 'an operation';
   try {
-    const fields = new TraceArguments(readObject(parse(text), 'the line'));
-    operation = fields.text('op');
-    const expect = readObject(fields.value('expect'), 'expect');
-    expected = canonical(expect);
-    new TraceArguments(expect).text('errno');
-    const perform = target.operations.get(operation);
-    if (perform === undefined) throw new TraceError(`operation ${operation} is not known`);
-    const answer = await answerOf(perform, fields);
-    requireAllRead(fields);
-    return { operation, expected, got: canonical(answer) };
+    const line = readTraceLine(text);
+    operation = line.operation;
+    expected = canonical(line.expected);
+    const { got, error } = await performTraceLine(target, line);
+    return { operation, expected, got: got === undefined ? describeThrown(error) : canonical(got) };
   } catch (error) {
-    return { operation, expected, got: describe(error) };
+    return { operation, expected, got: describeThrown(error) };
   }
-}
-
-async function answerOf(perform: TraceOperation, fields: TraceArguments): Promise<object> {
-  try {
-    return { errno: 'OK', ...(await perform(fields)) };
-  } catch (error) {
-    if (error instanceof IommuError) return { errno: error.code };
-    throw error;
-  }
-}
-
-function parse(text: string): unknown {
-  return JSON.parse(text);
-}
-
-/** JSON with the keys in order, so that equal values have equal texts. */
-function canonical(value: unknown): string {
-  return JSON.stringify(value, (_key, inner: unknown) =>
-    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : inner,
-  );
-}
-
-function attempt(work: () => void): string | undefined {
-  try {
-    work();
-    return undefined;
-  } catch (error) {
-    return describe(error);
-  }
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
 }

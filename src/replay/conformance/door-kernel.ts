@@ -1,6 +1,7 @@
 /** The calls that traces have, made through the binary door only. */
 import type { IovaRange } from '../../arguments.js';
 import { refuse } from '../../errors.js';
+import type { IoPagetable } from '../../io-pagetable.js';
 import { type IovaRanges, PartialAnswerError } from '../../iommufd/ioas-commands.js';
 import type {
   DirtyBitmapRequest,
@@ -78,6 +79,10 @@ export class DoorKernel implements TraceIommufd, TraceDriver, PinInspector {
   async ioasAlloc(): Promise<number> {
     const { outIoasId } = await this.#program.call('IOAS_ALLOC', {});
     return outIoasId;
+  }
+
+  ioasTable(ioas: number): IoPagetable {
+    return this.device.iommufd.ioasTable(ioas);
   }
 
   async ioasMap({ ioas, uptr, length, iova, prot }: IoasMapRequest): Promise<bigint> {

@@ -1,9 +1,8 @@
 /** Replaying a trace of profile `linux`. */
 
-import { IommuError } from '../../errors.js';
+import type { IoPagetable } from '../../io-pagetable.js';
 import { type IovaRanges, PartialAnswerError } from '../../iommufd/ioas-commands.js';
 import type { ProcessMemory } from '../../memory/process-memory.js';
-import type { Protection } from '../../protection.js';
 import { MOCK_ACCESS, MOCK_FLAGS } from '../../testing/index.js';
 import { hex } from '../../u64.js';
 import type { TraceArguments } from './trace-arguments.js';
@@ -11,6 +10,8 @@ import type { TraceDriver, TraceIommufd, TraceKernel } from './trace-kernel.js';
 import {
   type Answer,
   DONE,
+  FailedOperation,
+  failing,
   fnvHash,
   memoryOperations,
   rangesOf,
@@ -52,6 +53,11 @@ export class LinuxTrace implements TraceTarget {
     ]);
   }
 
+  table(ioas: string): IoPagetable | undefined {
+    const id = this.#spaces.get(ioas);
+    return id === undefined ? undefined : this.#iommufd.ioasTable(id);
+  }
+
   check(): void {
     this.#iommufd.check();
   }
@@ -83,18 +89,14 @@ export class LinuxTrace implements TraceTarget {
       [
         'map',
         async (fields) => {
-          const request = {
-            ioas: this.#ioas(fields),
-            iova: fields.hexOrNull('iova'),
-            ...memoryRange(fields),
-          };
+          const request = { ioas: this.#ioas(fields), ...fields.mapping() };
           return { iova: hex(await iommufd.ioasMap(request)) };
         },
       ],
       [
         'unmap',
         async (fields) => {
-          const request = { ioas: this.#ioas(fields), ...iovaRange(fields) };
+          const request = { ioas: this.#ioas(fields), ...fields.iovaRange() };
           return await failing(
             async () => ({ unmapped: hex(await iommufd.ioasUnmap(request)) }),
             () => ({ unmapped: hex(request.length) }),
@@ -106,11 +108,8 @@ export class LinuxTrace implements TraceTarget {
         async (fields) => {
           const iova = await iommufd.ioasCopy({
             from: this.#ioas(fields, 'src'),
-            srcIova: fields.hex('src_iova'),
             to: this.#ioas(fields, 'dst'),
-            iova: fields.hexOrNull('dst_iova'),
-            length: fields.hex('length'),
-            prot: fields.protection('prot'),
+            ...fields.copying(),
           });
           return { iova: hex(iova) };
         },
@@ -125,7 +124,7 @@ export class LinuxTrace implements TraceTarget {
           } catch (error) {
             if (!(error instanceof PartialAnswerError)) throw error;
             const { answer }: PartialAnswerError<IovaRanges> = error;
-            return { errno: error.code, ...rangesAnswer(answer) };
+            throw new FailedOperation(error, rangesAnswer(answer));
           }
         },
       ],
@@ -199,7 +198,7 @@ export class LinuxTrace implements TraceTarget {
       [
         'check_map',
         async (fields) => {
-          const request = { hwpt: this.#hwpt(fields), ...iovaRange(fields), uptr: fields.hex('uptr') };
+          const request = { hwpt: this.#hwpt(fields), ...fields.iovaRange(), uptr: fields.hex('uptr') };
           await this.#driver.checkMap(request);
           return DONE;
         },
@@ -241,7 +240,7 @@ export class LinuxTrace implements TraceTarget {
           const handle = fields.text('item');
           const file = this.#file(fields);
           const request = {
-            ...iovaRange(fields),
+            ...fields.iovaRange(),
             uptr: fields.hexOrNull('uptr'),
             flags: fields.flag('write') ? MOCK_ACCESS.WRITE : 0,
           };
@@ -264,7 +263,7 @@ export class LinuxTrace implements TraceTarget {
           const write = fields.flag('write');
           const seed = write ? fields.number('seed') : 0;
           const request = {
-            ...iovaRange(fields),
+            ...fields.iovaRange(),
             flags: (write ? MOCK_ACCESS.WRITE : 0) | (fields.flag('slow') ? MOCK_ACCESS.SLOW_PATH : 0),
             source: (length: number) => pattern(seed, length),
           };
@@ -290,7 +289,7 @@ export class LinuxTrace implements TraceTarget {
         async (fields) => {
           const marked = await this.#driver.dirty({
             hwpt: this.#hwpt(fields),
-            ...iovaRange(fields),
+            ...fields.iovaRange(),
             pageSize: fields.hex('page_size'),
             bitmap: fields.bytes('bitmap'),
           });
@@ -302,7 +301,7 @@ export class LinuxTrace implements TraceTarget {
         async (fields) => {
           const bitmap = await this.#iommufd.getDirtyBitmap({
             hwpt: this.#hwpt(fields),
-            ...iovaRange(fields),
+            ...fields.iovaRange(),
             pageSize: fields.hex('page_size'),
             noClear: fields.flag('no_clear'),
           });
@@ -355,14 +354,14 @@ export class LinuxTrace implements TraceTarget {
       [
         'vfio_map',
         async (fields) => {
-          await iommufd.vfioMap({ iova: fields.hex('iova'), ...memoryRange(fields) });
+          await iommufd.vfioMap({ iova: fields.hex('iova'), ...fields.memoryRange() });
           return DONE;
         },
       ],
       [
         'vfio_unmap',
         async (fields) => {
-          const request = { ...iovaRange(fields), all: fields.flag('all') };
+          const request = { ...fields.iovaRange(), all: fields.flag('all') };
           return await failing(
             async () => ({ unmapped: hex(await iommufd.vfioUnmap(request)) }),
             (error) => ({ unmapped: hex(error.unmapped ?? request.length) }),
@@ -400,24 +399,6 @@ export class LinuxTrace implements TraceTarget {
     this.#devices.set(huge, device);
     return device;
   }
-}
-
-/** An operation that has outputs also where it fails. */
-async function failing(work: () => Promise<Answer>, outputs: (error: IommuError) => Answer): Promise<Answer> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!(error instanceof IommuError)) throw error;
-    return { errno: error.code, ...outputs(error) };
-  }
-}
-
-function iovaRange(fields: TraceArguments): { iova: bigint; length: bigint } {
-  return { iova: fields.hex('iova'), length: fields.hex('length') };
-}
-
-function memoryRange(fields: TraceArguments): { uptr: bigint; length: bigint; prot: Protection } {
-  return { uptr: fields.hex('uptr'), length: fields.hex('length'), prot: fields.protection('prot') };
 }
 
 function rangesAnswer({ ranges, total, alignment }: IovaRanges): Answer {

@@ -5,7 +5,7 @@
  * trace can tell from it. Its domains have io pages and apertures that the mock device of the test driver has not: the
  * process binds devices that have them, as it would bind real ones, and makes page tables for them.
  */
-import { IommuError } from '../../errors.js';
+import type { IoPagetable } from '../../io-pagetable.js';
 import type { IommuDevice } from '../../iommufd/iommu-device.js';
 import type { ProcessMemory } from '../../memory/process-memory.js';
 import { MockDomain, type MockDomainOptions } from '../../testing/mock-domain.js';
@@ -15,6 +15,7 @@ import type { TraceArguments } from './trace-arguments.js';
 import {
   type Answer,
   DONE,
+  failing,
   memoryOperations,
   type TraceOperation,
   type TraceTarget,
@@ -47,6 +48,11 @@ export class RfcDoorTrace implements TraceTarget {
     ]);
   }
 
+  table(ioas: string): IoPagetable | undefined {
+    const id = this.#spaces.get(ioas);
+    return id === undefined ? undefined : this.#kernel.ioasTable(id);
+  }
+
   check(): void {
     this.#kernel.check();
   }
@@ -67,37 +73,28 @@ export class RfcDoorTrace implements TraceTarget {
   }
 
   async #map(fields: TraceArguments): Promise<Answer> {
-    const request = {
-      ioas: this.#ioas(fields),
-      iova: fields.hexOrNull('iova'),
-      uptr: fields.hex('uptr'),
-      length: fields.hex('length'),
-      prot: fields.protection('prot'),
-    };
+    const request = { ioas: this.#ioas(fields), ...fields.mapping() };
     return { iova: hex(await this.#kernel.ioasMap(request)) };
   }
 
   /** The first patch gave no byte count: the length of the operation stays what it was. */
   async #unmap(fields: TraceArguments): Promise<Answer> {
-    const request = { ioas: this.#ioas(fields), iova: fields.hex('iova'), length: fields.hex('length') };
-    const unmapped = hex(request.length);
-    try {
-      await this.#kernel.ioasUnmap(request);
-      return { unmapped };
-    } catch (error) {
-      if (!(error instanceof IommuError)) throw error;
-      return { errno: error.code, unmapped };
-    }
+    const request = { ioas: this.#ioas(fields), ...fields.iovaRange() };
+    const answer = { unmapped: hex(request.length) };
+    return await failing(
+      async () => {
+        await this.#kernel.ioasUnmap(request);
+        return answer;
+      },
+      () => answer,
+    );
   }
 
   async #copy(fields: TraceArguments): Promise<Answer> {
     const iova = await this.#kernel.ioasCopy({
       from: this.#ioas(fields, 'src'),
-      srcIova: fields.hex('src_iova'),
       to: this.#ioas(fields, 'dst'),
-      iova: fields.hexOrNull('dst_iova'),
-      length: fields.hex('length'),
-      prot: fields.protection('prot'),
+      ...fields.copying(),
     });
     return { iova: hex(iova) };
   }
@@ -124,7 +121,7 @@ export class RfcDoorTrace implements TraceTarget {
 
   async #checkMap(fields: TraceArguments): Promise<Answer> {
     const hwpt = this.#domains.get(fields.text('domain')) ?? NO_OBJECT;
-    const request = { iova: fields.hex('iova'), length: fields.hex('length'), uptr: fields.hex('uptr') };
+    const request = { ...fields.iovaRange(), uptr: fields.hex('uptr') };
     await this.#kernel.checkMap({ hwpt, ...request });
     return DONE;
   }

@@ -10,6 +10,7 @@ import type { TraceArguments } from './trace-arguments.js';
 import {
   type Answer,
   DONE,
+  failing,
   memoryInspector,
   memoryOperations,
   type TraceOperation,
@@ -44,6 +45,10 @@ export class RfcTrace implements TraceTarget {
     ]);
   }
 
+  table(ioas: string): IoPagetable | undefined {
+    return this.#tables.get(ioas);
+  }
+
   check(): void {
     for (const table of this.#tables.values()) table.check();
   }
@@ -68,38 +73,28 @@ export class RfcTrace implements TraceTarget {
 
   async #map(fields: TraceArguments): Promise<Answer> {
     const handle = fields.text('ioas');
-    const request = {
-      iova: fields.hexOrNull('iova'),
-      uptr: fields.hex('uptr'),
-      length: fields.hex('length'),
-      prot: fields.protection('prot'),
-    };
+    const request = fields.mapping();
     return { iova: hex(await found(this.#tables, handle).map(request)) };
   }
 
   /** The first patch gave no byte count: the length of the operation stays what it was. */
   async #unmap(fields: TraceArguments): Promise<Answer> {
     const handle = fields.text('ioas');
-    const [iova, length] = [fields.hex('iova'), fields.hex('length')];
-    const unmapped = hex(length);
-    try {
-      const table = found(this.#tables, handle);
-      await (iova === 0n && length === MAX_U64 ? table.unmapAll() : table.unmap(iova, length));
-      return { unmapped };
-    } catch (error) {
-      if (!(error instanceof IommuError)) throw error;
-      return { errno: error.code, unmapped };
-    }
+    const { iova, length } = fields.iovaRange();
+    const answer = { unmapped: hex(length) };
+    return await failing(
+      async () => {
+        const table = found(this.#tables, handle);
+        await (iova === 0n && length === MAX_U64 ? table.unmapAll() : table.unmap(iova, length));
+        return answer;
+      },
+      () => answer,
+    );
   }
 
   async #copy(fields: TraceArguments): Promise<Answer> {
     const [dst, src] = [fields.text('dst'), fields.text('src')];
-    const request = {
-      srcIova: fields.hex('src_iova'),
-      iova: fields.hexOrNull('dst_iova'),
-      length: fields.hex('length'),
-      prot: fields.protection('prot'),
-    };
+    const request = fields.copying();
     const from = found(this.#tables, src);
     return { iova: hex(await found(this.#tables, dst).copy({ from, ...request })) };
   }
@@ -136,7 +131,7 @@ export class RfcTrace implements TraceTarget {
 
   async #checkMap(fields: TraceArguments): Promise<Answer> {
     const handle = fields.text('domain');
-    const request = { iova: fields.hex('iova'), length: fields.hex('length'), uptr: fields.hex('uptr') };
+    const request = { ...fields.iovaRange(), uptr: fields.hex('uptr') };
     const domain = () => found(this.#domains, handle).domain;
     await checkMap({ ...request, memory: this.#memory, domain });
     return DONE;

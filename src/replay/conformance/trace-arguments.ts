@@ -88,6 +88,31 @@ export class TraceArguments {
     return Array.isArray(value) ? value : malformed(name, 'a list', value);
   }
 
+  /** A range of IOVA. */
+  iovaRange(): { iova: bigint; length: bigint } {
+    return { iova: this.hex('iova'), length: this.hex('length') };
+  }
+
+  /** What is mapped, wherever it goes. */
+  memoryRange(): { uptr: bigint; length: bigint; prot: Protection } {
+    return { uptr: this.hex('uptr'), length: this.hex('length'), prot: this.protection('prot') };
+  }
+
+  /** What is mapped, and where; anywhere if `iova` is undefined. */
+  mapping(): { iova: bigint | undefined; uptr: bigint; length: bigint; prot: Protection } {
+    return { iova: this.hexOrNull('iova'), ...this.memoryRange() };
+  }
+
+  /** What is copied, and where; anywhere if `iova` is undefined. */
+  copying(): { srcIova: bigint; iova: bigint | undefined; length: bigint; prot: Protection } {
+    return {
+      srcIova: this.hex('src_iova'),
+      iova: this.hexOrNull('dst_iova'),
+      length: this.hex('length'),
+      prot: this.protection('prot'),
+    };
+  }
+
   /** Bytes in plain hex. */
   bytes(name: string): Uint8Array {
     const value = this.text(name);

@@ -18,6 +18,7 @@ export type TraceIommufd = Pick<
   | 'ioasCopy'
   | 'ioasIovaRanges'
   | 'ioasMap'
+  | 'ioasTable'
   | 'ioasUnmap'
   | 'option'
   | 'setDirtyTracking'

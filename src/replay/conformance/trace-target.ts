@@ -1,11 +1,39 @@
 /** What the operations of a trace are performed on. */
+import { IommuError } from '../../errors.js';
+import type { IoPagetable } from '../../io-pagetable.js';
 import type { ProcessMemory } from '../../memory/process-memory.js';
 import { checkRefs, type PinRun, pagePins } from '../../testing/checks.js';
 import { hex } from '../../u64.js';
 import type { TraceArguments } from './trace-arguments.js';
 
-/** What an operation answered: its outputs as the trace has them, and `errno` where that is not `OK`. */
+/** What an operation answered: its outputs as the trace has them. */
 export type Answer = Readonly<Record<string, unknown>>;
+
+/** An operation that failed and has outputs all the same. */
+export class FailedOperation extends Error {
+  override readonly name = 'FailedOperation';
+  override readonly cause: IommuError;
+  readonly outputs: Answer;
+
+  constructor(cause: IommuError, outputs: Answer) {
+    super(cause.message);
+    this.cause = cause;
+    this.outputs = outputs;
+  }
+}
+
+/** @throws FailedOperation where the work fails with an error of the library */
+export async function failing(
+  work: () => Promise<Answer>,
+  outputs: (error: IommuError) => Answer,
+): Promise<Answer> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof IommuError) throw new FailedOperation(error, outputs(error));
+    throw error;
+  }
+}
 
 /** Performs one operation. Errors of the library are answers; it reads its arguments before it does anything. */
 export type TraceOperation = (fields: TraceArguments) => Promise<Answer>;
@@ -14,6 +42,8 @@ export type TraceOperation = (fields: TraceArguments) => Promise<Answer>;
 export interface TraceTarget {
   /** All operations that it knows, by name. */
   readonly operations: ReadonlyMap<string, TraceOperation>;
+  /** The table of an address space, by the name that the trace gives it. */
+  table(ioas: string): IoPagetable | undefined;
   /** Checks the invariants of everything there is. */
   check(): void;
   /** Releases everything; nothing may be pinned afterwards. */

@@ -1,4 +1,5 @@
 /** The structs of commands as bytes, for programs that talk to a real device. */
+import { checkObject } from '../arguments.js';
 import { invalidType, outOfRange } from '../u64.js';
 import { commandOf } from './call.js';
 import { COMMANDS, type CommandFields, type CommandInput, type CommandName } from './commands.js';
@@ -20,6 +21,7 @@ const LONGEST = 2 ** 32 - 1;
  */
 export function encode<N extends CommandName>(command: N, fields: CommandInput<N>): Uint8Array {
   const { struct, least, op } = rowOf(command);
+  checkObject(fields, 'fields');
   const bytes = new Uint8Array(struct.length);
   bytes[0] = struct.length;
   if (op !== undefined) bytes[OPERATION] = op;

@@ -42,6 +42,12 @@ function values(name: CommandName): fc.Arbitrary<Record<string, number | bigint>
   return fc.record(record);
 }
 
+test.each([undefined, null, 7, 'fields'])('fields that are %s are refused', (fields) => {
+  expect(() => encode('IOAS_MAP', fields as never)).toThrow(
+    expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' }),
+  );
+});
+
 describe.each(NAMES)('%s', (name) => {
   const { least, struct } = COMMANDS[name];
   const sizeName = name.startsWith('VFIO_IOMMU') ? 'argsz' : 'size';

@@ -377,6 +377,7 @@ export class RadixTable implements PageOperations {
     const words = this.#words;
     const first = this.#foundAt;
     const stop = first + 2 * count;
+    if (into.frames === 0) into.reserve(count);
     let at = first;
     for (; at < stop; at += 2) {
       const state = words[at + 1]!;

@@ -96,6 +96,7 @@ function* failAfter(
 export function flushDomains(domains: readonly IommuDomain[]): Operation<void> | undefined {
   let flushes: PromiseLike<void>[] | undefined;
   for (const domain of domains) {
+    if (domain.flush === undefined) continue;
     const answer = flush(domain);
     if (isThenable(answer)) flushes = [...(flushes ?? []), answer];
   }

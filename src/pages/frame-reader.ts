@@ -48,13 +48,7 @@ export function readFrames(
   faultPoint(pages.faults, 'batch');
   const read = new ReadFrames(first);
   if (pages.accessTree !== undefined || pages.domainsTree !== undefined) return readSpans(pages, read, last);
-  const waiting = pinHole(pages, first, last, read);
-  return waiting === undefined ? read : readAfter(waiting, read);
-}
-
-function* readAfter(waiting: Operation<void>, read: ReadFrames): Operation<ReadFrames> {
-  yield* waiting;
-  return read;
+  return pinHole(pages, first, last, read) ?? read;
 }
 
 function* readSpans(pages: IoptPages, read: ReadFrames, last: number): Operation<ReadFrames> {
@@ -76,13 +70,13 @@ function* readSpans(pages: IoptPages, read: ReadFrames, last: number): Operation
   }
 }
 
-/** Pins [first, last]; gives an operation that does the rest if the memory makes it wait. */
+/** Pins [first, last]; gives an operation that does the rest if the memory makes it wait, and gives what was read. */
 function pinHole(
   pages: IoptPages,
   first: number,
   last: number,
   read: ReadFrames,
-): Operation<void> | undefined {
+): Operation<ReadFrames> | undefined {
   const { frames } = read;
   try {
     for (let index = first; index <= last; ) {
@@ -106,13 +100,13 @@ function* pinRest(
   read: ReadFrames,
   before: number,
   answer: number | PromiseLike<number>,
-): Operation<void> {
+): Operation<ReadFrames> {
   const { frames } = read;
   try {
     for (let index = first; ; ) {
       const pinned = isThenable(answer) ? yield* whenPinned(pages, frames, before, answer) : answer;
       index += countPinned(pages, read, index, last, before, pinned);
-      if (index > last) return;
+      if (index > last) return read;
       before = frames.frames;
       answer = askToPin(pages, index, last, frames);
     }

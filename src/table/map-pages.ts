@@ -102,7 +102,7 @@ function fillAreas(mapping: Mapping, from = 0): Operation<void> | undefined {
   for (let at = from; at < areas.length; at++) {
     if (!parts[at]!.pages.mutex.tryWrite()) return waitToFillArea(mapping, at);
     const filling = fillArea(mapping, at);
-    if (filling !== undefined) return fillRest(mapping, at, filling);
+    if (filling !== undefined) return at + 1 < areas.length ? fillRest(mapping, at, filling) : filling;
   }
   return undefined;
 }

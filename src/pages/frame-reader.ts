@@ -247,7 +247,9 @@ export function releaseFresh(pages: IoptPages, read: ReadFrames): void {
 export function unpinFrames(pages: IoptPages, frames: FrameRuns): void {
   const { memory, writable } = pages;
   if (frames.runs > 1 && memory.unpinAll !== undefined) memory.unpinAll(frames, writable);
-  else unpinPart(pages, frames, 0, frames.frames);
+  else
+    for (let run = 0; run < frames.runs; run++)
+      memory.unpin(frames.pfnOf(run), frames.countOf(run), writable);
   pages.npinned -= frames.frames;
 }
 

@@ -156,6 +156,6 @@ export function usableRanges(table: TableState): Interval[] {
 export function describeOwner(owner: object | null): string {
   if (owner === null) return 'nobody in particular';
   const name = (owner as { readonly name?: unknown }).name;
-  const kind = owner.constructor?.name ?? 'an object';
+  const kind = owner.constructor?.name ?? 'nameless object';
   return typeof name === 'string' ? `${kind} ${name}` : `a ${kind}`;
 }

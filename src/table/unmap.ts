@@ -230,14 +230,12 @@ function prepareUnmapNow(table: TableState, range: Interval): (() => void) | und
 
 function hideFromDevices(domains: readonly IommuDomain[], first: Address, last: Address): () => void {
   const shows: (() => void)[] = [];
-  for (const domain of domains) {
-    if (domain.flush === undefined) continue;
-    const show = hideFromDevice(domain, first, last);
-    if (show === undefined) {
-      showAll(shows);
-      throw inUseNow('used by a device');
-    }
-    shows.push(show);
+  try {
+    for (const domain of domains)
+      if (domain.flush !== undefined) shows.push(hideFromDevice(domain, first, last));
+  } catch (error) {
+    showAll(shows);
+    throw error;
   }
   return () => showAll(shows);
 }
@@ -246,11 +244,18 @@ function showAll(shows: readonly (() => void)[]): void {
   for (const show of shows) show();
 }
 
-function hideFromDevice(domain: IommuDomain, first: Address, last: Address): (() => void) | undefined {
+/** @throws EAGAIN if the device may be using the range, what the domain throws */
+function hideFromDevice(domain: IommuDomain, first: Address, last: Address): () => void {
   if (domain.hide !== undefined) {
-    return domain.hide(join(first.page, first.offset), join(last.page, last.offset));
+    const show = domain.hide(join(first.page, first.offset), join(last.page, last.offset));
+    if (show === undefined) throw inUseNow('used by a device');
+    return show;
   }
-  return isThenable(domain.flush?.()) ? undefined : () => undefined;
+  const flushed = domain.flush?.();
+  if (!isThenable(flushed)) return () => undefined;
+  // What comes of it is nobody's concern: nothing was unmapped, and nothing will be.
+  flushed.then(undefined, () => undefined);
+  throw inUseNow('used by a device');
 }
 
 function inUseNow(how: string): IommuError {

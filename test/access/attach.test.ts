@@ -18,6 +18,21 @@ async function twoTables() {
   return { world, a, b };
 }
 
+it('a table forgets the accesses that leave it', async () => {
+  const world = new World();
+  const table = world.table();
+  const accesses = [0, 1, 2].map(() => new IoptAccess({ needsPin: false }));
+  for (const access of accesses) await access.attach(table);
+  for (const [number, left] of [
+    [1, 3],
+    [2, 1],
+    [0, 0],
+  ] as const) {
+    await accesses[number]!.detach();
+    expect(table.state.accesses).toHaveLength(left);
+  }
+});
+
 describe('attach', () => {
   it('raises the alignment to 4096 for an access that pins, and not for one that does not', async () => {
     const { a, b } = await twoTables();

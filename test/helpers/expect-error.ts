@@ -26,5 +26,8 @@ function checked(outcome: { value: unknown } | { error: unknown }, code: ErrorCo
   if (!(error instanceof IommuError)) throw error;
   expect(error.code, error.message).toBe(code);
   expect(error.errno).toBe(-ERRNO[code]);
+  const { reason } = error;
+  expect(reason.check, 'which check failed').toBeTruthy();
+  for (const [name, said] of Object.entries(reason)) expect(said, `reason.${name}`).not.toBe('');
   return error;
 }

@@ -1,5 +1,5 @@
 /** Domains that break their contract, or are changed behind the table's back. */
-import { type IommuDomain, type IoPagetable, IoptAccess, RadixDomain } from 'io-pagetable';
+import { type IommuDomain, type IoPagetable, IoptAccess, RadixDomain, RadixReader } from 'io-pagetable';
 import { describe, expect, it } from 'vitest';
 import { expectError } from '../helpers/expect-error.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
@@ -48,6 +48,7 @@ describe('a domain whose unmap throws', () => {
     await world.unchanged(() => expect(table.unmap(AREA.iova, AREA.length)).rejects.toBe(failure));
     await world.unchanged(() => expect(table.unmapAll()).rejects.toBe(failure));
     await world.unchanged(() => expect(() => table.unmapSync(AREA.iova, AREA.length)).toThrow(failure));
+    expect(failure, 'an error of somebody else').not.toHaveProperty('unmapped');
     domain.failing = undefined;
     await goesOn(world, table);
     expect(await table.unmap(AREA.iova, AREA.length)).toBe(AREA.length);
@@ -122,6 +123,27 @@ describe('a domain whose flush fails', () => {
     await goesOn(world, table);
     expect(await table.unmapAll()).toBe(AREA.length);
     expect([table.areaCount, world.physical.pinned]).toEqual([0, 2]);
+  });
+
+  it.each(WAYS)('(it %s) an unmap that cannot wait changes nothing, in no domain', async (how, flush) => {
+    const world = new World();
+    const table = world.table();
+    const shared = await world.domain(table, new RadixDomain({ shared: true }));
+    const domain = await world.domain(table, new NoFlush());
+    await table.map(AREA);
+    const reader = RadixReader.from(shared.share());
+    reader.quiescent();
+    domain.flush = flush;
+    await world.unchanged(() => {
+      const call = () => table.unmapSync(AREA.iova, AREA.length);
+      if (how === 'throws') expect(call).toThrow(failure);
+      else expect(call).toThrow(expect.objectContaining({ code: 'EAGAIN' }));
+    });
+    expect(reader.iovaToPhys(AREA.iova)).toBe(shared.iovaToPhys(AREA.iova));
+    domain.flush = nothing;
+    reader.close();
+    await goesOn(world, table);
+    expect(await table.unmapAll()).toBe(AREA.length);
   });
 
   it.each(WAYS)('(it %s) removing the domain is done all the same, and says so', async (_how, flush) => {

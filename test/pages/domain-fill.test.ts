@@ -8,6 +8,7 @@ import { ProcessMemory } from '../../src/memory/process-memory.js';
 import { MAX_U64 } from '../../src/u64.js';
 import { expectError } from '../helpers/expect-error.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
+import { settled, watch } from '../helpers/watch.js';
 import { PAGE, SCATTERED, USER, World } from '../helpers/world.js';
 
 /** Memory in which user page n, counted from 0x10000, has the n-th of some frames. */
@@ -162,6 +163,31 @@ describe('an unmap', () => {
     world.check();
   });
 
+  it('unpins several runs in one call where the memory can', async () => {
+    const world = new World();
+    const table = world.table();
+    await world.domain(table);
+    const calls: string[] = [];
+    const unpin = world.memory.unpin.bind(world.memory);
+    Object.assign(world.memory, {
+      unpin(pfn: number, count: number) {
+        calls.push(`unpin ${count}`);
+        unpin(pfn, count);
+      },
+      unpinAll(frames: FrameRuns, dirty: boolean) {
+        calls.push(`unpin ${frames.runs} runs${dirty ? ', written' : ''}`);
+        frames.forEachRun(0, frames.frames, unpin);
+      },
+    });
+    await table.map({ uptr: USER, iova: 0x1000n, length: 3n * PAGE, prot: 'rw' });
+    await table.map({ uptr: SCATTERED, iova: 0x8000n, length: 3n * PAGE, prot: 'rw' });
+    await table.map({ uptr: SCATTERED + 8n * PAGE, iova: 0x10000n, length: 2n * PAGE, prot: 'r' });
+    await table.unmapAll();
+    expect(calls).toEqual(['unpin 3', 'unpin 3 runs, written', 'unpin 2 runs']);
+    expect(world.physical.pinned).toBe(0);
+    world.check();
+  });
+
   it('tells the memory whether pages may have been written', async () => {
     const world = new World();
     const table = world.table();
@@ -233,6 +259,33 @@ describe('operations on whole pages', () => {
     expect(domain.mappedBytes).toBe(0n);
   });
 
+  it.each([
+    [0n, 0n, 1n],
+    [0n, 0x800n, 1n],
+    [0x800n, 0n, 1n],
+    [0x800n, 0x800n, 1n],
+    [0n, 0n, 2n],
+    [0n, 0x800n, 2n],
+    [0x800n, 0n, 2n],
+    [0x800n, 0x800n, 2n],
+    [0x800n, 0x800n, 3n],
+  ])(
+    'from byte %d of a page on, at byte %d of an io-virtual one, %d half pages',
+    async (from, at, halves) => {
+      const world = new World();
+      const table = world.table();
+      const domains = [false, true].map((wholePages) => new RecordingDomain({ ioPage: 2048, wholePages }));
+      for (const domain of domains) await world.domain(table, domain);
+      const length = halves * 0x800n;
+      await table.map({ uptr: SCATTERED + from, iova: 0x8000n + at, length, prot: 'rw' });
+      expect(domains[1]!.contents).toEqual(domains[0]!.contents);
+      expect(domains[0]!.mappedBytes).toBe(length);
+      world.check();
+      await table.unmapAll();
+      expect(domains.map(({ mappedBytes }) => mappedBytes)).toEqual([0n, 0n]);
+    },
+  );
+
   it('are not asked for half a page at the beginning of one', async () => {
     const { world, table, domain, calls } = await asked();
     const from = world.table();
@@ -261,3 +314,31 @@ describe('what is kept of domains', () => {
     expect([pages.domainsTree, pages.npinned]).toEqual([undefined, 0]);
   });
 });
+
+it('a map of memory that answers late, which a domain refuses, waits for the flush of another one', async () => {
+  const world = new World();
+  const table = world.table();
+  const { opened, open } = gate();
+  const first = Object.assign(new RecordingDomain(), { flush: () => opened });
+  await world.domain(table, first);
+  const second = await world.domain(table, new RecordingDomain());
+  second.mapsLeft = 0;
+  world.memory.close();
+  const map = watch(table.map({ uptr: USER, iova: 0x8000n, length: PAGE, prot: 'rw' }));
+  world.memory.open();
+  await settled();
+  expect([map.state, first.mappedBytes, world.physical.pinned]).toEqual(['pending', 0n, 1]);
+  open();
+  await settled();
+  expect([map.state, table.areaCount, world.physical.pinned]).toEqual(['rejected', 0, 0]);
+  world.check();
+});
+
+/** A promise, and what fulfils it. */
+function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
+  let open: () => void = () => undefined;
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open };
+}

@@ -243,3 +243,16 @@ describe('pins of accesses (spec 4.6, 4.9, 10.10)', () => {
     world.check();
   });
 });
+
+it('pages that memory gave in several goes are kept in one piece', async () => {
+  const world = new World();
+  const table = world.table();
+  world.memory.mostPerPin = 2;
+  await table.map({ uptr: SCATTERED, iova: 0x10000n, length: 7n * PAGE, prot: 'rw' });
+  const access = new IoptAccess({ needsPin: true, onUnmap: () => undefined });
+  await access.attach(table);
+  await access.pin(0x10000n, 7n * PAGE);
+  const segments = [...pagesAt(table, 0x10000n).store!.segments()];
+  expect(segments.map(({ first, frames }) => [first, frames.frames])).toEqual([[0, 7]]);
+  world.check();
+});

@@ -99,6 +99,15 @@ describe('the destination of a copy (spec 3.8)', () => {
     await world.unchanged(() => expectError(copy(0x2000n), 'EPERM'));
   });
 
+  it('B3e comes before B4 also where the areas in the way meet later parts only', async () => {
+    const { world, from, to } = await source();
+    await from.map({ uptr: READ_ONLY, iova: 0x30000n, length: PAGE, prot: 'r' });
+    await from.map({ uptr: USER, iova: 0x31000n, length: PAGE, prot: 'rw' });
+    await to.map({ uptr: USER, iova: 0x2000n, length: PAGE, prot: 'r' });
+    const copy = to.copy({ from, srcIova: 0x30000n, iova: 0x1000n, length: 2n * PAGE, prot: 'rw' });
+    await world.unchanged(() => expectError(copy, 'EEXIST'));
+  });
+
   it('shares the pages: they are pinned and charged once, however often they are mapped', async () => {
     const world = new World(4);
     const tables = [world.table(), world.table()] as const;

@@ -63,6 +63,32 @@ describe('switching', () => {
     expect(await read(BASE, 4n * PAGE, PAGE)).toEqual([]);
   });
 
+  it('off keeps the marks, whatever becomes of them', async () => {
+    const { table, domain, read } = await tracked();
+    domain.dirty!.mark(BASE + PAGE, PAGE);
+    await table.setDirtyTracking(domain, false);
+    domain.dirty!.setTracking(true);
+    expect(await read(BASE, 4n * PAGE, PAGE)).toEqual([1]);
+  });
+
+  it('on has the domain forget the marks of whole areas only', async () => {
+    const { world, table, domain } = await tracked();
+    const forgotten: bigint[] = [];
+    const { readAndClear } = domain.dirty!;
+    Object.assign(domain.dirty!, {
+      readAndClear(...request: Parameters<typeof readAndClear>) {
+        forgotten.push(request[0]);
+        return Reflect.apply(readAndClear, domain.dirty, request);
+      },
+    });
+    world.memory.close();
+    const map = table.map({ uptr: USER, iova: BASE + 16n * PAGE, length: PAGE, prot: 'rw' });
+    await table.setDirtyTracking(domain, true);
+    expect(forgotten).toEqual([BASE, BASE + 4n * PAGE, BASE + 8n * PAGE]);
+    world.memory.open();
+    await map;
+  });
+
   it('what the domain throws while it forgets ends it', async () => {
     const { table, domain } = await tracked();
     await table.setDirtyTracking(domain, false);

@@ -5,6 +5,7 @@ import type { IoPagetable } from '../../src/io-pagetable.js';
 import type { RwLock } from '../../src/rw-lock.js';
 import type { Profile } from '../../src/table/table-state.js';
 import { MockDomain } from '../../src/testing/mock-domain.js';
+import { RecordingDomain } from '../helpers/recording-domain.js';
 import { settled, watch } from '../helpers/watch.js';
 import { PAGE, USER, World } from '../helpers/world.js';
 
@@ -211,6 +212,203 @@ describe('the locks that a call takes', () => {
       else expect(forReaders).toBe(false);
     }
     expect(takes.join(', ')).toBe(one.takes);
+  });
+});
+
+describe('a call that is given up while it waits', () => {
+  const CALLS: Record<string, (stage: Stage, signal: AbortSignal) => Promise<unknown>> = {
+    map: ({ table }, signal) =>
+      table.map({ uptr: USER + 8n * PAGE, iova: 0x9000n, length: PAGE, prot: 'rw', signal }),
+    copy: ({ table, other }, signal) =>
+      table.copy({ from: other, srcIova: 0x1000n, iova: 0x9000n, length: 2n * PAGE, prot: 'rw', signal }),
+    unmap: ({ table }, signal) => table.unmap(0x1000n, 4n * PAGE, { signal }),
+    unmapAll: ({ table }, signal) => table.unmapAll({ signal }),
+    addDomain: ({ table, spare }, signal) => table.addDomain(spare, { signal }),
+    access: ({ table }, signal) => table.access(0x1000n, PAGE, { signal }),
+    pin: ({ access }, signal) => access.pin(0x1000n, PAGE, { signal }),
+    write: ({ access }, signal) => access.write(0x1ffcn, new Uint8Array(8), { slow: true, signal }),
+  };
+
+  it.each(Object.entries(CALLS))('%s: gives back what it has, and leaves no trace', async (_name, call) => {
+    let given = 0;
+    for (const name of Object.keys((await stage('linux', 1)).locks)) {
+      const held = await stage('linux', 1);
+      const { world, locks } = held;
+      const before = world.state();
+      hold.w.take(locks[name]!);
+      const abort = new AbortController();
+      const outcome = watch(call(held, abort.signal));
+      await settled();
+      const waited = outcome.state === 'pending';
+      abort.abort();
+      await settled();
+      hold.w.giveBack(locks[name]!);
+      await settled();
+      if (waited) {
+        given += 1;
+        expect([outcome.state, outcome.error]).toEqual(['rejected', abort.signal.reason]);
+        expect(world.state()).toEqual(before);
+      }
+      for (const lock of Object.values(locks)) expect(lock.free).toBe(true);
+      world.check();
+    }
+    expect(given).toBeGreaterThan(0);
+  });
+});
+
+describe('a call that is halfway when another one has a lock', () => {
+  /** A domain that does something whenever it maps or unmaps. */
+  class BusyDomain extends RecordingDomain {
+    onMap = () => {};
+    onUnmap = () => {};
+
+    override map(...request: Parameters<RecordingDomain['map']>): void {
+      this.onMap();
+      super.map(...request);
+    }
+
+    override unmap(...request: Parameters<RecordingDomain['unmap']>): void {
+      super.unmap(...request);
+      this.onUnmap();
+    }
+  }
+
+  async function busy() {
+    const world = new World();
+    const table = world.table();
+    const domain = await world.domain(table, new BusyDomain());
+    await table.map({ uptr: USER, iova: 0x1000n, length: 2n * PAGE, prot: 'rw' });
+    return { world, table, domain, lock: table.state.iovaLock };
+  }
+
+  const failure = new Error('the test says so');
+
+  it('unmap: waits to take the area out', async () => {
+    const { world, table, domain, lock } = await busy();
+    domain.onUnmap = () => expect(lock.tryRead()).toBe(true);
+    const unmap = watch(table.unmapAll());
+    await settled();
+    expect([unmap.state, table.areaCount, domain.mappedBytes]).toEqual(['pending', 1, 0n]);
+    lock.releaseRead();
+    await settled();
+    expect([unmap.state, unmap.value, table.areaCount]).toEqual(['fulfilled', 2n * PAGE, 0]);
+    world.check();
+  });
+
+  it('unmap of a domain that fails: waits to put the area back', async () => {
+    const { world, table, domain, lock } = await busy();
+    domain.unmap = () => {
+      expect(lock.tryRead()).toBe(true);
+      throw failure;
+    };
+    const unmap = watch(table.unmapAll());
+    await settled();
+    const [area] = [...table.state.areas];
+    expect([unmap.state, area!.pages]).toEqual(['pending', undefined]);
+    lock.releaseRead();
+    await settled();
+    expect([unmap.state, unmap.error, area!.pages?.npages]).toEqual(['rejected', failure, 2]);
+    world.check();
+  });
+
+  it('map: waits to publish its areas', async () => {
+    const { world, table, domain, lock } = await busy();
+    domain.onMap = () => expect(lock.tryRead()).toBe(true);
+    const map = watch(table.map({ uptr: USER, iova: 0x8000n, length: PAGE, prot: 'rw' }));
+    await settled();
+    expect([map.state, table.areaCount]).toEqual(['pending', 2]);
+    lock.releaseRead();
+    await settled();
+    expect([map.state, map.value]).toEqual(['fulfilled', 0x8000n]);
+    world.check();
+  });
+
+  it('a map that fails: waits to take its areas out', async () => {
+    const { world, table, domain, lock } = await busy();
+    const before = world.state();
+    domain.onMap = () => {
+      expect(lock.tryRead()).toBe(true);
+      throw failure;
+    };
+    const map = watch(table.map({ uptr: USER, iova: 0x8000n, length: PAGE, prot: 'rw' }));
+    await settled();
+    expect([map.state, table.areaCount]).toEqual(['pending', 2]);
+    lock.releaseRead();
+    await settled();
+    expect([map.state, map.error]).toEqual(['rejected', failure]);
+    expect(world.state()).toEqual(before);
+    world.check();
+  });
+
+  it('a copy that fails in its second part: waits for the pages of the first to undo it', async () => {
+    const { world, table, domain } = await busy();
+    const from = world.table();
+    await from.map({ uptr: USER + 8n * PAGE, iova: 0x1000n, length: PAGE, prot: 'rw' });
+    await from.map({ uptr: USER + 16n * PAGE, iova: 0x2000n, length: PAGE, prot: 'rw' });
+    const first = from.state.areas.head()!.value.pages!;
+    const before = world.state();
+    let maps = 0;
+    domain.onMap = () => {
+      maps += 1;
+      if (maps === 1) return;
+      expect(first.mutex.tryWrite()).toBe(true);
+      throw failure;
+    };
+    const copy = watch(table.copy({ from, srcIova: 0x1000n, iova: 0x8000n, length: 2n * PAGE, prot: 'rw' }));
+    await settled();
+    expect([copy.state, table.areaCount, world.physical.pinned]).toEqual(['pending', 3, 3]);
+    first.mutex.releaseWrite();
+    await settled();
+    expect([copy.state, copy.error]).toEqual(['rejected', failure]);
+    expect(world.state()).toEqual(before);
+    world.check();
+  });
+
+  it('a copy whose memory answers late: keeps the pages to itself until they are mapped', async () => {
+    const { world, table } = await busy();
+    const from = world.table();
+    await from.map({ uptr: USER + 8n * PAGE, iova: 0x1000n, length: PAGE, prot: 'rw' });
+    const { mutex } = from.state.areas.head()!.value.pages!;
+    world.memory.close();
+    const copy = watch(table.copy({ from, srcIova: 0x1000n, iova: 0x8000n, length: PAGE, prot: 'rw' }));
+    await settled();
+    expect([copy.state, mutex.writing]).toEqual(['pending', true]);
+    world.memory.open();
+    await settled();
+    expect([copy.state, mutex.free]).toEqual(['fulfilled', true]);
+    world.check();
+  });
+
+  it('an unmap whose devices answer late: keeps the pages to itself until they are unpinned', async () => {
+    const { world, table, domain } = await busy();
+    const { mutex } = table.state.areas.head()!.value.pages!;
+    let flushed: () => void = () => undefined;
+    const flush = new Promise<void>((resolve) => {
+      flushed = resolve;
+    });
+    Object.assign(domain, { flush: () => flush });
+    const unmap = watch(table.unmapAll());
+    await settled();
+    expect([unmap.state, mutex.writing, world.physical.pinned]).toEqual(['pending', true, 2]);
+    flushed();
+    await settled();
+    expect([unmap.state, mutex.free, world.physical.pinned]).toEqual(['fulfilled', true, 0]);
+    world.check();
+  });
+
+  it('removeDomain: skips an area whose map has not got the domains yet', async () => {
+    const { world, table, domain } = await busy();
+    const { domainsLock } = table.state;
+    expect(domainsLock.tryRead()).toBe(true);
+    const removal = watch(table.removeDomain(domain));
+    const map = watch(table.map({ uptr: USER, iova: 0x8000n, length: PAGE, prot: 'rw' }));
+    await settled();
+    expect([removal.state, map.state, table.areaCount]).toEqual(['pending', 'pending', 2]);
+    domainsLock.releaseRead();
+    await settled();
+    expect([removal.state, map.state, table.domains]).toEqual(['fulfilled', 'fulfilled', []]);
+    expect([domain.mappedBytes, world.physical.pinned]).toEqual([0n, 0]);
+    world.check();
   });
 });
 

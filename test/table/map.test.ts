@@ -19,6 +19,22 @@ async function occupied() {
   return { world, table };
 }
 
+it('user memory may not end at 2^64, nor past it: EOVERFLOW', async () => {
+  const world = new World();
+  const table = world.table();
+  for (const [below, length] of [
+    [0x1800n, 0x1800n],
+    [0x1800n, 0x1801n],
+    [0x1001n, 0x1001n],
+    [PAGE, PAGE],
+  ] as const) {
+    const uptr = MAX_U64 - below + 1n;
+    await world.unchanged(() => expectError(table.map({ uptr, length, prot: 'r' }), 'EOVERFLOW'));
+    await table.map({ uptr, length: length - 2n, prot: 'r' });
+    await table.unmapAll();
+  }
+});
+
 describe('the checks of a map, row by row (spec 3.2)', () => {
   const refused: [
     row: string,

@@ -207,3 +207,17 @@ describe("a device's regions", () => {
     await world.unchanged(() => expectError(table.enforceReservedRegions({}, [long]), 'EOVERFLOW'));
   });
 });
+
+it.each([
+  [null, 'nobody in particular'],
+  [{ name: 'eth0' }, 'Object eth0'],
+  [new Map(), 'a Map'],
+  [Object.create(null), 'a nameless object'],
+] as const)('whose a reservation is stands in the error: %o', async (owner, words) => {
+  const { world, table } = fresh();
+  await table.reserveIova({ start: 0x1000n, last: 0x1fffn, owner });
+  const map = table.map({ uptr: USER, iova: 0x1000n, length: PAGE, prot: 'r' });
+  const { reason } = await expectError(map, 'EINVAL');
+  expect(reason).toMatchObject({ check: 'reserved', owner: words });
+  world.check();
+});

@@ -314,3 +314,37 @@ describe('unmap asks accesses to let go', () => {
     world.check();
   });
 });
+
+it('all 2^64 bytes can be mapped, and unmapped at once', async () => {
+  const world = new World();
+  const table = world.table();
+  const half = 2n ** 63n;
+  for (const iova of [0n, half]) await table.map({ uptr: USER, iova, length: half, prot: 'r' });
+  const error = await expectError(table.unmap(1n, MAX_U64), 'ENOENT');
+  expect(error.unmapped).toBe(0n);
+  expect(await table.unmapAll()).toBe(2n ** 64n);
+  for (const iova of [0n, half]) await table.map({ uptr: USER, iova, length: half, prot: 'r' });
+  expect(await table.unmap(half, half)).toBe(half);
+  expect(table.unmapAllSync()).toBe(half);
+});
+
+it('an access that comes while others are told to let go has not been asked', async () => {
+  const world = new World();
+  const table = world.table();
+  const told: string[] = [];
+  const late = new IoptAccess({ needsPin: true, onUnmap: () => void told.push('late') });
+  const access: IoptAccess = new IoptAccess({
+    needsPin: true,
+    onUnmap: async () => {
+      told.push('first');
+      await late.attach(table);
+      await access.unpin(0x1000n, PAGE);
+    },
+  });
+  await access.attach(table);
+  await table.map({ uptr: USER, iova: 0x1000n, length: PAGE, prot: 'rw' });
+  await access.pin(0x1000n, PAGE);
+  expect(await table.unmapAll()).toBe(PAGE);
+  expect(told).toEqual(['first']);
+  world.check();
+});

@@ -71,10 +71,3 @@ export async function spaceOf(
 function pagesOf(order: Uint32Array, base: number, stride: number): bigint[] {
   return Array.from(order, (number) => BigInt(base + number * stride));
 }
-
-/** Spaces of several sizes. */
-export async function spacesOf(sizes: readonly number[], options: SpaceOptions): Promise<Space[]> {
-  const spaces: Space[] = [];
-  for (const size of sizes) spaces.push(await spaceOf(size, options));
-  return spaces;
-}

@@ -182,6 +182,31 @@ function runSteps(steps: readonly Step[]): void {
   }
 }
 
+it('has an entry until that one is deleted, wherever it stood', () => {
+  fc.assert(
+    fc.property(
+      fc.uniqueArray(fc.nat({ max: 40 }), { minLength: 1 }),
+      fc.infiniteStream(fc.nat()),
+      (pages, picks) => {
+        const tree = new IntervalTree<number>();
+        const nodes = pages.map((page) =>
+          tree.insert(range(BigInt(page) << 12n, (BigInt(page) << 12n) + 9n), page),
+        );
+        const deleted = new Set<TreeNode<number>>();
+        while (deleted.size < nodes.length) {
+          expect(nodes.map((node) => tree.has(node))).toEqual(nodes.map((node) => !deleted.has(node)));
+          const left = nodes.filter((node) => !deleted.has(node));
+          const node = left[picks.next().value! % left.length]!;
+          tree.delete(node);
+          deleted.add(node);
+        }
+        expect(nodes.some((node) => tree.has(node))).toBe(false);
+      },
+    ),
+    { numRuns: propertyRuns(100) },
+  );
+});
+
 describe('IntervalTree', () => {
   it('does what a sorted array does, overlaps and equal keys included', () => {
     const step = fc.oneof(

@@ -5,15 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { describeMismatch, type Mismatch, replayFiles, replayTrace } from '../conformance/replay-traces.js';
+import { findTraces } from '../conformance/trace-files.js';
 import { InvariantError } from '../src/inspect/check.js';
 import { Iommufd } from '../src/iommufd/iommufd.js';
-import {
-  describeMismatch,
-  type Mismatch,
-  replayFiles,
-  replayTrace,
-} from '../src/replay/conformance/conformance.js';
-import { findTraces } from '../src/replay/conformance/trace-files.js';
 import { ALLOC, HEADER, TRACES, traceFiles } from './helpers/traces.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));

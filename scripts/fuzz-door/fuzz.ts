@@ -214,7 +214,7 @@ class FuzzedMachine {
       files: this.#files,
       testCommands: this.#random.chance(98),
       accounting: this.#random.one(['user', 'mm']),
-      profile: this.#random.chance(90) ? 'linux' : 'rfc-v1',
+      profile: this.#random.chance(90) ? 'linux-6.12' : 'rfc-v1',
     });
     const files = this.#openFiles;
     this.#devices.push(device);

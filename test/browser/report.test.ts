@@ -340,7 +340,7 @@ test('a report of 100 000 operations keeps few of them in the document', async (
 test('a picture with a hostile owner is well-formed XML that runs nothing', async () => {
   const svg = renderSvg(
     {
-      profile: 'linux',
+      profile: 'linux-6.12',
       alignment: 4096,
       largePages: true,
       areas: [],

@@ -188,7 +188,7 @@ describe('iopt explain', () => {
     [['explain', '--log', BUG_REPORT, 'domain', '5'], /pageSizes/],
     [['explain', '--log', BUG_REPORT, 'domain', '4K', '0'], /FIRST without LAST/],
     [['explain', '--log', BUG_REPORT, '--line', 'x'], /--line is a whole number/],
-    [['explain', '--log', TRACE, '--profile', 'linux', 'unmap', '0', '1'], /was recorded under rfc-v1/],
+    [['explain', '--log', TRACE, '--profile', 'linux-6.12', 'unmap', '0', '1'], /was recorded under rfc-v1/],
   ])('%j is wrong usage', async (args, message) => {
     const { status, err } = await run(args);
     expect([status, err]).toEqual([2, expect.stringMatching(message)]);

@@ -160,7 +160,7 @@ describe('conformance traces', () => {
   test('have a profile of their own', async () => {
     const trace = join(traces, 'rfc-reported-bug.jsonl');
     expect((await run(['replay', '--profile', 'rfc-v1', trace])).status).toBe(0);
-    const { status, err } = await run(['replay', '--profile', 'linux', trace]);
+    const { status, err } = await run(['replay', '--profile', 'linux-6.12', trace]);
     expect(status).toBe(2);
     expect(err).toContain('was recorded under rfc-v1');
   });
@@ -295,7 +295,7 @@ describe('JSON', () => {
     expect(found).toMatchObject([
       {
         log: THREE_FAULTS,
-        profile: 'linux',
+        profile: 'linux-6.12',
         operations: 32,
         divergences: 3,
         figures: { peakAreas: 9, peakPinnedBytes: '0x1001e0000', largestHole: '0x10000000000000000' },
@@ -321,7 +321,7 @@ describe('the HTML report', () => {
     const { status } = await run(['replay', '--html', path, '--quiet', THREE_FAULTS], { html });
     expect(status).toBe(1);
     expect(readFileSync(path, 'utf8')).toBe('<!doctype html><p>');
-    expect(seen).toMatchObject({ log: THREE_FAULTS, profile: 'linux', skipped: 0 });
+    expect(seen).toMatchObject({ log: THREE_FAULTS, profile: 'linux-6.12', skipped: 0 });
     const wrong = seen!.steps.filter(({ diverges }) => diverges);
     expect(wrong.map(({ line, advice }) => [line, advice?.split('; or ').length])).toEqual([
       [19, 2],

@@ -85,8 +85,8 @@ function property(name: string, runs: number, options: WorldOptions): void {
 }
 
 describe('what it says is what happens, and what it suggests works', () => {
-  property('linux', 250, { profile: 'linux' });
-  property('linux, with little locked memory', 150, { profile: 'linux', lockedPages: 5 });
+  property('linux-6.12', 250, { profile: 'linux-6.12' });
+  property('linux, with little locked memory', 150, { profile: 'linux-6.12', lockedPages: 5 });
   property('rfc-v1', 150, { profile: 'rfc-v1' });
 });
 

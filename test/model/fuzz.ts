@@ -33,7 +33,7 @@ export interface FuzzRun {
 const FAULTS: Mix = { poison: 8, changeMemory: 5, exit: 1 };
 /** What calls that wait for each pin are tried with: no dirty marks, which the library writes at other moments. */
 const WAITING: Mix = { ...MAPPING, ...ACCESSES, poison: 5 };
-const linux = { profile: 'linux' } as const;
+const linux = { profile: 'linux-6.12' } as const;
 
 const SETTINGS: readonly Setting[] = [
   { options: linux, mix: EVERYTHING, grain: 'edges' },

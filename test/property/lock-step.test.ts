@@ -49,7 +49,7 @@ function property(name: string, { mix, length, runs, grain, ...options }: Settin
 }
 
 describe('the library agrees with the naive model', () => {
-  const linux = { profile: 'linux' } as const;
+  const linux = { profile: 'linux-6.12' } as const;
   const rfc = { profile: 'rfc-v1' } as const;
   const mappingAndAccesses = { ...MAPPING, ...ACCESSES };
   property('linux: mapping', { ...linux, mix: MAPPING, length: 50, runs: 150 });

@@ -51,7 +51,7 @@ const bitmap = (id: number, iova: string, size: string, result = 0) =>
 describe('a log with three planted faults', () => {
   test('they are found, and nothing else is', async () => {
     const { figures, divergences } = await run(linesOfFile(THREE_FAULTS));
-    expect(divergences.map((divergence) => formatDivergence(divergence, 'linux'))).toEqual([
+    expect(divergences.map((divergence) => formatDivergence(divergence, 'linux-6.12'))).toEqual([
       'line 19: unmap [0xcd000, 0xcffff] of ioas 2: the log says OK, linux says ENOENT because area [0xc0000, ' +
         '0xcdfff] (mapped from user address 0x7f2a400c0000) reaches outside the range; an area is unmapped as a ' +
         'whole or not at all',

@@ -43,7 +43,7 @@ async function linesIn(file: URL): Promise<string[]> {
 }
 
 describe('the bug report', () => {
-  async function answers(profile: 'linux' | 'rfc-v1') {
+  async function answers(profile: 'linux-6.12' | 'rfc-v1') {
     const replayer = new Replayer({ profile });
     const seen: [number, string, string][] = [];
     for await (const event of readLog(linesOfFile(BUG_REPORT))) {
@@ -68,7 +68,7 @@ describe('the bug report', () => {
   });
 
   test('is mended under linux, and the replay says so line by line', async () => {
-    const { seen, areas } = await answers('linux');
+    const { seen, areas } = await answers('linux-6.12');
     expect(seen.map(([line, , code]) => [line, code])).toEqual([
       [1, 'OK'],
       [4, 'OK'],
@@ -76,7 +76,7 @@ describe('the bug report', () => {
     ]);
     expect(areas).toMatchObject([{ iova: '0xfffc0000', last: '0xffffffff', uptr: '0x7f7968c00000' }]);
     const { figures, divergences } = await run(linesOfFile(BUG_REPORT));
-    expect(divergences.map((divergence) => formatDivergence(divergence, 'linux'))).toEqual([
+    expect(divergences.map((divergence) => formatDivergence(divergence, 'linux-6.12'))).toEqual([
       'line 4: unmap [0xff000000, 0xffffffff]: the log says ENOENT, linux says OK because ' +
         'an unmap takes all areas that lie wholly inside its range: 0x1000 bytes',
       'line 6: map [0xfffc0000, 0xffffffff] from user 0x7f7968c00000: the log says EADDRINUSE, linux says OK because ' +
@@ -87,7 +87,7 @@ describe('the bug report', () => {
 });
 
 describe('the kept part of a log behind a virtio-iommu', () => {
-  test.each(['linux', 'rfc-v1'] as const)('agrees in every answer under %s', async (profile) => {
+  test.each(['linux-6.12', 'rfc-v1'] as const)('agrees in every answer under %s', async (profile) => {
     const { figures, divergences, malformed } = await run(linesOfFile(VIRTIO_IOMMU), { profile });
     expect(divergences).toEqual([]);
     expect(malformed).toEqual([]);

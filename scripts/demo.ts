@@ -17,7 +17,7 @@ import {
 } from '../src/replay/index.js';
 import { linesOfFile } from '../src/replay/log-file.js';
 
-type Profile = 'linux-6.12' | 'rfc-v1';
+type Profile = 'linux' | 'rfc-v1';
 
 const BUG_REPORT = new URL('../test/logs/bug-report.log', import.meta.url);
 const VIRTIO_IOMMU = new URL('../test/logs/virtio-iommu-disk.log.gz', import.meta.url);
@@ -137,7 +137,7 @@ async function replayVirtioIommu(): Promise<void> {
   const figures = await replay(linesOfFile(VIRTIO_IOMMU), {
     memory,
     guestRam: ram.uptr,
-    onDivergence: (divergence) => print(printable(formatDivergence(divergence, 'linux-6.12'))),
+    onDivergence: (divergence) => print(printable(formatDivergence(divergence, 'linux'))),
     onMalformed: ({ line, problem }) => print(printable(`line ${line} cannot be read: ${problem}`)),
   });
   const time = Math.round(performance.now() - start);
@@ -154,6 +154,6 @@ const events = await showBugReport();
 heading('Under rfc-v1, the first public patch of March 2022');
 await replayBugReport(events, 'rfc-v1', ['OK', 'ENOENT', 'EADDRINUSE']);
 heading('Under linux, version 6.12');
-const ended = await replayBugReport(events, 'linux-6.12', ['OK', 'OK', 'OK']);
+const ended = await replayBugReport(events, 'linux', ['OK', 'OK', 'OK']);
 await writeAsDevice(ended);
 await replayVirtioIommu();

@@ -100,7 +100,7 @@ const NEWEST: Profile = 'linux-6.12';
 /** What a trace was recorded on that does not say it: there was no other kernel then. */
 const UNNAMED_IN_TRACES: Profile = 'linux-6.12';
 
-/** All profiles, the newest Linux first. */
+/** All profiles. */
 export const PROFILES: readonly Profile[] = Object.keys(ROWS).filter(isProfile);
 
 /** All names of profiles, the default first. */

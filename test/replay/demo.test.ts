@@ -15,9 +15,9 @@ test('the demo agrees with the logs, says why, and shows the bytes arrive', asyn
     ['OK', 'rfc-v1', 'OK'],
     ['ENOENT', 'rfc-v1', 'ENOENT'],
     ['EADDRINUSE', 'rfc-v1', 'EADDRINUSE'],
-    ['OK', 'linux-6.12', 'OK'],
-    ['ENOENT', 'linux-6.12', 'OK'],
-    ['EADDRINUSE', 'linux-6.12', 'OK'],
+    ['OK', 'linux', 'OK'],
+    ['ENOENT', 'linux', 'OK'],
+    ['EADDRINUSE', 'linux', 'OK'],
   ]);
   expect(stdout.replaceAll(/\s+/g, ' ')).toContain(
     'why: EADDRINUSE: map [0xfffc0000, 0xffffffff]: area [0xfffff000, 0xffffffff] (mapped from user address 0x7f79ee81f000)',

@@ -142,6 +142,16 @@ declare class IommuError extends Error {
     constructor(code: ErrorCode, reason: ErrorReason);
     advice(): Promise<string>;
 }
+type Profile = "linux-6.12" | "rfc-v1";
+type ProfileName = Profile | "linux";
+declare const PROFILES: readonly Profile[];
+declare class IovaSpace {
+    get profile(): Profile;
+    get alignment(): number;
+    get largePages(): boolean;
+    get domains(): readonly IommuDomain[];
+    get areaCount(): number;
+}
 declare const ERRORS: {
     readonly "object-lookup": "ENOENT";
     readonly object: "ENOMEM";
@@ -309,16 +319,8 @@ declare class IoptArea implements MappedArea {
     get protection(): Protection;
     get uptr(): bigint | undefined;
 }
-type Profile = "linux" | "rfc-v1";
 interface AttachedAccess {
     readonly iovaAlignment: number;
-}
-declare class IovaSpace {
-    get profile(): Profile;
-    get alignment(): number;
-    get largePages(): boolean;
-    get domains(): readonly IommuDomain[];
-    get areaCount(): number;
 }
 interface TransferOptions extends Abortable {
     readonly slow?: boolean;
@@ -589,7 +591,7 @@ interface ReservedRegion {
 }
 interface IoPagetableOptions {
     readonly memory?: UserMemory;
-    readonly profile?: Profile;
+    readonly profile?: ProfileName | undefined;
     readonly accounting?: AccountingMode;
     readonly faults?: FaultInjector;
 }
@@ -798,7 +800,7 @@ interface VfioInfo {
     readonly size: number;
 }
 interface IommufdOptions extends Caller {
-    readonly profile?: Profile;
+    readonly profile?: ProfileName | undefined;
     readonly accounting?: ContextAccounting;
     readonly faults?: FaultInjector;
 }
@@ -1338,7 +1340,7 @@ type LogEvent = VfioEvent | ViommuEvent | IommufdEvent;
 declare function readLog(lines: LogLines): AsyncGenerator<LogEvent | MalformedLine, void, undefined>;
 interface ReplayRecorderOptions {
     readonly log: string;
-    readonly profile: Profile;
+    readonly profile: ProfileName;
     readonly limit?: number;
 }
 interface RecordableStep {
@@ -1370,7 +1372,7 @@ declare class ReplayRecorder {
     recording(figures: ReplayFigures): ReplayRecording;
 }
 interface ReplayOptions {
-    readonly profile?: Profile;
+    readonly profile?: ProfileName | undefined;
     readonly memory?: UserMemory;
     readonly lockedLimit?: U64Input | undefined;
     readonly guestRam?: bigint;
@@ -1895,7 +1897,7 @@ interface IommufdDeviceOptions extends Caller {
     readonly memory: UserMemory;
     readonly testCommands?: boolean | undefined;
     readonly accounting?: ContextAccounting | undefined;
-    readonly profile?: Profile | undefined;
+    readonly profile?: ProfileName | undefined;
     readonly files?: AccessFiles | undefined;
 }
 declare class IommufdDevice implements AsyncDisposable {

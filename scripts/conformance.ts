@@ -5,8 +5,8 @@
  * Exit code 0 if every answer is the recorded one, 1 if not, 2 if there is nothing to replay or an argument is wrong.
  */
 import { parseArgs } from 'node:util';
-import { describeMismatch, replayFiles } from '../src/replay/conformance/conformance.js';
-import { findTraces } from '../src/replay/conformance/trace-files.js';
+import { describeMismatch, replayFiles } from '../conformance/replay-traces.js';
+import { findTraces } from '../conformance/trace-files.js';
 
 const USAGE = 'usage: npm run -s conformance -- [--check] [--uapi] PATH…';
 

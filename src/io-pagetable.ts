@@ -35,6 +35,7 @@ import {
   startStep,
 } from './operation.js';
 import type { Protection } from './protection.js';
+import { type ProfileName, readProfile } from './rules.js';
 import { copyPages } from './table/copy.js';
 import { cutAreas } from './table/cut.js';
 import { type BitSink, readDirty, setDirtyTracking } from './table/dirty.js';
@@ -54,8 +55,7 @@ import {
   usableRanges,
 } from './table/reservations.js';
 import { releaseBoth, tryWriteBoth, writeBoth } from './table/table-locks.js';
-import type { Profile } from './table/table-state.js';
-import { unmapEverything, unmapExactly, unmapNow, unmapRange } from './table/unmap.js';
+import { unmapExactly, unmapNow, unmapRange } from './table/unmap.js';
 import {
   type Address,
   firstOf,
@@ -72,8 +72,8 @@ import {
 export interface IoPagetableOptions {
   /** The memory that `map` maps; each call can name another. */
   readonly memory?: UserMemory;
-  /** Whose behaviour: Linux 6.12's (`'linux'`, the default) or the first public patch's of 2022 (`'rfc-v1'`). */
-  readonly profile?: Profile;
+  /** Whose behaviour; by default the newest Linux's. */
+  readonly profile?: ProfileName | undefined;
   /** Who is charged for pinned pages: `'user'` (the default), `'mm'` (the process) or `'none'`. */
   readonly accounting?: AccountingMode;
   /** What makes calls fail, in tests: see `FaultCounter` of `io-pagetable/testing`. */
@@ -144,8 +144,8 @@ export class IoPagetable extends IovaSpace {
 
   constructor(options: IoPagetableOptions = {}) {
     checkObject(options, 'options');
-    const { memory, profile = 'linux', accounting = 'user', faults } = options;
-    checkWord(profile, ['linux', 'rfc-v1'], 'options.profile');
+    const { memory, accounting = 'user', faults } = options;
+    const profile = readProfile(options.profile, 'options.profile');
     checkWord(accounting, ACCOUNTING_MODES, 'options.accounting');
     if (memory !== undefined) checkMemory(memory, 'options.memory');
     checkFaults(faults);
@@ -160,10 +160,10 @@ export class IoPagetable extends IovaSpace {
    * While the table has no domain nothing is pinned; with domains every page is, once, before the call succeeds.
    *
    * @throws EINVAL if the length is 0 or above 2^64 − 1 − 4096, if the IOVA, the length or the user address is not a
-   * multiple of the alignment, or a reservation is in the way (`rfc-v1`: ENOENT); EOVERFLOW if the user memory
-   * reaches 2^64 or the IOVA passes 2^64 − 1; EEXIST if an area is in the way (`rfc-v1`: EADDRINUSE); ENOSPC if no
-   * hole fits; EFAULT if a page cannot be pinned; ENOMEM at the locked-memory limit; and what a domain throws.
-   * Nothing has changed then.
+   * multiple of the alignment, or a reservation is in the way; EOVERFLOW if the user memory reaches 2^64 or the IOVA
+   * passes 2^64 − 1; EEXIST if an area is in the way; ENOSPC if no hole fits; EFAULT if a page cannot be pinned; ENOMEM
+   * at the locked-memory limit; and what a domain throws. Nothing has changed then. Profiles may have other errnos for
+   * what is in the way: ENOENT for a reservation, EADDRINUSE for an area.
    */
   map(options: MapOptions): Promise<bigint> {
     return startStep(() => this.#map(options), options);
@@ -198,7 +198,7 @@ export class IoPagetable extends IovaSpace {
 
   /**
    * Maps again what is mapped in a table already (IOMMU_IOAS_COPY) and gives the IOVA. The pages are shared: what is
-   * pinned is not pinned again. Any part of one or several adjacent areas can be copied (`rfc-v1`: one whole area);
+   * pinned is not pinned again. Any part of one or several adjacent areas can be copied (with some profiles: one whole area);
    * each becomes an area.
    *
    * @throws EINVAL, EOVERFLOW if the source range is empty or passes 2^64 − 1; ENOENT if it is not wholly mapped;
@@ -239,8 +239,8 @@ export class IoPagetable extends IovaSpace {
    *
    * @throws EINVAL if the length is 0; EOVERFLOW if the range passes 2^64 − 1; ENOENT at an area that reaches
    * outside the range; EBUSY at one that another call sets up or tears down; EDEADLOCK if an access does not let
-   * go. Areas before it are gone then; the error's `unmapped` has their bytes. `rfc-v1`: ENOENT unless the range is
-   * exactly one area, EBUSY if that is pinned.
+   * go. Areas before it are gone then; the error's `unmapped` has their bytes. Profiles may want
+   * exactly one area, and answer ENOENT for all else, or refuse what is pinned with EBUSY.
    */
   unmap(iova: U64Input, length: U64Input, options?: Abortable): Promise<bigint> {
     return startStep(() => this.#unmap(iova, length, false), options);
@@ -259,7 +259,7 @@ export class IoPagetable extends IovaSpace {
   #unmap(iova: U64Input, length: U64Input, now: boolean): Outcome<bigint> {
     const from = readU64(iova, 'iova');
     const bytes = readU64(length, 'length');
-    const unmap = this.profile === 'linux' ? unmapRange : unmapExactly;
+    const unmap = this.state.rules.unmapTakes === 'one-area' ? unmapExactly : unmapRange;
     const unmapped = guarded(
       () => {
         const range = checkedInterval(from, bytes);
@@ -282,9 +282,8 @@ export class IoPagetable extends IovaSpace {
   }
 
   #unmapAll(now: boolean): Outcome<bigint> {
-    const unmap = this.profile === 'linux' ? unmapRange : unmapEverything;
     return guarded(
-      () => (now ? unmapNow(this.state, WHOLE_SPACE, unmap) : unmap(this.state, WHOLE_SPACE)),
+      () => (now ? unmapNow(this.state, WHOLE_SPACE, unmapRange) : unmapRange(this.state, WHOLE_SPACE)),
       (error) => during(error, 'unmapAll'),
     );
   }

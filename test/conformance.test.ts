@@ -5,16 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { describeMismatch, type Mismatch, replayFiles, replayTrace } from '../conformance/replay-traces.js';
+import { findTraces } from '../conformance/trace-files.js';
 import { InvariantError } from '../src/inspect/check.js';
 import { Iommufd } from '../src/iommufd/iommufd.js';
-import {
-  describeMismatch,
-  type Mismatch,
-  replayFiles,
-  replayTrace,
-} from '../src/replay/conformance/conformance.js';
-import { findTraces } from '../src/replay/conformance/trace-files.js';
-import { ALLOC, HEADER, TRACES, traceFiles } from './helpers/traces.js';
+import { ALLOC, HEADER, TRACES, traceFiles, traceLine } from './helpers/traces.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
@@ -76,10 +71,10 @@ describe('a mismatch is', () => {
   });
 
   test.each([
-    ['category', HEADER.replace('basic', 'advanced'), 'category advanced is not known'],
     ['format', HEADER.replace('"format":1', '"format":2'), 'the format is not 1'],
     ['key', HEADER.replace('"seed"', '"cpu":1,"seed"'), 'field cpu is not known'],
     ['profile', HEADER.replace('"seed"', '"profile":"rfc-v2","seed"'), 'profile rfc-v2 is not known'],
+    ['kernel', HEADER.replace('6.12.117', '6.1.120'), 'kernel 6.1.120 is not known'],
     ['page size', HEADER.replace('4096', '16384'), 'the page size is not 4096'],
     ['nothing', '', 'SyntaxError'],
   ])('a header with an unknown %s', async (_what, header, got) => {
@@ -87,6 +82,15 @@ describe('a mismatch is', () => {
     expect(ops).toBe(1);
     expect(found.map(({ operation }) => operation)).toEqual(['header']);
     expect(found[0]!.got).toContain(got);
+  });
+
+  test('a header of a profile that is not known, whatever else it has that is not', async () => {
+    const later = HEADER.replace('"seed"', '"profile":"linux-99.1","files":[],"seed"').replace(
+      'basic',
+      'file',
+    );
+    const { found } = await replay(later.replace('6.12.117', '99.1.4'), ALLOC);
+    expect(found.map(({ got }) => got)).toEqual(['TraceError: profile linux-99.1 is not known']);
   });
 
   test('an operation of another profile', async () => {
@@ -130,6 +134,41 @@ describe('a mismatch is', () => {
     });
     expect(totals).toEqual({ files: 1, ops: 0, mismatches: 1 });
     expect(found[0]!.got).toContain('ENOENT');
+  });
+});
+
+describe('the profile of a trace', () => {
+  /** An unmap of more than an area: which kernel answers shows in the errno. */
+  async function unmapOfMore(header: string, uapi: boolean): Promise<unknown> {
+    const map = { ioas: 'ioas0', iova: '0x1000', uptr: '0x100000', length: '0x1000', prot: 'r' };
+    const unmap = { ioas: 'ioas0', iova: '0x0', length: '0x10000' };
+    const found: string[] = [];
+    const lines = [
+      header,
+      ALLOC,
+      traceLine('map', map, { iova: '0x1000' }),
+      traceLine('unmap', unmap, { errno: '?' }),
+    ];
+    await replayTrace('t', lines, { uapi, check: true, report: ({ got }) => found.push(got) });
+    expect(found).toHaveLength(1);
+    return JSON.parse(found[0]!);
+  }
+
+  const takesAllInside = { errno: 'OK', unmapped: '0x1000' };
+  const takesOneArea = { errno: 'ENOENT', unmapped: '0x10000' };
+  const kernel = '"kernel":"6.12.117",';
+
+  test.each([
+    ['is what it says', `${kernel}"profile":"rfc-v1",`, takesOneArea],
+    ['is what it says, without a kernel', '"profile":"rfc-v1",', takesOneArea],
+    ['is that of its kernel', kernel, takesAllInside],
+    ['is that of its kernel, too, where that is no release', '"kernel":"rfc-v1",', takesOneArea],
+    ['is 6.12 where it says linux', `${kernel}"profile":"linux",`, takesAllInside],
+    ['is 6.12 where it says nothing', '', takesAllInside],
+  ])('%s', async (_what, fields, answer) => {
+    const header = HEADER.replace(kernel, fields);
+    expect(await unmapOfMore(header, false)).toEqual(answer);
+    expect(await unmapOfMore(header, true)).toEqual(answer);
   });
 });
 

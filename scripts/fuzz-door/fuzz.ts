@@ -1,5 +1,6 @@
 /** Random calls of the binary door, against its invariants. */
 import { ERRNO } from '../../src/errors.js';
+import { PROFILES } from '../../src/rules.js';
 import { AccessFiles, COMMANDS, decode, IommufdDevice } from '../../src/uapi/index.js';
 import { FuzzedProcess, PAGE, RAM, RAM_PAGES, ROM } from './processes.js';
 import { Random } from './random.js';
@@ -214,7 +215,7 @@ class FuzzedMachine {
       files: this.#files,
       testCommands: this.#random.chance(98),
       accounting: this.#random.one(['user', 'mm']),
-      profile: this.#random.chance(90) ? 'linux' : 'rfc-v1',
+      profile: this.#random.chance(90) ? 'linux' : this.#random.one(PROFILES),
     });
     const files = this.#openFiles;
     this.#devices.push(device);

@@ -58,7 +58,7 @@ export function* pinRange(table: TableState, range: Interval, write: boolean): O
     }
     if (step.value !== undefined) {
       reached = step.value;
-      throw table.profile === 'linux' ? notMapped(reached) : holeInPin(reached);
+      throw new IommuError(table.rules.holeInPin, notMapped(reached).reason);
     }
     return parts;
   } catch (error) {
@@ -68,10 +68,6 @@ export function* pinRange(table: TableState, range: Interval, write: boolean): O
     }
     throw error;
   }
-}
-
-function holeInPin(iova: Address): IommuError {
-  return new IommuError('EINVAL', notMapped(iova).reason);
 }
 
 function* pinArea(area: IoptArea, first: number, last: number): Operation<FrameRuns> {
@@ -118,7 +114,7 @@ function checkPin(
   write: boolean,
 ): void {
   checkAccessible(area);
-  if (start.offset !== 0 && table.profile === 'linux') {
+  if (start.offset !== 0 && table.rules.pinsBeginOnPages) {
     throw refuse(
       'EINVAL',
       'argument',

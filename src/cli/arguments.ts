@@ -1,7 +1,7 @@
 /**
  * Reading arguments that several commands share.
  */
-import type { Profile } from '../table/table-state.js';
+import { PROFILE_NAMES, type Profile, resolveProfile } from '../rules.js';
 import { MAX_U64 } from '../u64.js';
 import type { LogRunOptions } from './log-run.js';
 import { UsageError } from './terminal.js';
@@ -31,8 +31,11 @@ export function readLogOptions(values: {
 }
 
 function readProfile(text: string | undefined): Profile | undefined {
-  if (text === undefined || text === 'linux' || text === 'rfc-v1') return text;
-  throw new UsageError(`--profile is linux or rfc-v1, not ${text}`);
+  if (text === undefined) return undefined;
+  const name = PROFILE_NAMES.find((known) => known === text);
+  if (name === undefined)
+    throw new UsageError(`--profile is one of ${PROFILE_NAMES.join(', ')}, not ${text}`);
+  return resolveProfile(name);
 }
 
 /** A whole number that is at least `least`. @throws UsageError if it is none */

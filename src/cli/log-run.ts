@@ -2,7 +2,6 @@
  * A log of whatever format on the model, event by event.
  */
 import type { Explanation } from '../explain/explanation.js';
-import { TraceReplayer } from '../replay/conformance/trace-replayer.js';
 import {
   type Divergence,
   type MalformedLine,
@@ -13,13 +12,14 @@ import {
   type ReplayQuestion,
   readLog,
 } from '../replay/index.js';
-import type { Profile } from '../table/table-state.js';
+import { TraceReplayer } from '../replay/trace/trace-replayer.js';
+import { type Profile, resolveProfile } from '../rules.js';
 import { type LogInput, linesUntil } from './log-input.js';
 import { UsageError } from './terminal.js';
 
 /** Which part of a log, and on which model. */
 export interface LogRunOptions {
-  /** Whose behaviour; absent: what the log says, or `linux`. */
+  /** Whose behaviour; absent: what the log says, or the newest Linux's. */
   readonly profile: Profile | undefined;
   /** The last line that is read. */
   readonly until: number;
@@ -103,7 +103,7 @@ async function* withFirst(first: string, rest: AsyncGenerator<string>): AsyncGen
 }
 
 function logRun(lines: AsyncGenerator<string>, options: LogRunOptions, listener: LogListener): LogRun {
-  const { profile = 'linux', lockedLimit } = options;
+  const { profile = resolveProfile(), lockedLimit } = options;
   const replayer = new Replayer({ ...listener, profile, lockedLimit });
   async function* actions(): AsyncGenerator<LogAction, void, undefined> {
     for await (const event of readLog(lines)) {

@@ -2,6 +2,7 @@
  * The command line: which command, and what happens when it goes wrong.
  */
 import { readFile } from 'node:fs/promises';
+import { PROFILE_NAMES } from '../rules.js';
 import { explainCommand } from './explain-command.js';
 import { mapCommand } from './map-command.js';
 import { type HtmlReport, replayCommand } from './replay-command.js';
@@ -18,7 +19,7 @@ A LOG is a file, also gzip-compressed, or - for standard input (the default, if 
 iommufd_* or virtio_iommu_* of QEMU, its vfio_dma_map and vfio_dma_unmap messages, mixed with anything else; or a
 conformance trace (JSON lines), which says itself whose behaviour it is and how much may be locked.
 
-  --profile NAME   whose behaviour: linux (6.12, the default) or rfc-v1 (the first public patch, 2022)
+  --profile NAME   whose behaviour: ${PROFILE_NAMES.join(', ')} (default: ${PROFILE_NAMES[0]}, the newest)
   --until LINE     read no further than this line
   --memlock BYTES  how much memory the VMM may lock (default: no limit)
   --json           print JSON; 64-bit values are hex strings

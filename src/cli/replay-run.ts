@@ -8,7 +8,7 @@ import {
   ReplayRecorder,
   type ReplayRecording,
 } from '../replay/index.js';
-import type { Profile } from '../table/table-state.js';
+import type { Profile } from '../rules.js';
 import type { LogInput } from './log-input.js';
 import { type LogAction, type LogDivergence, type LogRunOptions, openRun } from './log-run.js';
 import { UsageError } from './terminal.js';

@@ -75,8 +75,8 @@ export function* runStep(dry: DryRun, subject: Subject, step: AlternativeStep): 
     case 'unmap': {
       const range = checkedInterval(split(step.iova), split(step.length));
       const { state } = dry.space(table, range);
-      const linux = table.profile === 'linux';
-      return { unmapped: yield* rest(linux ? unmapRange(state, range) : unmapExactly(state, range)) };
+      const unmap = table.rules.unmapTakes === 'one-area' ? unmapExactly : unmapRange;
+      return { unmapped: yield* rest(unmap(state, range)) };
     }
     case 'access': {
       const range = checkedInterval(split(step.iova), split(step.length));

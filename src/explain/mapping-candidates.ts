@@ -45,8 +45,8 @@ export function* mappingCandidates(
     case 'overlap': {
       yield* otherPlaces(subject, call);
       const areas = call.iova === undefined ? [] : areasIn(table, call.iova, call.length);
-      const linux = table.profile === 'linux' && areas.length > 0;
-      yield* unmappingFirst(areas, linux ? unmapsOf(hullOf(areas)) : areas.flatMap(unmapsOf), call);
+      const oneUnmap = table.rules.unmapTakes === 'areas-inside' && areas.length > 0;
+      yield* unmappingFirst(areas, oneUnmap ? unmapsOf(hullOf(areas)) : areas.flatMap(unmapsOf), call);
       break;
     }
     case 'reserved':

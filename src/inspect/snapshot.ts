@@ -4,9 +4,10 @@
 
 import type { IoptPages } from '../pages/iopt-pages.js';
 import { type Protection, protectionName } from '../protection.js';
+import type { Profile } from '../rules.js';
 import { userAddressOf } from '../table/iopt-area.js';
 import { describeOwner } from '../table/reservations.js';
-import type { Profile, TableState } from '../table/table-state.js';
+import type { TableState } from '../table/table-state.js';
 import { hex, type Interval, lastOf } from '../u64.js';
 
 /** A closed range in hex. */

@@ -6,7 +6,7 @@ import { IommuError, refuse } from '../errors.js';
 import type { FaultInjector } from '../faults.js';
 import type { AccountingMode } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
-import type { Profile } from '../table/table-state.js';
+import type { Profile } from '../rules.js';
 import type { Caller, Capability } from './caller.js';
 import type { Ioas } from './ioas.js';
 import { type IommufdObject, ObjectTable } from './object-table.js';

@@ -11,7 +11,7 @@ import { checkFaults, type FaultInjector } from '../faults.js';
 import type { IoPagetable } from '../io-pagetable.js';
 import type { Abortable } from '../operation.js';
 import { type Protection, READ, WRITE } from '../protection.js';
-import type { Profile } from '../table/table-state.js';
+import { type ProfileName, readProfile } from '../rules.js';
 import { checkInteger, invalidType, type U64Input } from '../u64.js';
 import { type AccessOptions, IommufdAccess } from './access-object.js';
 import { BoundDevice } from './bound-device.js';
@@ -60,8 +60,8 @@ const LARGEST_U32 = 0xffff_ffff;
 
 /** How an iommufd is opened. */
 export interface IommufdOptions extends Caller {
-  /** Which kernel's behaviour its address spaces have; default `'linux'`. */
-  readonly profile?: Profile;
+  /** Whose behaviour its address spaces have; by default the newest Linux's. */
+  readonly profile?: ProfileName | undefined;
   /**
    * Whom mappings of callers without CAP_IPC_LOCK charge for pinned pages: the user (default) or the process
    * (`'mm'`, as when the device was opened through the VFIO container node). `option` changes it.
@@ -161,8 +161,8 @@ export class Iommufd implements AsyncDisposable {
    */
   constructor(options: IommufdOptions = {}) {
     checkObject(options, 'options');
-    const { profile = 'linux', accounting = 'user', faults, ...caller } = options;
-    checkWord(profile, ['linux', 'rfc-v1'], 'options.profile');
+    const { profile: asked, accounting = 'user', faults, ...caller } = options;
+    const profile = readProfile(asked, 'options.profile');
     checkWord(accounting, ['user', 'mm'], 'options.accounting');
     checkCaller(caller, 'options');
     checkFaults(faults);

@@ -4,8 +4,8 @@
 import { IntervalTree, type TreeNode } from '../interval-tree.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
 import { protectionName } from '../protection.js';
+import { type Profile, type ProfileName, resolveProfile } from '../rules.js';
 import { type IoptArea, userAddressOf } from '../table/iopt-area.js';
-import type { Profile } from '../table/table-state.js';
 import { between, firstOf, hex, type Interval, lastOf } from '../u64.js';
 import type { Divergence, ReplayFigures } from './figures.js';
 import type {
@@ -21,7 +21,8 @@ import type { NamedSpace } from './replay-space.js';
 export interface ReplayRecorderOptions {
   /** What the log is called. */
   readonly log: string;
-  readonly profile: Profile;
+  /** Whose behaviour it was replayed on. */
+  readonly profile: ProfileName;
   /** The most steps kept; of a longer log the last ones are. Default 200 000. */
   readonly limit?: number;
 }
@@ -94,7 +95,7 @@ export class ReplayRecorder {
 
   constructor({ log, profile, limit = DEFAULT_LIMIT }: ReplayRecorderOptions) {
     this.#log = log;
-    this.#profile = profile;
+    this.#profile = resolveProfile(profile);
     this.#limit = limit;
   }
 

@@ -5,7 +5,7 @@
  * reasons contain text from the log: whoever shows them escapes them.
  */
 import type { DomainSnapshot, RangeSnapshot } from '../inspect/snapshot.js';
-import type { Profile } from '../table/table-state.js';
+import type { Profile } from '../rules.js';
 
 /** An area as a recording keeps it. */
 export interface RecordedArea {

@@ -6,7 +6,7 @@ import { type ErrorCode, IommuError, notMapped, sentence } from '../errors.js';
 import { IoPagetable } from '../io-pagetable.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import { type Protection, READ, WRITE } from '../protection.js';
-import type { Profile } from '../table/table-state.js';
+import type { Profile } from '../rules.js';
 import { hex, type Interval, intervalOf, MAX_U64, split } from '../u64.js';
 import type { LoggedMemory } from './logged-memory.js';
 

@@ -8,7 +8,7 @@ import type { ExplainRequest } from '../explain/request.js';
 import { LockedMemory } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import { protectionName } from '../protection.js';
-import type { Profile } from '../table/table-state.js';
+import { type ProfileName, readProfile } from '../rules.js';
 import { MAX_U64, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
 import type { Divergence, ReplayFigures, ReplayJournal, ReplayStep } from './figures.js';
 import { IommufdReplay } from './iommufd-replay.js';
@@ -22,8 +22,8 @@ import { lengthOf, VirtioIommuReplay } from './virtio-iommu-replay.js';
 
 /** How a log is replayed. */
 export interface ReplayOptions {
-  /** Whose behaviour the model has. Default `'linux'`. */
-  readonly profile?: Profile;
+  /** Whose behaviour the model has; by default the newest Linux's. */
+  readonly profile?: ProfileName | undefined;
   /** The memory that the log's user addresses are of. Default: a `LoggedMemory`, which has them all. */
   readonly memory?: UserMemory;
   /** Bytes that may be locked (RLIMIT_MEMLOCK), where `memory` is absent. Default: no limit (CAP_IPC_LOCK). */
@@ -79,7 +79,8 @@ export class Replayer {
   #notReplayed = 0;
 
   constructor(options: ReplayOptions = {}) {
-    const { profile = 'linux', guestRam = GUEST_RAM, onDivergence } = options;
+    const { guestRam = GUEST_RAM, onDivergence } = options;
+    const profile = readProfile(options.profile, 'options.profile');
     const locked = countersFor(options.lockedLimit);
     const { memory = new LoggedMemory(locked) } = options;
     const logged = memory instanceof LoggedMemory ? memory : undefined;

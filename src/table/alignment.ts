@@ -23,9 +23,9 @@ export function requiredAlignment(table: TableState): number {
   return alignment;
 }
 
-/** What an access demands of a table; in `rfc-v1` only domains do. */
+/** What an access demands of a table. */
 export function accessAlignment(table: TableState, access: AttachedAccess): number {
-  return table.profile === 'linux' ? access.iovaAlignment : 1;
+  return table.rules.accessesAlign ? access.iovaAlignment : 1;
 }
 
 /**

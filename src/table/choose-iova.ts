@@ -21,7 +21,6 @@ import {
 } from '../u64.js';
 import type { TableState } from './table-state.js';
 
-const HUGE_PAGE = 2 ** 21;
 /** Page number of 2^63 − 1, the shortest length that is refused. */
 const HALF_SPACE_PAGE = 2 ** 51 - 1;
 /** The first and the last page of the space are never chosen. */
@@ -34,7 +33,7 @@ interface Fit {
   readonly alignment: number;
   /** Byte offset of the user memory in its page, or-ed into the IOVA. */
   readonly offset: number;
-  /** Whether the last byte of a hole may be used by a one-byte mapping (`rfc-v1` lets it). */
+  /** Whether the last byte of a hole may be used by a one-byte mapping. */
   readonly lastByte: boolean;
   /** The room that a hole needs at the least. */
   readonly needed: number;
@@ -52,9 +51,9 @@ export function chooseIova(table: TableState, user: Address, length: Address): A
   if (tooLong || isZero(length)) {
     throw refuse('EOVERFLOW', 'overflow', `no IOVA can be chosen for a length of ${hex(length)} bytes`);
   }
-  const linux = table.profile === 'linux';
+  const { rules } = table;
   const natural = Math.min(roundUpToPowerOfTwo(length), lowestBit(user));
-  const alignment = linux ? Math.min(natural, HUGE_PAGE) : natural;
+  const alignment = Math.min(natural, rules.placementAlignmentCap);
   if (alignment < table.alignment) {
     throw new IommuError('EINVAL', {
       check: 'alignment',
@@ -64,13 +63,13 @@ export function chooseIova(table: TableState, user: Address, length: Address): A
     });
   }
   const needed = roomFor(length, alignment);
-  const fit: Fit = { length, alignment, offset: user.offset, lastByte: !linux, needed };
-  const found = linux ? searchWindows(table, fit) : searchHoles(table, fit);
+  const fit: Fit = { length, alignment, offset: user.offset, lastByte: rules.placementTakesLastByte, needed };
+  const found = rules.placement === 'windows' ? searchWindows(table, fit) : searchHoles(table, fit);
   if (found === undefined) throw new IommuError('ENOSPC', { check: 'no-space', alignment: hex(alignment) });
   return found;
 }
 
-/** `linux`: rounds once for each allowed window, then looks for a hole in areas and reservations together. */
+/** Rounds once for each allowed window, then looks for a hole in areas and reservations together. */
 function searchWindows(table: TableState, fit: Fit): Address | undefined {
   for (const window of allowedWindows(table)) {
     const start = place(window, fit);
@@ -91,7 +90,7 @@ function* allowedWindows(table: TableState): Generator<Interval> {
   for (const span of spans(table.allowed, WINDOW)) if (span.used) yield span;
 }
 
-/** `rfc-v1`: rounds in each hole between areas, before the reservations in it are looked at. */
+/** Rounds in each hole between areas, before the reservations in it are looked at. */
 function searchHoles(table: TableState, fit: Fit): Address | undefined {
   for (const hole of holesFor(table.areas, WINDOW, fit.needed)) {
     const start = place(hole, fit);

@@ -56,7 +56,7 @@ function copyRange(table: TableState, request: CopyRequest, range: Interval): Ou
 /** Takes a reference to the pages behind a range, part by part. The lock is given back. */
 function partsBehind(table: TableState, range: Interval): PagesPart[] {
   try {
-    return table.profile === 'linux' ? partsOf(table, range) : [wholeArea(table, range)];
+    return table.rules.copyTakes === 'one-area' ? [wholeArea(table, range)] : partsOf(table, range);
   } finally {
     table.iovaLock.releaseRead();
   }
@@ -80,7 +80,7 @@ function partsOf(table: TableState, range: Interval): PagesPart[] {
   return parts;
 }
 
-/** `rfc-v1` copies one whole area or nothing. */
+/** The one area that the range is exactly. */
 function wholeArea(table: TableState, range: Interval): PagesPart {
   const area = table.areas.first(range)?.value;
   if (area?.pages === undefined) throw notMapped(range);

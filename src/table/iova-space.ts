@@ -3,7 +3,8 @@
  */
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import type { FaultInjector } from '../faults.js';
-import { type Profile, TableState } from './table-state.js';
+import type { Profile } from '../rules.js';
+import { TableState } from './table-state.js';
 
 /** What can be asked of any page table without waiting. `IoPagetable` is one. */
 export class IovaSpace {

@@ -38,10 +38,12 @@ export interface Placement {
 /**
  * Inserts an area without pages for each part.
  *
- * @throws EINVAL, EOVERFLOW, ENOSPC, EEXIST, EPERM (`rfc-v1`: also ENOENT, EADDRINUSE); nothing is inserted then.
+ * @throws EINVAL, EOVERFLOW, ENOSPC, EPERM, and the rules' errnos of an area and of a reservation in the way; nothing is
+ * inserted then.
  */
 export function placeAreas(table: TableState, placement: Placement): IoptArea[] {
-  const start = table.profile === 'linux' ? startLinux(table, placement) : startRfc(table, placement);
+  const checks = table.rules.mappingChecks === 'length-first' ? lengthFirst : permissionFirst;
+  const start = checks(table, placement);
   const areas: IoptArea[] = [];
   try {
     let iova = start;
@@ -60,7 +62,8 @@ export function placeAreas(table: TableState, placement: Placement): IoptArea[] 
   }
 }
 
-function startLinux(table: TableState, placement: Placement): Address {
+/** Gives the first IOVA, once it is checked in this order. The parts are checked as their areas enter the tree. */
+function lengthFirst(table: TableState, placement: Placement): Address {
   const { parts, length, iova } = placement;
   checkLength(table, length);
   if (iova === undefined) return chooseFor(table, placement);
@@ -72,8 +75,8 @@ function startLinux(table: TableState, placement: Placement): Address {
   return iova;
 }
 
-/** `rfc-v1` asks the same questions in another order, and answers some of them with other errnos. */
-function startRfc(table: TableState, placement: Placement): Address {
+/** The same questions in another order; all but that of areas in the way, before any area enters the tree. */
+function permissionFirst(table: TableState, placement: Placement): Address {
   const { parts, length } = placement;
   for (const part of parts) checkWritable(part.pages, placement.prot);
   const iova = placement.iova ?? chooseFor(table, placement);
@@ -127,11 +130,7 @@ function checkPageOffset(table: TableState, part: PagesPart): void {
 function checkReserved(table: TableState, range: Interval): void {
   const node = table.reserved.first(range);
   if (node === undefined) return;
-  throw reservedInTheWay(
-    table.profile === 'linux' ? 'EINVAL' : 'ENOENT',
-    node,
-    describeOwner(node.value.owner),
-  );
+  throw reservedInTheWay(table.rules.reservationInTheWay, node, describeOwner(node.value.owner));
 }
 
 function checkOverlap(table: TableState, range: Interval): void {
@@ -140,8 +139,7 @@ function checkOverlap(table: TableState, range: Interval): void {
 }
 
 function overlap(table: TableState, area: IoptArea): IommuError {
-  const code = table.profile === 'linux' ? 'EEXIST' : 'EADDRINUSE';
-  return new IommuError(code, { check: 'overlap', area: describeArea(area) });
+  return new IommuError(table.rules.areaInTheWay, { check: 'overlap', area: describeArea(area) });
 }
 
 function rangeOf(iova: Address, length: Address): Interval {

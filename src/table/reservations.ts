@@ -61,7 +61,8 @@ export function removeReservations(table: TableState, owner: object | null): voi
  * Reserves the regions of a device and gives the start of its software MSI window, if it has one. If that fails,
  * all reservations of the device are removed, earlier ones too.
  *
- * @throws EADDRINUSE as `reserve`; EINVAL if a software MSI region stands beside another MSI region (`linux`).
+ * @throws EADDRINUSE as `reserve`; EINVAL if a software MSI region stands beside another MSI region, where that is
+ * refused (`mixedMsi`).
  */
 export function reserveRegions(
   table: TableState,
@@ -82,7 +83,7 @@ export function reserveRegions(
       }
       reserve(table, range, device);
     }
-    if (table.profile === 'rfc-v1') return hardwareCount > 0 ? undefined : software;
+    if (table.rules.mixedMsi === 'hardware-wins') return hardwareCount > 0 ? undefined : software;
     if (softwareCount > 1 || (softwareCount > 0 && hardwareCount > 0)) {
       throw refuse(
         'EINVAL',

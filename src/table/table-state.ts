@@ -4,11 +4,9 @@
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import type { FaultInjector } from '../faults.js';
 import { IntervalTree } from '../interval-tree.js';
+import { type Profile, type Rules, rulesOf } from '../rules.js';
 import { RwLock } from '../rw-lock.js';
 import type { IoptArea } from './iopt-area.js';
-
-/** Which kernel's behaviour a table has: Linux 6.12's, or that of the first public patch of March 2022. */
-export type Profile = 'linux' | 'rfc-v1';
 
 /** An IOVA range that may not be mapped, and whose it is: a domain, a device, or nobody (`null`). */
 export interface Reservation {
@@ -30,6 +28,8 @@ export interface AttachedAccess {
 /** One I/O virtual address space. */
 export class TableState {
   readonly profile: Profile;
+  /** What that profile does. */
+  readonly rules: Rules;
   /** What makes calls fail, in tests. */
   readonly faults: FaultInjector | undefined;
   /** Guards `domains`. Taken before `iovaLock`. */
@@ -58,6 +58,7 @@ export class TableState {
 
   constructor(profile: Profile, faults?: FaultInjector) {
     this.profile = profile;
+    this.rules = rulesOf(profile);
     this.faults = faults;
   }
 }

@@ -18,7 +18,6 @@ import type { IoptPages } from '../pages/iopt-pages.js';
 import {
   type Address,
   between,
-  byteLength,
   compare,
   contains,
   firstOf,
@@ -56,7 +55,8 @@ interface Unmapping {
  * a later one fails.
  *
  * @throws EBUSY at an area that another call sets up or tears down, ENOENT at one that reaches outside the
- * range, EDEADLOCK if accesses don't let go; `unmapped` of the error has the bytes so far.
+ * range, EDEADLOCK if accesses don't let go, EBUSY where they are not asked to; `unmapped` of the error has the bytes so
+ * far.
  */
 export function unmapRange(table: TableState, range: Interval): Outcome<bigint> {
   const unmapping = { table, last: lastOf(range), start: firstOf(range), pages: 0, bytes: 0, tries: 0 };
@@ -85,6 +85,7 @@ function unmapAreas(unmapping: Unmapping): Outcome<bigint> {
       checkRemovable(area, unmapping.start, last);
       if (compare(area, unmapping.start) !== 0) unmapping.tries = 0;
       if (area.pins > 0) {
+        if (!table.rules.asksToLetGo) throw inUse(area);
         unmapping.start = firstOf(area);
         area.preventAccess = true;
         return waitForAccesses(unmapping, area);
@@ -138,45 +139,28 @@ function* waitForAccesses(unmapping: Unmapping, area: IoptArea): Operation<bigin
 }
 
 /**
- * `rfc-v1`: unmaps the one area that equals the range.
+ * Unmaps the one area that a range is exactly.
  *
- * @throws ENOENT if there is none, EBUSY if an access has pins in it.
+ * @throws ENOENT if there is none; else as `unmapRange`
  */
 export function* unmapExactly(table: TableState, range: Interval): Operation<bigint> {
   if (!tryReadDomainsWriteIova(table)) yield* readDomainsWriteIova(table);
+  let exact = false;
   try {
-    const area = table.areas.first(range)?.value;
-    if (area?.pages === undefined) {
-      throw notMapped(range);
-    }
-    if (!contains(area, range) || !contains(range, area)) {
-      throw new IommuError('ENOENT', { check: 'not-exact', area: describeArea(area) });
-    }
-    checkUnused(area);
-    yield* rest(tearDown(table, area));
-    return byteLength(area);
+    checkExact(table, range);
+    exact = true;
   } finally {
-    unlock(table);
+    if (!exact) unlock(table);
   }
+  const last = lastOf(range);
+  return yield* rest(unmapAreas({ table, last, start: firstOf(range), pages: 0, bytes: 0, tries: 0 }));
 }
 
-/** `rfc-v1`: unmaps everything, or stops with EBUSY at the first area in use. */
-export function* unmapEverything(table: TableState): Operation<bigint> {
-  let unmapped = 0n;
-  if (!tryReadDomainsWriteIova(table)) yield* readDomainsWriteIova(table);
-  try {
-    for (let area = table.areas.head()?.value; area !== undefined; area = table.areas.head()?.value) {
-      checkSettled(area);
-      checkUnused(area);
-      yield* rest(tearDown(table, area));
-      unmapped += byteLength(area);
-    }
-    return unmapped;
-  } catch (error) {
-    if (error instanceof IommuError) error.unmapped = unmapped;
-    throw error;
-  } finally {
-    unlock(table);
+function checkExact(table: TableState, range: Interval): void {
+  const area = table.areas.first(range)?.value;
+  if (area?.pages === undefined) throw notMapped(range);
+  if (!contains(area, range) || !contains(range, area)) {
+    throw new IommuError('ENOENT', { check: 'not-exact', area: describeArea(area) });
   }
 }
 
@@ -216,7 +200,7 @@ function prepareUnmapNow(table: TableState, range: Interval): (() => void) | und
     const { pages } = area;
     // The unmap ends at such an area without a wait, with an errno of its own.
     if (pages === undefined || !contains(range, area)) break;
-    if (area.pins > 0 && table.profile === 'rfc-v1') break;
+    if (area.pins > 0 && !table.rules.asksToLetGo) break;
     if (area.pins > 0 || !pages.mutex.free) throw inUseNow('in use');
     first ??= area;
     last = area;
@@ -279,9 +263,8 @@ function checkSettled(area: IoptArea): void {
   throw new IommuError('EBUSY', { check: 'area-busy', area: describeArea(area) });
 }
 
-function checkUnused(area: IoptArea): void {
-  if (area.pins === 0) return;
-  throw new IommuError('EBUSY', { check: 'area-in-use', area: describeArea(area) });
+function inUse(area: IoptArea): IommuError {
+  return new IommuError('EBUSY', { check: 'area-in-use', area: describeArea(area) });
 }
 
 /** Removes one area. Both locks are held before and after, but the iova lock is free while the domains are emptied. */

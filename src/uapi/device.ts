@@ -5,7 +5,7 @@ import type { ContextAccounting } from '../iommufd/context.js';
 import { Iommufd } from '../iommufd/iommufd.js';
 import { logUapi } from '../log.js';
 import type { UserMemory } from '../memory/user-memory.js';
-import type { Profile } from '../table/table-state.js';
+import type { ProfileName } from '../rules.js';
 import type { AccessFiles } from '../testing/access-files.js';
 import { TestDriver } from '../testing/test-driver.js';
 import { hex, invalidType, type U64Input } from '../u64.js';
@@ -35,8 +35,8 @@ export interface IommufdDeviceOptions extends Caller {
   readonly testCommands?: boolean | undefined;
   /** Whom mappings charge for pinned pages; `'mm'` as when the VFIO container node was opened. Default `'user'`. */
   readonly accounting?: ContextAccounting | undefined;
-  /** Which kernel's behaviour the address spaces have; default `'linux'`. */
-  readonly profile?: Profile | undefined;
+  /** Whose behaviour the address spaces have; by default the newest Linux's. */
+  readonly profile?: ProfileName | undefined;
   /** Who numbers access files. Default: one numbering, from 2^20 on, for all devices on the machine of `memory`. */
   readonly files?: AccessFiles | undefined;
 }
@@ -92,7 +92,7 @@ export class IommufdDevice implements AsyncDisposable {
 
   /** @throws TypeError if there is no memory. */
   constructor(options: IommufdDeviceOptions) {
-    const { memory, capable, testCommands = false, accounting = 'user', profile = 'linux' } = options;
+    const { memory, capable, testCommands = false, accounting = 'user', profile } = options;
     if (typeof memory !== 'object' || memory === null) {
       throw invalidType('options.memory', 'a UserMemory', memory);
     }

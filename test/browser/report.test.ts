@@ -202,7 +202,7 @@ test('a report opens at the first divergence, and tells it', async () => {
   await show(recordingOf(STEPS));
   await expectTime('step 4 of 5');
   const told = await page.locator('#operation').innerText();
-  expect(told).toContain('The log says ENOENT, linux says OK because there is an area.');
+  expect(told).toContain('The log says ENOENT, linux-6.12 says OK because there is an area.');
   expect(told).toContain('Instead: unmap more.');
   expect(told).toContain('− 0xfffff000 to 0xffffffff, 4 KiB: rw');
   const marked = page.locator('.operation.diverges');
@@ -340,7 +340,7 @@ test('a report of 100 000 operations keeps few of them in the document', async (
 test('a picture with a hostile owner is well-formed XML that runs nothing', async () => {
   const svg = renderSvg(
     {
-      profile: 'linux',
+      profile: 'linux-6.12',
       alignment: 4096,
       largePages: true,
       areas: [],

@@ -19,7 +19,7 @@ describe('iopt map', () => {
   test('draws the spaces as the log leaves them', async () => {
     const { status, out } = await run(['map', BUG_REPORT]);
     expect(status).toBe(0);
-    expect(out).toMatch(/^container 0x55b99d7b7d40\n\nIOVA space, profile linux: 1 area/);
+    expect(out).toMatch(/^container 0x55b99d7b7d40\n\nIOVA space, profile linux-6.12: 1 area/);
     expect(out).toMatch(/0xfffc0000 {10}0xffffffff {2}\|AAAA\| +256 KiB/);
     const rfc = await run(['map', '--profile', 'rfc-v1', BUG_REPORT]);
     expect(rfc.out).toMatch(/0xfffff000 {10}0xffffffff {2}\|AAAA\| +4 KiB/);
@@ -188,7 +188,7 @@ describe('iopt explain', () => {
     [['explain', '--log', BUG_REPORT, 'domain', '5'], /pageSizes/],
     [['explain', '--log', BUG_REPORT, 'domain', '4K', '0'], /FIRST without LAST/],
     [['explain', '--log', BUG_REPORT, '--line', 'x'], /--line is a whole number/],
-    [['explain', '--log', TRACE, '--profile', 'linux', 'unmap', '0', '1'], /was recorded under rfc-v1/],
+    [['explain', '--log', TRACE, '--profile', 'linux-6.12', 'unmap', '0', '1'], /was recorded under rfc-v1/],
   ])('%j is wrong usage', async (args, message) => {
     const { status, err } = await run(args);
     expect([status, err]).toEqual([2, expect.stringMatching(message)]);

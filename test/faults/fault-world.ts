@@ -33,7 +33,7 @@ export interface FaultWorldOptions {
   /** The memory answers with promises, two pages at a time. */
   readonly late?: boolean;
   readonly accounting?: 'user' | 'mm';
-  readonly profile?: 'linux' | 'rfc-v1';
+  readonly profile?: 'linux-6.12' | 'rfc-v1';
 }
 
 /** Tables that share a fault injector, over the memory of a process with a locked-memory limit. */
@@ -57,7 +57,7 @@ export class FaultWorld {
   /** Another table. */
   table(): IoPagetable {
     const { memory } = this;
-    const { accounting = 'user', profile = 'linux' } = this.#options;
+    const { accounting = 'user', profile = 'linux-6.12' } = this.#options;
     const table = new IoPagetable({ memory, accounting, profile, faults: this.#faults });
     this.tables.push(table);
     return table;

@@ -1,6 +1,6 @@
 /** Recorded traces, and lines to make others of. */
 import { fileURLToPath } from 'node:url';
-import { findTraces } from '../../src/replay/conformance/trace-files.js';
+import { findTraces } from '../../conformance/trace-files.js';
 
 /** The folder of the recorded traces. */
 export const TRACES = fileURLToPath(new URL('../traces', import.meta.url));

@@ -150,7 +150,7 @@ const IOMMUFD: Target<Setting>[] = [
   {
     what: Iommufd,
     kind: 'class',
-    args: ({ memory, faults }) => [{ memory, capable, profile: 'linux', accounting: 'mm', faults }],
+    args: ({ memory, faults }) => [{ memory, capable, profile: 'linux-6.12', accounting: 'mm', faults }],
   },
 ];
 

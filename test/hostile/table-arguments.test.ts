@@ -134,7 +134,7 @@ const TABLE: On[] = [
     what: IoPagetable,
     kind: 'class',
     args: ({ world }) => [
-      { memory: world.process, profile: 'linux', accounting: 'mm', faults: { fails: () => false } },
+      { memory: world.process, profile: 'linux-6.12', accounting: 'mm', faults: { fails: () => false } },
     ],
   },
 ];

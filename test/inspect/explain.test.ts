@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { type Explanation, IoPagetable, ProcessMemory, RadixDomain } from 'io-pagetable';
+import { type Explanation, IoPagetable, PROFILES, ProcessMemory, RadixDomain } from 'io-pagetable';
 import { describe, expect, test, vi } from 'vitest';
 import { expectError } from '../helpers/expect-error.js';
 import { propertyRuns } from '../helpers/property-runs.js';
@@ -85,9 +85,8 @@ function property(name: string, runs: number, options: WorldOptions): void {
 }
 
 describe('what it says is what happens, and what it suggests works', () => {
-  property('linux', 250, { profile: 'linux' });
-  property('linux, with little locked memory', 150, { profile: 'linux', lockedPages: 5 });
-  property('rfc-v1', 150, { profile: 'rfc-v1' });
+  for (const profile of PROFILES) property(profile, 200, { profile });
+  property('with little locked memory', 150, { profile: 'linux-6.12', lockedPages: 5 });
 });
 
 const RAM = 0x100000n;

@@ -32,7 +32,7 @@ describe('snapshot', () => {
   it('is the whole table as plain data', async () => {
     const { table } = await full();
     expect(table.snapshot()).toEqual({
-      profile: 'linux',
+      profile: 'linux-6.12',
       alignment: 4096,
       largePages: true,
       areas: [
@@ -135,7 +135,7 @@ describe('snapshot', () => {
 it('the properties of a table say the same', async () => {
   const { table, radix } = await full();
   expect([table.profile, table.alignment, table.largePages, table.areaCount]).toEqual([
-    'linux',
+    'linux-6.12',
     4096,
     true,
     2,

@@ -2,6 +2,7 @@
  * Long random runs of the library against the naive model, in many settings by turns.
  */
 import fc from 'fast-check';
+import { PROFILES } from '../../src/rules.js';
 import { arbitraryOps, type Grain, type Mix } from './arbitrary-ops.js';
 import { runInLockStep } from './lock-step.js';
 import { ACCESSES, EVERYTHING, HOLDS, MAPPING } from './mixes.js';
@@ -33,7 +34,7 @@ export interface FuzzRun {
 const FAULTS: Mix = { poison: 8, changeMemory: 5, exit: 1 };
 /** What calls that wait for each pin are tried with: no dirty marks, which the library writes at other moments. */
 const WAITING: Mix = { ...MAPPING, ...ACCESSES, poison: 5 };
-const linux = { profile: 'linux' } as const;
+const linux = { profile: 'linux-6.12' } as const;
 
 const SETTINGS: readonly Setting[] = [
   { options: linux, mix: EVERYTHING, grain: 'edges' },
@@ -43,8 +44,10 @@ const SETTINGS: readonly Setting[] = [
   { options: { ...linux, limitPages: 6 }, mix: { ...EVERYTHING, ...FAULTS }, grain: 'pages' },
   { options: { ...linux, limitPages: 12, sync: true }, mix: { ...EVERYTHING, ...FAULTS }, grain: 'mixed' },
   { options: { ...linux, latePortion: 2, limitPages: 12 }, mix: WAITING, grain: 'pages' },
-  { options: { profile: 'rfc-v1' }, mix: { ...MAPPING, ...HOLDS }, grain: 'edges' },
-  { options: { profile: 'rfc-v1', sync: true }, mix: { ...MAPPING, ...HOLDS }, grain: 'mixed' },
+  ...PROFILES.flatMap((profile): Setting[] => [
+    { options: { profile }, mix: { ...MAPPING, ...HOLDS }, grain: 'edges' },
+    { options: { profile, sync: true }, mix: { ...MAPPING, ...HOLDS }, grain: 'mixed' },
+  ]),
 ];
 const MOST_OPS = 120;
 /** Lists are drawn so many at once: the generator leans to extremes at first, then less. */

@@ -3,7 +3,7 @@
  */
 import type { Mix } from './arbitrary-ops.js';
 
-/** Operations that `rfc-v1` has as well. */
+/** Operations that every kernel has. */
 export const MAPPING: Mix = {
   map: 60,
   copy: 20,

@@ -36,7 +36,7 @@ export class NaiveAccess {
 
   /** The alignment that it imposes on a table. */
   alignmentIn(table: NaiveTable): bigint {
-    return this.needsPin && table.profile === 'linux' ? PAGE : 1n;
+    return this.needsPin && table.rules.accessesAlign ? PAGE : 1n;
   }
 
   /** Goes to a table: EINVAL if it is in one. */
@@ -97,7 +97,7 @@ export class NaiveAccess {
     const pieces: PinPiece[] = [];
     const done = table.walk(iova, last, (area, first, until) => {
       if (area.closed) throw new Refusal('EINVAL');
-      if (table.profile === 'linux' && byteAt(area, first) % PAGE !== 0n) throw new Refusal('EINVAL');
+      if (table.rules.pinsBeginOnPages && byteAt(area, first) % PAGE !== 0n) throw new Refusal('EINVAL');
       if (area.last < last && byteAt(area, area.last) % PAGE !== PAGE - 1n) throw new Refusal('EINVAL');
       requirePermission(area, write);
       const piece = {
@@ -110,7 +110,7 @@ export class NaiveAccess {
       pieces.push(piece);
       this.world.requireAllowance(pieces);
     });
-    if (!done) throw new Refusal(table.profile === 'rfc-v1' ? 'EINVAL' : 'ENOENT');
+    if (!done) throw new Refusal(table.rules.holeInPin);
     const pin = { iova, length, pieces };
     this.pins.push(pin);
     return pin;

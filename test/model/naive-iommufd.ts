@@ -2,21 +2,17 @@
  * The objects and the ioctl checks around the naive model, as far as the recorded traces need them: it answers
  * the operations of a trace.
  */
+import assert from 'node:assert/strict';
+import { profileOfTrace, type Rules, rulesOf } from '../../src/rules.js';
 import { NaiveAccess, type Pin } from './naive-access.js';
 import { NaiveProcess } from './naive-process.js';
 import { lastOf, lowestBit, MAX, max, PAGE, type Range, Refusal } from './naive-ranges.js';
-import {
-  type NaiveDomain,
-  type NaiveProfile,
-  NaiveTable,
-  NaiveWorld,
-  naiveDomain,
-  type Prot,
-} from './naive-table.js';
+import { type NaiveDomain, NaiveTable, NaiveWorld, naiveDomain, type Prot } from './naive-table.js';
 
 /** First line of a trace. */
 export interface TraceHeader {
-  readonly profile?: NaiveProfile;
+  readonly profile?: string;
+  readonly kernel?: string;
   readonly memory: readonly { readonly uptr: string; readonly length: string; readonly writable: boolean }[];
   readonly memlock_pages?: number;
   readonly rlimit_mode?: number;
@@ -76,7 +72,7 @@ const LARGEST_BUFFER = 16n * 1024n * 1024n;
 /** One descriptor. */
 export class NaiveIommufd {
   readonly world: NaiveWorld;
-  readonly #profile: NaiveProfile;
+  readonly #rules: Rules;
   readonly #limited: boolean;
   #rlimitMode: number;
   #helpers = false;
@@ -95,7 +91,9 @@ export class NaiveIommufd {
     const limit = header.memlock_pages;
     const limitPages = limit === undefined ? undefined : BigInt(limit);
     this.world = new NaiveWorld(new NaiveProcess(regions, { limitPages, initial: traceByte }));
-    this.#profile = header.profile ?? 'linux';
+    const profile = profileOfTrace(header.profile, header.kernel);
+    assert(profile !== undefined, 'the trace is of a profile that is known');
+    this.#rules = rulesOf(profile);
     this.#limited = limit !== undefined;
     this.#rlimitMode = header.rlimit_mode ?? 0;
   }
@@ -115,7 +113,7 @@ export class NaiveIommufd {
   #run(step: TraceStep, out: Record<string, unknown>): void {
     switch (step.op) {
       case 'ioas_alloc':
-        this.#tables.set(step.ioas!, new NaiveTable(this.world, this.#profile));
+        this.#tables.set(step.ioas!, new NaiveTable(this.world, this.#rules));
         break;
       case 'ioas_destroy':
         this.#destroyTable(step.ioas!);
@@ -266,7 +264,7 @@ export class NaiveIommufd {
     const everything = iova === 0n && length === MAX;
     if (!everything && (iova === MAX || length === MAX)) throw new Refusal('EOVERFLOW');
     const bytes = everything ? table.unmapAll() : table.unmap(iova, length);
-    if (this.#profile === 'rfc-v1') return;
+    if (this.#rules.reachedBy === 'function-calls') return;
     if (!everything && bytes === 0n) throw new Refusal('ENOENT');
     out.unmapped = hex(bytes);
   }

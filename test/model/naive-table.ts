@@ -5,14 +5,14 @@
  * which pages are pinned is recomputed from the definition (covered by an area of a table with a domain, or by a
  * live pin), never counted up and down. A call first decides its answer without touching anything and changes
  * the arrays only when it is sure to succeed, so there is nothing to undo.
+ *
+ * What kernels do differently it reads in the library's row for the profile; what that means it does its own way.
  */
+import type { Rules } from '../../src/rules.js';
 import type { NaiveAccess } from './naive-access.js';
 import { chooseNaively } from './naive-choice.js';
 import type { NaiveProcess } from './naive-process.js';
 import { holes, lastOf, lowestBit, MAX, max, meets, min, PAGE, type Range, Refusal } from './naive-ranges.js';
-
-/** Whose behaviour is modelled. */
-export type NaiveProfile = 'linux' | 'rfc-v1';
 
 /** Permissions of a mapping. */
 export type Prot = '' | 'r' | 'w' | 'rw';
@@ -190,7 +190,7 @@ export function pieceOf(area: Area): Piece {
 /** One io page table. */
 export class NaiveTable {
   readonly world: NaiveWorld;
-  readonly profile: NaiveProfile;
+  readonly rules: Rules;
   /** Sorted by IOVA. */
   areas: Area[] = [];
   reserved: Reservation[] = [];
@@ -200,9 +200,9 @@ export class NaiveTable {
   readonly accesses: (NaiveAccess | undefined)[] = [];
   largePages = true;
 
-  constructor(world: NaiveWorld, profile: NaiveProfile = 'linux') {
+  constructor(world: NaiveWorld, rules: Rules) {
     this.world = world;
-    this.profile = profile;
+    this.rules = rules;
     world.tables.push(this);
   }
 
@@ -237,7 +237,7 @@ export class NaiveTable {
   copy(from: NaiveTable, source: bigint, iova: bigint | undefined, length: bigint, prot: Prot): bigint {
     const last = lastOf(source, length);
     const elements: Element[] = [];
-    if (this.profile === 'rfc-v1') {
+    if (this.rules.copyTakes === 'one-area') {
       const area = from.areas.find((candidate) => candidate.start === source && candidate.last === last);
       if (area === undefined) throw new Refusal('ENOENT');
       elements.push({ backing: area.backing, startByte: area.startByte, length });
@@ -252,9 +252,9 @@ export class NaiveTable {
 
   #place(iova: bigint | undefined, elements: readonly Element[], length: bigint, prot: Prot): bigint {
     const start =
-      this.profile === 'linux'
-        ? this.#checkLinux(iova, elements, length, prot)
-        : this.#checkRfc(iova, elements, length, prot);
+      this.rules.mappingChecks === 'length-first'
+        ? this.#checkLengthFirst(iova, elements, length, prot)
+        : this.#checkPermissionFirst(iova, elements, length, prot);
     const areas: Area[] = [];
     let at = start;
     for (const { backing, startByte, length: bytes } of elements) {
@@ -266,7 +266,12 @@ export class NaiveTable {
     return start;
   }
 
-  #checkLinux(iova: bigint | undefined, elements: readonly Element[], length: bigint, prot: Prot): bigint {
+  #checkLengthFirst(
+    iova: bigint | undefined,
+    elements: readonly Element[],
+    length: bigint,
+    prot: Prot,
+  ): bigint {
     const alignment = this.alignment;
     if (length === 0n || length % alignment !== 0n) throw new Refusal('EINVAL');
     let start = iova;
@@ -275,8 +280,7 @@ export class NaiveTable {
     } else {
       if (start % alignment !== 0n) throw new Refusal('EINVAL');
       const range = { start, last: lastOf(start, length) };
-      if (this.reserved.some((reservation) => meets(reservation, range))) throw new Refusal('EINVAL');
-      if (this.areas.some((area) => meets(area, range))) throw new Refusal('EEXIST');
+      this.#requireFree(range);
     }
     for (const { backing, startByte } of elements) {
       if (prot.includes('w') && !backing.writable) throw new Refusal('EPERM');
@@ -285,16 +289,27 @@ export class NaiveTable {
     return start;
   }
 
-  #checkRfc(iova: bigint | undefined, elements: readonly Element[], length: bigint, prot: Prot): bigint {
+  #checkPermissionFirst(
+    iova: bigint | undefined,
+    elements: readonly Element[],
+    length: bigint,
+    prot: Prot,
+  ): bigint {
     const alignment = this.alignment;
     if (elements.some(({ backing }) => prot.includes('w') && !backing.writable)) throw new Refusal('EPERM');
     const start = iova ?? this.#choose(elements[0]!, length);
     const range = { start, last: lastOf(start, length) };
     if (start % alignment !== 0n || length % alignment !== 0n) throw new Refusal('EINVAL');
     if (elements.some(({ startByte }) => (startByte % PAGE) % alignment !== 0n)) throw new Refusal('EINVAL');
-    if (this.reserved.some((reservation) => meets(reservation, range))) throw new Refusal('ENOENT');
-    if (this.areas.some((area) => meets(area, range))) throw new Refusal('EADDRINUSE');
+    this.#requireFree(range);
     return start;
+  }
+
+  #requireFree(range: Range): void {
+    const { reservationInTheWay, areaInTheWay } = this.rules;
+    if (this.reserved.some((reservation) => meets(reservation, range)))
+      throw new Refusal(reservationInTheWay);
+    if (this.areas.some((area) => meets(area, range))) throw new Refusal(areaInTheWay);
   }
 
   #choose(first: Element, length: bigint): bigint {
@@ -332,30 +347,24 @@ export class NaiveTable {
   /** Unmaps all areas in `length` bytes from `iova`. Gives the number of bytes. */
   unmap(iova: bigint, length: bigint): bigint {
     const last = lastOf(iova, length);
-    return this.profile === 'linux' ? this.#unmapLinux(iova, last) : this.#unmapExact(iova, last);
+    return this.rules.unmapTakes === 'areas-inside'
+      ? this.#unmapInside(iova, last)
+      : this.#unmapExact(iova, last);
   }
 
   /** Unmaps everything. Gives the number of bytes. */
   unmapAll(): bigint {
-    if (this.profile === 'linux') return this.#unmapLinux(0n, MAX);
-    let bytes = 0n;
-    for (const area of [...this.areas]) {
-      if (this.users(area) > 0) throw new Refusal('EBUSY', bytes);
-      this.#drop(area);
-      bytes += area.last - area.start + 1n;
-    }
-    return bytes;
+    return this.#unmapInside(0n, MAX);
   }
 
   #unmapExact(start: bigint, last: bigint): bigint {
     const area = this.areas.find((candidate) => candidate.start === start && candidate.last === last);
     if (area === undefined) throw new Refusal('ENOENT');
-    if (this.users(area) > 0) throw new Refusal('EBUSY');
-    this.#drop(area);
-    return last - start + 1n;
+    if (this.users(area) > 0 && !this.rules.asksToLetGo) throw new Refusal('EBUSY');
+    return this.#unmapInside(start, last);
   }
 
-  #unmapLinux(first: bigint, last: bigint): bigint {
+  #unmapInside(first: bigint, last: bigint): bigint {
     let start = first;
     let bytes = 0n;
     let tries = 0;
@@ -365,6 +374,7 @@ export class NaiveTable {
       if (area.start < start || area.last > last) throw new Refusal('ENOENT', bytes);
       if (area.start !== start) tries = 0;
       if (this.users(area) > 0) {
+        if (!this.rules.asksToLetGo) throw new Refusal('EBUSY', bytes);
         start = area.start;
         area.closed = true;
         const attached = [...this.accesses];
@@ -462,8 +472,7 @@ export class NaiveTable {
         }
         this.reserve(start, start + length - 1n, device);
       }
-      // The first patch let a hardware MSI region override a software one, and had no check.
-      if (this.profile === 'rfc-v1') return hardware > 0 ? undefined : window;
+      if (this.rules.mixedMsi === 'hardware-wins') return hardware > 0 ? undefined : window;
       if ((hardware > 0 && software > 0) || software > 1) throw new Refusal('EINVAL');
     } catch (refusal) {
       this.removeReserved(device);

@@ -8,20 +8,22 @@ import {
   IoptAccess,
   type PinnedRange,
   ProcessMemory,
+  type Profile,
   RadixDomain,
 } from 'io-pagetable';
+import { rulesOf } from '../../src/rules.js';
 import { LateMemory } from './late-memory.js';
 import type { MapRequest } from './map-requests.js';
 import { NaiveAccess } from './naive-access.js';
 import { NaiveProcess } from './naive-process.js';
 import { MAX, meets, PAGE } from './naive-ranges.js';
-import { type NaiveDomain, type NaiveProfile, NaiveTable, NaiveWorld, naiveDomain } from './naive-table.js';
+import { type NaiveDomain, NaiveTable, NaiveWorld, naiveDomain } from './naive-table.js';
 import { type Poison, poisonedMock, poisonedRadix } from './poison.js';
 import { REGIONS, TABLES } from './setting.js';
 
 /** What a run is about. */
 export interface LockStepOptions {
-  readonly profile: NaiveProfile;
+  readonly profile: Profile;
   /** The most pages that may be pinned; absent: no limit. */
   readonly limitPages?: number;
   /** The memory makes every pin and copy wait, and pins at most so many pages at once. */
@@ -115,7 +117,7 @@ export class Pairs {
     const memory = latePortion === undefined ? this.memory : new LateMemory(this.memory, latePortion);
     this.tables = Array.from({ length: TABLES }, () => ({
       library: new IoPagetable({ memory, profile }),
-      model: new NaiveTable(this.world, profile),
+      model: new NaiveTable(this.world, rulesOf(profile)),
     }));
     this.domains = domainPairs();
     this.accesses = [true, true, true, false].map((needsPin) => this.#accessPair(needsPin));

@@ -9,7 +9,11 @@ import type { LockStepOptions } from '../model/pairs.js';
 /** An operation and what its transcript line ends with. */
 type Step = readonly [Op, string];
 
-function corner(name: string, steps: readonly Step[], options: LockStepOptions = { profile: 'linux' }): void {
+function corner(
+  name: string,
+  steps: readonly Step[],
+  options: LockStepOptions = { profile: 'linux-6.12' },
+): void {
   test(name, async () => {
     const { transcript, failure } = await runInLockStep(
       steps.map(([op]) => op),

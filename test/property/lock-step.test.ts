@@ -7,6 +7,7 @@
  */
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
+import { PROFILES } from '../../src/rules.js';
 import { propertyRuns } from '../helpers/property-runs.js';
 import { arbitraryOps, type Grain, type Mix } from '../model/arbitrary-ops.js';
 import { runInLockStep } from '../model/lock-step.js';
@@ -49,42 +50,44 @@ function property(name: string, { mix, length, runs, grain, ...options }: Settin
 }
 
 describe('the library agrees with the naive model', () => {
-  const linux = { profile: 'linux' } as const;
-  const rfc = { profile: 'rfc-v1' } as const;
+  const linux = { profile: 'linux-6.12' } as const;
   const mappingAndAccesses = { ...MAPPING, ...ACCESSES };
-  property('linux: mapping', { ...linux, mix: MAPPING, length: 50, runs: 150 });
-  property('linux: accesses', { ...linux, mix: mappingAndAccesses, length: 60, runs: 150 });
-  property('linux: half pages', {
+  for (const profile of PROFILES) {
+    property(`${profile}: mapping`, { profile, mix: MAPPING, length: 50, runs: 150 });
+    property(`${profile}: pinned ranges`, { profile, mix: { ...MAPPING, ...HOLDS }, length: 50, runs: 100 });
+  }
+  property('accesses', { ...linux, mix: mappingAndAccesses, length: 60, runs: 150 });
+  property('half pages', {
     ...linux,
     mix: mappingAndAccesses,
     length: 60,
     runs: 150,
     grain: 'half pages',
   });
-  property('linux: dirty tracking', { ...linux, mix: DIRTY, length: 50, runs: 150 });
-  property('linux: everything', { ...linux, mix: EVERYTHING, length: 80, runs: 200 });
-  property('linux: little locked memory', {
+  property('dirty tracking', { ...linux, mix: DIRTY, length: 50, runs: 150 });
+  property('everything', { ...linux, mix: EVERYTHING, length: 80, runs: 200 });
+  property('little locked memory', {
     ...linux,
     mix: EVERYTHING,
     length: 80,
     runs: 150,
     limitPages: 5,
   });
-  property('linux: memory goes away', {
+  property('memory goes away', {
     ...linux,
     mix: { ...EVERYTHING, changeMemory: 8, exit: 2 },
     length: 60,
     runs: 150,
     limitPages: 15,
   });
-  property('linux: domains that fail', {
+  property('domains that fail', {
     ...linux,
     mix: { ...mappingAndAccesses, addDomain: 20, poison: 20 },
     length: 60,
     runs: 150,
     grain: 'pages',
   });
-  property('linux: memory that answers late', {
+  property('memory that answers late', {
     ...linux,
     mix: { ...mappingAndAccesses, poison: 5 },
     length: 60,
@@ -93,6 +96,4 @@ describe('the library agrees with the naive model', () => {
     limitPages: 12,
     latePortion: 2,
   });
-  property('rfc-v1: mapping', { ...rfc, mix: MAPPING, length: 50, runs: 150 });
-  property('rfc-v1: pinned ranges', { ...rfc, mix: { ...MAPPING, ...HOLDS }, length: 50, runs: 100 });
 });

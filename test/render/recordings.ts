@@ -24,7 +24,7 @@ export function recordingOf(
   return {
     format: 1,
     log: 'guest.log',
-    profile: 'linux',
+    profile: 'linux-6.12',
     skipped: 0,
     spaces: [SPACE],
     steps,

@@ -3,7 +3,7 @@ import type { AreaSnapshot, TableSnapshot } from '../../src/inspect/snapshot.js'
 
 /** A table without anything in it. */
 export const EMPTY: TableSnapshot = {
-  profile: 'linux',
+  profile: 'linux-6.12',
   alignment: 1,
   largePages: true,
   areas: [],

@@ -15,7 +15,7 @@ function rowsOf(picture: string): { first: bigint; last: bigint; rest: string }[
 test('an empty space is one hole', () => {
   expect(renderText(EMPTY)).toBe(
     [
-      'IOVA space, profile linux: 0 areas, alignment 1 B, large pages on, 0 accesses',
+      'IOVA space, profile linux-6.12: 0 areas, alignment 1 B, large pages on, 0 accesses',
       '',
       '  first                last            size',
       '    0x0  0xffffffffffffffff  :    :  16 EiB  hole',
@@ -51,7 +51,7 @@ test('areas, what they share, holes, reservations and the domain in one picture'
   });
   expect(picture).toBe(
     `
-IOVA space, profile linux: 3 areas, alignment 4 KiB, large pages off, 1 access
+IOVA space, profile linux-6.12: 3 areas, alignment 4 KiB, large pages off, 1 access
 domain 0: page sizes 4 KiB, 2 MiB; aperture [0x0, 0xffffffff]
 domain 1: page sizes 4 KiB; aperture [0x0, 0xffffffffffffffff]
 

@@ -51,13 +51,13 @@ const bitmap = (id: number, iova: string, size: string, result = 0) =>
 describe('a log with three planted faults', () => {
   test('they are found, and nothing else is', async () => {
     const { figures, divergences } = await run(linesOfFile(THREE_FAULTS));
-    expect(divergences.map((divergence) => formatDivergence(divergence, 'linux'))).toEqual([
-      'line 19: unmap [0xcd000, 0xcffff] of ioas 2: the log says OK, linux says ENOENT because area [0xc0000, ' +
+    expect(divergences.map((divergence) => formatDivergence(divergence, 'linux-6.12'))).toEqual([
+      'line 19: unmap [0xcd000, 0xcffff] of ioas 2: the log says OK, linux-6.12 says ENOENT because area [0xc0000, ' +
         '0xcdfff] (mapped from user address 0x7f2a400c0000) reaches outside the range; an area is unmapped as a ' +
         'whole or not at all',
-      'line 23: unmap [0xfffc0000, 0xffffffff] of ioas 2: the log says ENOENT, linux says OK because an unmap takes ' +
+      'line 23: unmap [0xfffc0000, 0xffffffff] of ioas 2: the log says ENOENT, linux-6.12 says OK because an unmap takes ' +
         'all areas that lie wholly inside its range: 0x40000 bytes',
-      'line 26: map [0x17ffff000, 0x180000fff] of ioas 2 from user 0x7f2a3f000000 (rw): the log says OK, linux says ' +
+      'line 26: map [0x17ffff000, 0x180000fff] of ioas 2 from user 0x7f2a3f000000 (rw): the log says OK, linux-6.12 says ' +
         'EEXIST because area [0x100000000, 0x17fffffff] (mapped from user address 0x7f2ac0000000) is already mapped ' +
         'there; unmap it first or choose another IOVA',
     ]);

@@ -11,7 +11,7 @@ const THREE_FAULTS = new URL('../logs/iommufd-three-faults.log', import.meta.url
 async function recorded(lines: LogLines, limit?: number) {
   const recorder = new ReplayRecorder({
     log: 'x.log',
-    profile: 'linux',
+    profile: 'linux-6.12',
     ...(limit === undefined ? {} : { limit }),
   });
   const pictures: Picture[] = [];
@@ -94,7 +94,7 @@ describe('a recording', () => {
     expect(recording).toMatchObject({
       format: 1,
       log: 'x.log',
-      profile: 'linux',
+      profile: 'linux-6.12',
       skipped: 0,
       figures: { operations: 32, divergences: 3, peakPinnedBytes: '0x1001e0000' },
     });

@@ -15,6 +15,7 @@ import {
   replay,
 } from '../../src/replay/index.js';
 import { linesOfFile } from '../../src/replay/log-file.js';
+import { PROFILES } from '../../src/rules.js';
 
 const BUG_REPORT = new URL('../logs/bug-report.log', import.meta.url);
 const VIRTIO_IOMMU = new URL('../logs/virtio-iommu-disk.log.gz', import.meta.url);
@@ -43,7 +44,7 @@ async function linesIn(file: URL): Promise<string[]> {
 }
 
 describe('the bug report', () => {
-  async function answers(profile: 'linux' | 'rfc-v1') {
+  async function answers(profile: 'linux-6.12' | 'rfc-v1') {
     const replayer = new Replayer({ profile });
     const seen: [number, string, string][] = [];
     for await (const event of readLog(linesOfFile(BUG_REPORT))) {
@@ -67,8 +68,8 @@ describe('the bug report', () => {
     expect(figures).toMatchObject({ requests: 3, divergences: 0, peakAreas: 1, peakPinnedBytes: 0x1000n });
   });
 
-  test('is mended under linux, and the replay says so line by line', async () => {
-    const { seen, areas } = await answers('linux');
+  test('is mended under Linux 6.12, and the replay says so line by line', async () => {
+    const { seen, areas } = await answers('linux-6.12');
     expect(seen.map(([line, , code]) => [line, code])).toEqual([
       [1, 'OK'],
       [4, 'OK'],
@@ -76,10 +77,10 @@ describe('the bug report', () => {
     ]);
     expect(areas).toMatchObject([{ iova: '0xfffc0000', last: '0xffffffff', uptr: '0x7f7968c00000' }]);
     const { figures, divergences } = await run(linesOfFile(BUG_REPORT));
-    expect(divergences.map((divergence) => formatDivergence(divergence, 'linux'))).toEqual([
-      'line 4: unmap [0xff000000, 0xffffffff]: the log says ENOENT, linux says OK because ' +
+    expect(divergences.map((divergence) => formatDivergence(divergence, 'linux-6.12'))).toEqual([
+      'line 4: unmap [0xff000000, 0xffffffff]: the log says ENOENT, linux-6.12 says OK because ' +
         'an unmap takes all areas that lie wholly inside its range: 0x1000 bytes',
-      'line 6: map [0xfffc0000, 0xffffffff] from user 0x7f7968c00000: the log says EADDRINUSE, linux says OK because ' +
+      'line 6: map [0xfffc0000, 0xffffffff] from user 0x7f7968c00000: the log says EADDRINUSE, linux-6.12 says OK because ' +
         'nothing is mapped or reserved in that range',
     ]);
     expect(figures).toMatchObject({ requests: 3, divergences: 2, peakAreas: 1, peakPinnedBytes: 0x40000n });
@@ -87,7 +88,7 @@ describe('the bug report', () => {
 });
 
 describe('the kept part of a log behind a virtio-iommu', () => {
-  test.each(['linux', 'rfc-v1'] as const)('agrees in every answer under %s', async (profile) => {
+  test.each(PROFILES)('agrees in every answer under %s', async (profile) => {
     const { figures, divergences, malformed } = await run(linesOfFile(VIRTIO_IOMMU), { profile });
     expect(divergences).toEqual([]);
     expect(malformed).toEqual([]);

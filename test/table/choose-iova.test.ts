@@ -3,9 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { IommuError } from '../../src/errors.js';
 import { IntervalTree } from '../../src/interval-tree.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';
+import { PROFILES, type Profile } from '../../src/rules.js';
 import { chooseIova } from '../../src/table/choose-iova.js';
 import { IoptArea } from '../../src/table/iopt-area.js';
-import { type Profile, TableState } from '../../src/table/table-state.js';
+import { TableState } from '../../src/table/table-state.js';
 import { between, join, MAX_U64, split } from '../../src/u64.js';
 import { expectError } from '../helpers/expect-error.js';
 import { propertyRuns } from '../helpers/property-runs.js';
@@ -27,7 +28,7 @@ function place(table: IoPagetable, uptr: bigint, length: bigint): Promise<bigint
   return table.map({ uptr, length, prot: 'r' });
 }
 
-function fresh(profile: Profile = 'linux'): IoPagetable {
+function fresh(profile: Profile = 'linux-6.12'): IoPagetable {
   return new World().table({ profile });
 }
 
@@ -167,23 +168,23 @@ describe('the steps of automatic selection', () => {
 
 describe('automatic selection by profile (spec 7.1.1)', () => {
   it('a one-byte map in the last byte of a hole: only rfc-v1 puts it there', async () => {
-    for (const profile of ['linux', 'rfc-v1'] as const) {
+    for (const profile of ['linux-6.12', 'rfc-v1'] as const) {
       const table = fresh(profile);
       await fill(table, 0x1000n, 0x4fffn);
       await fill(table, 0x5001n, WINDOW_LAST);
-      if (profile === 'linux') await expectError(place(table, 0x5000n, 1n), 'ENOSPC');
+      if (profile === 'linux-6.12') await expectError(place(table, 0x5000n, 1n), 'ENOSPC');
       else expect(await place(table, 0x5000n, 1n)).toBe(0x5000n);
     }
   });
 
   it('only linux ends the alignment at 2 MiB', async () => {
-    expect(await place(fresh('linux'), 0x4000_0000n, 0x40_0000n)).toBe(0x20_0000n);
+    expect(await place(fresh('linux-6.12'), 0x4000_0000n, 0x40_0000n)).toBe(0x20_0000n);
     expect(await place(fresh('rfc-v1'), 0x4000_0000n, 0x40_0000n)).toBe(0x40_0000n);
   });
 
   it('rfc-v1 rounds in every hole between areas, linux once', async () => {
     for (const [profile, expected] of [
-      ['linux', 0x1801n],
+      ['linux-6.12', 0x1801n],
       ['rfc-v1', 0x1803n],
     ] as const) {
       const table = fresh(profile);
@@ -193,7 +194,7 @@ describe('automatic selection by profile (spec 7.1.1)', () => {
     }
   });
 
-  it.each(['linux', 'rfc-v1'] as const)(
+  it.each(['linux-6.12', 'rfc-v1'] as const)(
     '%s: rounding up past the last address finds nothing (D4)',
     async (profile) => {
       const table = fresh(profile);
@@ -249,10 +250,10 @@ describe('automatic selection beside a walk over every hole', () => {
 
     /** Where the table puts a mapping, or the errno, after a comparison with the walk. */
     choose(user: bigint, length: bigint): bigint | string {
-      const { profile, alignment } = this.table;
+      const { rules, alignment } = this.table;
       const areas = [...this.#areas.values()];
       const ground = {
-        profile,
+        rules,
         alignment: BigInt(alignment),
         areas,
         reserved: this.reserved,
@@ -335,7 +336,7 @@ describe('automatic selection beside a walk over every hole', () => {
       },
   );
 
-  it.each(['linux', 'rfc-v1'] as const)('%s: finds the same place', (profile) => {
+  it.each(PROFILES)('%s: finds the same place', (profile) => {
     const step = fc.oneof(
       { weight: 4, arbitrary: addArea },
       { weight: 3, arbitrary: removeAreas },

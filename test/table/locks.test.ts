@@ -2,8 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';
+import type { Profile } from '../../src/rules.js';
 import type { RwLock } from '../../src/rw-lock.js';
-import type { Profile } from '../../src/table/table-state.js';
 import { MockDomain } from '../../src/testing/mock-domain.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
 import { settled, watch } from '../helpers/watch.js';
@@ -176,7 +176,7 @@ const hold = {
   w: { take: (lock: RwLock) => lock.tryWrite(), giveBack: (lock: RwLock) => lock.releaseWrite() },
 };
 
-async function prepared({ before, domains = 1, profile = 'linux' }: Case): Promise<Stage> {
+async function prepared({ before, domains = 1, profile = 'linux-6.12' }: Case): Promise<Stage> {
   const made = await stage(profile, domains);
   await before?.(made);
   return made;
@@ -231,8 +231,8 @@ describe('a call that is given up while it waits', () => {
 
   it.each(Object.entries(CALLS))('%s: gives back what it has, and leaves no trace', async (_name, call) => {
     let given = 0;
-    for (const name of Object.keys((await stage('linux', 1)).locks)) {
-      const held = await stage('linux', 1);
+    for (const name of Object.keys((await stage('linux-6.12', 1)).locks)) {
+      const held = await stage('linux-6.12', 1);
       const { world, locks } = held;
       const before = world.state();
       hold.w.take(locks[name]!);
@@ -417,7 +417,7 @@ describe('a call behind one that waits', () => {
   const first = (table: IoPagetable) => table.reserveIova({ start: 0x10_0000n, last: 0x10_ffffn });
 
   it.each(MODES)('waits its turn, though the lock is held only to %s', async (mode) => {
-    const { world, table, locks } = await stage('linux', 1);
+    const { world, table, locks } = await stage('linux-6.12', 1);
     hold[mode].take(locks.iova!);
     const order: string[] = [];
     const calls = [

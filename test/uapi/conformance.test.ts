@@ -1,12 +1,12 @@
 /** Every recorded trace, each operation as encoded bytes through the door, with all invariants checked after it. */
 import { describe, expect, test, vi } from 'vitest';
-import { Iommufd } from '../../src/iommufd/iommufd.js';
 import {
   describeMismatch,
   type Mismatch,
   replayFiles,
   replayTrace,
-} from '../../src/replay/conformance/conformance.js';
+} from '../../conformance/replay-traces.js';
+import { Iommufd } from '../../src/iommufd/iommufd.js';
 import { IommufdDevice } from '../../src/uapi/index.js';
 import { ALLOC, HEADER, traceFiles } from '../helpers/traces.js';
 

@@ -76,7 +76,7 @@ async function log() {
     'vfio_dma_map(0x1, 0x1000, 0x1000, 0x7f0000000000) = 0',
     'vfio_dma_unmap(0x1, 0x1000, 0x1000) = -2',
   ];
-  const recorder = new ReplayRecorder({ log: 'page', profile: 'linux' });
+  const recorder = new ReplayRecorder({ log: 'page', profile: 'linux-6.12' });
   const replayer = new Replayer();
   for await (const event of readLog(lines)) {
     const step = await replayer.apply(event);

@@ -1,9 +1,9 @@
-/** Replaying a trace of profile `rfc-v1`: page tables and domains alone, there was no ioctl layer. */
-
+/** Replaying a trace of page tables and domains alone, whose functions were called without an ioctl layer. */
 import type { IommuDomain } from '../../domain/iommu-domain.js';
 import { IommuError } from '../../errors.js';
 import { IoPagetable } from '../../io-pagetable.js';
 import type { ProcessMemory } from '../../memory/process-memory.js';
+import type { Profile } from '../../rules.js';
 import { checkMap, MockDomain } from '../../testing/index.js';
 import { hex, MAX_U64 } from '../../u64.js';
 import type { TraceArguments } from './trace-arguments.js';
@@ -23,14 +23,16 @@ interface Attached {
 }
 
 /** One process with page tables. */
-export class RfcTrace implements TraceTarget {
+export class TableTrace implements TraceTarget {
   readonly operations: ReadonlyMap<string, TraceOperation>;
   readonly #memory: ProcessMemory;
+  readonly #profile: Profile;
   readonly #tables = new Map<string, IoPagetable>();
   readonly #domains = new Map<string, Attached>();
 
-  constructor(memory: ProcessMemory) {
+  constructor(memory: ProcessMemory, profile: Profile) {
     this.#memory = memory;
+    this.#profile = profile;
     this.operations = new Map<string, TraceOperation>([
       ['ioas_alloc', (fields) => this.#alloc(fields)],
       ['ioas_destroy', (fields) => this.#destroy(fields)],
@@ -60,7 +62,7 @@ export class RfcTrace implements TraceTarget {
 
   async #alloc(fields: TraceArguments): Promise<Answer> {
     const handle = fields.text('ioas');
-    this.#tables.set(handle, new IoPagetable({ memory: this.#memory, profile: 'rfc-v1' }));
+    this.#tables.set(handle, new IoPagetable({ memory: this.#memory, profile: this.#profile }));
     return DONE;
   }
 
@@ -77,7 +79,7 @@ export class RfcTrace implements TraceTarget {
     return { iova: hex(await found(this.#tables, handle).map(request)) };
   }
 
-  /** The first patch gave no byte count: the length of the operation stays what it was. */
+  /** The kernel gave no byte count: the length of the operation stays what it was. */
   async #unmap(fields: TraceArguments): Promise<Answer> {
     const handle = fields.text('ioas');
     const { iova, length } = fields.iovaRange();

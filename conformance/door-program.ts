@@ -1,7 +1,7 @@
 /** A process that uses the binary door as a C program does: structs in its memory, and their addresses. */
-import { ERRNO, type ErrorCode, type IommuError, refuse } from '../../errors.js';
-import type { MemoryRegion } from '../../memory/memory-region.js';
-import type { ProcessMemory } from '../../memory/process-memory.js';
+import { ERRNO, type ErrorCode, type IommuError, refuse } from '../src/errors.js';
+import type { MemoryRegion } from '../src/memory/memory-region.js';
+import type { ProcessMemory } from '../src/memory/process-memory.js';
 import {
   COMMANDS,
   type CommandFields,
@@ -10,7 +10,7 @@ import {
   decode,
   encode,
   type IommufdDevice,
-} from '../../uapi/index.js';
+} from '../src/uapi/index.js';
 
 const CODES = new Map<number, ErrorCode>(
   Object.entries(ERRNO).map(([code, errno]) => [errno, code as ErrorCode]),

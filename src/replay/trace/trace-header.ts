@@ -1,5 +1,5 @@
 /** The first line of a conformance trace. */
-import type { Profile } from '../../table/table-state.js';
+import { type Profile, profileOfTrace } from '../../rules.js';
 import type { TestRegion } from '../../testing/create-memory.js';
 import { PAGE_SIZE } from '../../u64.js';
 import { readObject, TraceArguments, TraceError } from './trace-arguments.js';
@@ -15,22 +15,6 @@ export interface TraceHeader {
   readonly accounting: 'user' | 'mm';
 }
 
-/** The kinds of traces there are. */
-const CATEGORIES: ReadonlySet<string> = new Set([
-  'access',
-  'basic',
-  'copy',
-  'dirty',
-  'domains',
-  'hugepages',
-  'memlock',
-  'mixed',
-  'nodomain',
-  'ranges',
-  'rfc',
-  'vfio',
-]);
-
 const FORMAT = 1;
 const IO_PAGE_SIZE = 2048;
 
@@ -38,15 +22,13 @@ const IO_PAGE_SIZE = 2048;
 export function readHeader(line: unknown): TraceHeader {
   const fields = new TraceArguments(readObject(line, 'the header'));
   require(fields.number('format') === FORMAT, `the format is not ${FORMAT}`);
-  fields.text('kernel');
+  const profile = readProfile(fields);
   require(fields.number('page_size') === PAGE_SIZE, `the page size is not ${PAGE_SIZE}`);
   require(fields.number('io_page_size') === IO_PAGE_SIZE, `the io page size is not ${IO_PAGE_SIZE}`);
-  const category = fields.text('category');
-  require(CATEGORIES.has(category), `category ${category} is not known`);
+  // Where the trace comes from: nothing depends on it.
+  fields.text('category');
   fields.number('seed');
   if (fields.has('name')) fields.text('name');
-  const profile = fields.has('profile') ? fields.text('profile') : 'linux';
-  require(profile === 'linux' || profile === 'rfc-v1', `profile ${profile} is not known`);
   const memory = fields.list('memory').map(readRegion);
   const limited = fields.has('memlock_pages');
   const lockedPages = limited ? fields.number('memlock_pages') : undefined;
@@ -54,6 +36,16 @@ export function readHeader(line: unknown): TraceHeader {
   require(mode <= 1, 'rlimit_mode is neither 0 nor 1');
   requireAllRead(fields);
   return { profile, memory, lockedPages, accounting: mode === 1 ? 'mm' : 'user' };
+}
+
+/** Whose answers the trace has. @throws TraceError if it is a kernel that is not known */
+function readProfile(fields: TraceArguments): Profile {
+  const profile = fields.has('profile') ? fields.text('profile') : undefined;
+  const kernel = fields.has('kernel') ? fields.text('kernel') : undefined;
+  const known = profileOfTrace(profile, kernel);
+  const named = profile === undefined ? `kernel ${kernel}` : `profile ${profile}`;
+  require(known !== undefined, `${named} is not known`);
+  return known;
 }
 
 /** @throws TraceError if there are fields that the format doesn't have. */

@@ -1,4 +1,4 @@
-/** What a trace of profile `linux` is replayed on, reached in one way or another. */
+/** What a trace of an iommufd is replayed on, reached in one way or another. */
 import { Iommufd } from '../../iommufd/iommufd.js';
 import type { ProcessMemory } from '../../memory/process-memory.js';
 import { TestDriver } from '../../testing/test-driver.js';
@@ -55,7 +55,7 @@ export interface TraceKernel {
 }
 
 /** Reached by the typed methods. */
-export function typedKernel(header: TraceHeader, memory: ProcessMemory): TraceKernel {
-  const iommufd = new Iommufd({ memory, accounting: header.accounting });
+export function typedKernel({ accounting, profile }: TraceHeader, memory: ProcessMemory): TraceKernel {
+  const iommufd = new Iommufd({ memory, accounting, profile });
   return { iommufd, driver: new TestDriver(iommufd, { memory }), inspector: memoryInspector(memory) };
 }

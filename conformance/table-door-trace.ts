@@ -1,17 +1,14 @@
 /**
- * Replaying a trace of profile `rfc-v1` through the binary door.
+ * Replaying a trace of page tables alone through the binary door.
  *
- * The first patch had no ioctls. Here its address spaces stand behind the commands of today, whose own checks no such
+ * It is of a kernel without ioctls. Here its address spaces stand behind the commands of today, whose own checks no such
  * trace can tell from it. Its domains have io pages and apertures that the mock device of the test driver has not: the
  * process binds devices that have them, as it would bind real ones, and makes page tables for them.
  */
-import type { IoPagetable } from '../../io-pagetable.js';
-import type { IommuDevice } from '../../iommufd/iommu-device.js';
-import type { ProcessMemory } from '../../memory/process-memory.js';
-import { MockDomain, type MockDomainOptions } from '../../testing/mock-domain.js';
-import { hex } from '../../u64.js';
-import type { DoorKernel } from './door-kernel.js';
-import type { TraceArguments } from './trace-arguments.js';
+import type { IoPagetable } from '../src/io-pagetable.js';
+import type { IommuDevice } from '../src/iommufd/iommu-device.js';
+import type { ProcessMemory } from '../src/memory/process-memory.js';
+import type { TraceArguments } from '../src/replay/trace/trace-arguments.js';
 import {
   type Answer,
   DONE,
@@ -19,13 +16,16 @@ import {
   memoryOperations,
   type TraceOperation,
   type TraceTarget,
-} from './trace-target.js';
+} from '../src/replay/trace/trace-target.js';
+import { MockDomain, type MockDomainOptions } from '../src/testing/mock-domain.js';
+import { hex } from '../src/u64.js';
+import type { DoorKernel } from './door-kernel.js';
 
 /** An object id that no object ever has. */
 const NO_OBJECT = 0;
 
-/** One process with one device of profile `rfc-v1`. */
-export class RfcDoorTrace implements TraceTarget {
+/** One process with one device. */
+export class TableDoorTrace implements TraceTarget {
   readonly operations: ReadonlyMap<string, TraceOperation>;
   readonly #kernel: DoorKernel;
   readonly #spaces = new Map<string, number>();
@@ -77,7 +77,7 @@ export class RfcDoorTrace implements TraceTarget {
     return { iova: hex(await this.#kernel.ioasMap(request)) };
   }
 
-  /** The first patch gave no byte count: the length of the operation stays what it was. */
+  /** The kernel gave no byte count: the length of the operation stays what it was. */
   async #unmap(fields: TraceArguments): Promise<Answer> {
     const request = { ioas: this.#ioas(fields), ...fields.iovaRange() };
     const answer = { unmapped: hex(request.length) };

@@ -1,22 +1,25 @@
 /** The calls that traces have, made through the binary door only. */
-import type { IovaRange } from '../../arguments.js';
-import { refuse } from '../../errors.js';
-import type { IoPagetable } from '../../io-pagetable.js';
-import { type IovaRanges, PartialAnswerError } from '../../iommufd/ioas-commands.js';
+import type { IovaRange } from '../src/arguments.js';
+import { refuse } from '../src/errors.js';
+import type { IoPagetable } from '../src/io-pagetable.js';
+import { type IovaRanges, PartialAnswerError } from '../src/iommufd/ioas-commands.js';
 import type {
   DirtyBitmapRequest,
   IoasCopyRequest,
   IoasMapRequest,
   IommufdOptionRequest,
-} from '../../iommufd/iommufd.js';
-import { readValue } from '../../iommufd/read-value.js';
-import type { VfioInfo } from '../../iommufd/vfio-info.js';
-import type { ProcessMemory } from '../../memory/process-memory.js';
-import { type Protection, protectionBits, READ, WRITE } from '../../protection.js';
-import type { PinRun } from '../../testing/checks.js';
-import type { AccessPagesRequest, AccessRwRequest } from '../../testing/mock-access.js';
-import type { MockDomainIds } from '../../testing/test-driver.js';
-import { PAGE_SIZE, type U64Input } from '../../u64.js';
+} from '../src/iommufd/iommufd.js';
+import { readValue } from '../src/iommufd/read-value.js';
+import type { VfioInfo } from '../src/iommufd/vfio-info.js';
+import type { ProcessMemory } from '../src/memory/process-memory.js';
+import { type Protection, protectionBits, READ, WRITE } from '../src/protection.js';
+import type { TraceHeader } from '../src/replay/trace/trace-header.js';
+import type { TraceDriver, TraceIommufd } from '../src/replay/trace/trace-kernel.js';
+import type { PageRange, PinInspector } from '../src/replay/trace/trace-target.js';
+import type { PinRun } from '../src/testing/checks.js';
+import type { AccessPagesRequest, AccessRwRequest } from '../src/testing/mock-access.js';
+import type { MockDomainIds } from '../src/testing/test-driver.js';
+import { PAGE_SIZE, type U64Input } from '../src/u64.js';
 import {
   decodeRanges,
   decodeVfioInfo,
@@ -31,11 +34,8 @@ import {
   VFIO_IOAS_OP,
   VFIO_REQUEST,
   VFIO_UNMAP,
-} from '../../uapi/index.js';
+} from '../src/uapi/index.js';
 import { DoorProgram } from './door-program.js';
-import type { TraceHeader } from './trace-header.js';
-import type { TraceDriver, TraceIommufd } from './trace-kernel.js';
-import type { PageRange, PinInspector } from './trace-target.js';
 
 /** Bytes of an entry in an array of ranges. */
 const RANGE_LENGTH = 16;

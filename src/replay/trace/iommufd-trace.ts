@@ -1,5 +1,4 @@
-/** Replaying a trace of profile `linux`. */
-
+/** Replaying a trace of an iommufd. */
 import type { IoPagetable } from '../../io-pagetable.js';
 import { type IovaRanges, PartialAnswerError } from '../../iommufd/ioas-commands.js';
 import type { ProcessMemory } from '../../memory/process-memory.js';
@@ -27,7 +26,7 @@ const NO_FILE = 0xffff_ffff;
 const NO_ITEM = 0xffff_ffff;
 
 /** One process with one iommufd. */
-export class LinuxTrace implements TraceTarget {
+export class IommufdTrace implements TraceTarget {
   readonly operations: ReadonlyMap<string, TraceOperation>;
   readonly #iommufd: TraceIommufd;
   readonly #driver: TraceDriver;

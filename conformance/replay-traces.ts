@@ -1,9 +1,15 @@
 /** Replaying recorded traces and comparing every answer. There is no rule of the page table in here. */
-import { linesOfFile } from '../log-file.js';
-import type { LogLines } from '../log-line.js';
-import { type OpenTrace, openTrace } from './open-trace.js';
-import { canonical, describeThrown, performTraceLine, readTraceLine } from './trace-line.js';
-import type { TraceTarget } from './trace-target.js';
+import { linesOfFile } from '../src/replay/log-file.js';
+import type { LogLines } from '../src/replay/log-line.js';
+import { type OpenTrace, openTrace } from '../src/replay/trace/open-trace.js';
+import {
+  canonical,
+  describeThrown,
+  performTraceLine,
+  readTraceLine,
+} from '../src/replay/trace/trace-line.js';
+import type { TraceTarget } from '../src/replay/trace/trace-target.js';
+import { doorTarget } from './door-target.js';
 
 /** An answer that is not the recorded one, or a line that cannot be replayed. */
 export interface Mismatch {
@@ -81,7 +87,7 @@ export async function replayTrace(
     line += 1;
     if (line === 1) {
       try {
-        trace = openTrace(text, { uapi });
+        trace = openTrace(text, uapi ? doorTarget : undefined);
       } catch (error) {
         report(1, 'header', 'a header that is known', describeThrown(error));
       }

@@ -2,7 +2,7 @@
 import { IommuError, sentence } from '../../errors.js';
 import type { Explanation } from '../../explain/explanation.js';
 import type { ExplainRequest } from '../../explain/request.js';
-import type { Profile } from '../../table/table-state.js';
+import type { Profile } from '../../rules.js';
 import { PAGE_SIZE } from '../../u64.js';
 import type { Divergence, ReplayFigures } from '../figures.js';
 import { measureHoles } from '../holes.js';

@@ -1,0 +1,150 @@
+/**
+ * What kernels do differently: one row of values a kernel. This file alone knows kernels by name; all others ask the
+ * row of their table for a value.
+ */
+import { checkWord } from './arguments.js';
+import type { ErrorCode } from './errors.js';
+
+/**
+ * Whose behaviour a page table has: `linux-6.12` is that of Linux 6.12, `rfc-v1` that of the first public patch, of
+ * March 2022.
+ */
+export type Profile = 'linux-6.12' | 'rfc-v1';
+
+/** A profile, or `linux`, which is the newest Linux that is modelled. */
+export type ProfileName = Profile | 'linux';
+
+/** What a kernel does where others do something else. */
+export interface Rules {
+  /** Errno of a mapping onto an area. */
+  readonly areaInTheWay: ErrorCode;
+  /** Errno of a mapping onto a reservation. */
+  readonly reservationInTheWay: ErrorCode;
+  /** Errno of a pin that comes upon a hole between areas. */
+  readonly holeInPin: ErrorCode;
+  /** Whether a pin has to begin at the first byte of a page. */
+  readonly pinsBeginOnPages: boolean;
+  /** Whether an access that pins raises the alignment of its table, as domains do. */
+  readonly accessesAlign: boolean;
+  /**
+   * The order of a mapping's checks. `length-first`: alignment of the length, choice of the IOVA or its alignment,
+   * overflow, reservations, areas, permission, alignment of the user memory. `permission-first`: permission, choice of the IOVA,
+   * overflow, alignment of the IOVA, of the length and of the user memory, reservations, areas.
+   */
+  readonly mappingChecks: 'length-first' | 'permission-first';
+  /**
+   * How an IOVA is chosen. `windows`: in the allowed ranges, each of which is rounded up once, the lowest place between
+   * areas and reservations. `holes`: anywhere, with each hole between areas rounded up before its reservations are
+   * looked at.
+   */
+  readonly placement: 'windows' | 'holes';
+  /** The most bytes that a chosen IOVA is aligned to; a power of two, or infinity. */
+  readonly placementAlignmentCap: number;
+  /** Whether a chosen IOVA may be the last byte of a hole. */
+  readonly placementTakesLastByte: boolean;
+  /** What a copy can be of: any range that areas cover without a hole, or exactly one whole area. */
+  readonly copyTakes: 'covered-range' | 'one-area';
+  /** What an unmap removes: all areas inside its range, or the one area that its range is exactly. */
+  readonly unmapTakes: 'areas-inside' | 'one-area';
+  /** Whether accesses with pins in an area are asked to let go before it is unmapped. If not, it is EBUSY. */
+  readonly asksToLetGo: boolean;
+  /** What a device with several software MSI regions, or one beside a hardware one, is: EINVAL, or the hardware's counts. */
+  readonly mixedMsi: 'refused' | 'hardware-wins';
+  /** How programs reach the tables, and so what traces of the kernel were recorded on. */
+  readonly reachedBy: 'ioctls' | 'function-calls';
+}
+
+const RFC_V1: Rules = {
+  areaInTheWay: 'EADDRINUSE',
+  reservationInTheWay: 'ENOENT',
+  holeInPin: 'EINVAL',
+  pinsBeginOnPages: false,
+  accessesAlign: false,
+  mappingChecks: 'permission-first',
+  placement: 'holes',
+  placementAlignmentCap: Number.POSITIVE_INFINITY,
+  placementTakesLastByte: true,
+  copyTakes: 'one-area',
+  unmapTakes: 'one-area',
+  asksToLetGo: false,
+  mixedMsi: 'hardware-wins',
+  reachedBy: 'function-calls',
+};
+
+const LINUX_6_12: Rules = {
+  areaInTheWay: 'EEXIST',
+  reservationInTheWay: 'EINVAL',
+  holeInPin: 'ENOENT',
+  pinsBeginOnPages: true,
+  accessesAlign: true,
+  mappingChecks: 'length-first',
+  placement: 'windows',
+  placementAlignmentCap: 2 ** 21,
+  placementTakesLastByte: false,
+  copyTakes: 'covered-range',
+  unmapTakes: 'areas-inside',
+  asksToLetGo: true,
+  mixedMsi: 'refused',
+  reachedBy: 'ioctls',
+};
+
+/** The rows. A later kernel is an earlier row with what it does otherwise: `{ ...LINUX_6_12, areaInTheWay: 'EBUSY' }`. */
+const ROWS: Readonly<Record<Profile, Rules>> = {
+  'linux-6.12': LINUX_6_12,
+  'rfc-v1': RFC_V1,
+};
+
+/** What `linux` is. */
+const NEWEST: Profile = 'linux-6.12';
+
+/** What a trace was recorded on that does not say it: there was no other kernel then. */
+const UNNAMED_IN_TRACES: Profile = 'linux-6.12';
+
+/** All profiles. */
+export const PROFILES: readonly Profile[] = Object.keys(ROWS).filter(isProfile);
+
+/** All names of profiles, the default first. */
+export const PROFILE_NAMES: readonly ProfileName[] = ['linux', ...PROFILES];
+
+/**
+ * The rows as tables have them: made at one place, they have one hidden class, and asking for a value costs the same
+ * for a process that has tables of several profiles.
+ */
+const RULES: ReadonlyMap<Profile, Rules> = new Map(
+  PROFILES.map((profile) => [profile, Object.assign({ ...LINUX_6_12 }, ROWS[profile])]),
+);
+
+function isProfile(name: string): name is Profile {
+  return Object.hasOwn(ROWS, name);
+}
+
+/** What a profile does. */
+export function rulesOf(profile: Profile): Rules {
+  return RULES.get(profile)!;
+}
+
+/** The profile of a name; without one, what a table has if nobody says. */
+export function resolveProfile(name: ProfileName = 'linux'): Profile {
+  return name === 'linux' ? NEWEST : name;
+}
+
+/**
+ * The profile that an option asks for.
+ *
+ * @throws TypeError if it is there and no name of one
+ */
+export function readProfile(value: ProfileName | undefined, name: string): Profile {
+  if (value !== undefined) checkWord(value, PROFILE_NAMES, name);
+  return resolveProfile(value);
+}
+
+/**
+ * The profile that recorded a trace, by what its header says: the profile, else the release of the kernel. In traces
+ * `linux`, or nothing at all, is the Linux that the first of them were recorded on. `undefined` for an unknown one.
+ */
+export function profileOfTrace(profile: string | undefined, kernel: string | undefined): Profile | undefined {
+  if (profile === 'linux' || (profile ?? kernel) === undefined) return UNNAMED_IN_TRACES;
+  const [, version] = /^(\d+\.\d+)(?!\d)/.exec(kernel ?? '') ?? [];
+  const name = profile ?? (version === undefined ? kernel! : `linux-${version}`);
+  return isProfile(name) ? name : undefined;
+}

@@ -26,23 +26,22 @@ import { ACCOUNTING_MODES, type AccountingMode } from './memory/locked-memory.js
 import { checkMemory, type UserMemory } from './memory/user-memory.js';
 import {
   type Abortable,
-  finishStep,
-  followed,
-  guarded,
+  finishQuickly,
   type Operation,
-  type Outcome,
+  type QuickCall,
   start,
-  startStep,
+  startQuickly,
 } from './operation.js';
-import type { Protection } from './protection.js';
+import { type Protection, protectionName } from './protection.js';
 import { type ProfileName, readProfile } from './rules.js';
-import { copyPages } from './table/copy.js';
+import { Copying, copyPages, copyQuickly } from './table/copy.js';
 import { cutAreas } from './table/cut.js';
 import { type BitSink, readDirty, setDirtyTracking } from './table/dirty.js';
 import { addDomain, removeDomain } from './table/domains.js';
 import { IovaSpace } from './table/iova-space.js';
 import { setLargePages } from './table/large-pages.js';
-import { mapUserMemory } from './table/map.js';
+import { mappingOf } from './table/map.js';
+import { type Mapping, mapPages, mapQuickly } from './table/map-pages.js';
 import {
   allowedTree,
   type DeviceRegion,
@@ -54,8 +53,9 @@ import {
   reserveRegions,
   usableRanges,
 } from './table/reservations.js';
-import { releaseBoth, tryWriteBoth, writeBoth } from './table/table-locks.js';
-import { unmapExactly, unmapNow, unmapRange } from './table/unmap.js';
+import { withBoth, withIova } from './table/table-locks.js';
+import { Unmapping, unmapQuickly, unmapRange } from './table/unmap.js';
+import { unmapNow } from './table/unmap-now.js';
 import {
   type Address,
   firstOf,
@@ -111,7 +111,7 @@ export interface CopyOptions extends Abortable {
 }
 
 /** A request to read dirty bits. */
-export interface ReadDirtyOptions {
+export interface ReadDirtyOptions extends Abortable {
   /** The domain whose marks are read. */
   readonly domain: IommuDomain;
   /** First IOVA. */
@@ -166,15 +166,15 @@ export class IoPagetable extends IovaSpace {
    * what is in the way: ENOENT for a reservation, EADDRINUSE for an area.
    */
   map(options: MapOptions): Promise<bigint> {
-    return startStep(() => this.#map(options), options);
+    return startQuickly(() => this.#map(options), options);
   }
 
   /** As `map`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `map` */
   mapSync(options: MapOptions): bigint {
-    return finishStep(this.#map(options), wouldWait);
+    return finishQuickly(this.#map(options), wouldWait);
   }
 
-  #map(options: MapOptions): Outcome<bigint> {
+  #map(options: MapOptions): QuickCall<bigint> {
     checkObject(options, 'options');
     const { memory = this.#memory, accounting = this.#accounting } = options;
     if (memory === undefined)
@@ -186,14 +186,21 @@ export class IoPagetable extends IovaSpace {
     const length = readU64(options.length, 'options.length');
     const prot = readProtection(options.prot, 'options.prot');
     const request = { memory, accounting, uptr, length, iova, prot };
-    const mapped = guarded(
-      () => mapUserMemory(this.state, request),
-      (error) => this.#advised(during(error, 'map', iova, length), { call: 'map', ...options }),
-    );
-    if (!logMap.enabled) return mapped;
-    return followed(mapped, (at) =>
-      logMap('%s + %s at %s %s', hex(uptr), hex(length), hex(at), options.prot),
-    );
+    const { state } = this;
+    let mapping: Mapping | undefined;
+    return {
+      quickly: () => {
+        mapping = mappingOf(state, request);
+        return mapQuickly(mapping);
+      },
+      rest: () => mapPages(mapping!),
+      done: (at) => {
+        if (logMap.enabled) logMap('%s + %s at %s %s', hex(uptr), hex(length), hex(at), protectionName(prot));
+      },
+      failed: (error) => {
+        return this.#advised(during(error, 'map', iova, length), { call: 'map', ...options });
+      },
+    };
   }
 
   /**
@@ -205,15 +212,15 @@ export class IoPagetable extends IovaSpace {
    * EPERM for `w` if the memory was first mapped without; else as `map`. Nothing has changed then.
    */
   copy(options: CopyOptions): Promise<bigint> {
-    return startStep(() => this.#copy(options), options);
+    return startQuickly(() => this.#copy(options), options);
   }
 
   /** As `copy`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `copy` */
   copySync(options: CopyOptions): bigint {
-    return finishStep(this.#copy(options), wouldWait);
+    return finishQuickly(this.#copy(options), wouldWait);
   }
 
-  #copy(options: CopyOptions): Outcome<bigint> {
+  #copy(options: CopyOptions): QuickCall<bigint> {
     checkObject(options, 'options');
     if (!(options.from instanceof IoPagetable))
       throw invalidType('options.from', 'an IoPagetable', options.from);
@@ -223,14 +230,19 @@ export class IoPagetable extends IovaSpace {
     const length = readU64(options.length, 'options.length');
     const prot = readProtection(options.prot, 'options.prot');
     const request = { from, srcIova, length, iova, prot };
-    const copied = guarded(
-      () => copyPages(this.state, request),
-      (error) => this.#advised(during(error, 'copy', iova ?? srcIova, length), { call: 'copy', ...options }),
-    );
-    if (!logCopy.enabled) return copied;
-    return followed(copied, (at) =>
-      logCopy('%s + %s to %s %s', hex(srcIova), hex(length), hex(at), options.prot),
-    );
+    const copying = new Copying(this.state, request);
+    return {
+      quickly: () => copyQuickly(copying),
+      rest: () => copyPages(copying),
+      done: (at) => {
+        if (logCopy.enabled) {
+          logCopy('%s + %s to %s %s', hex(srcIova), hex(length), hex(at), protectionName(prot));
+        }
+      },
+      failed: (error) => {
+        return this.#advised(during(error, 'copy', iova ?? srcIova, length), { call: 'copy', ...options });
+      },
+    };
   }
 
   /**
@@ -243,7 +255,7 @@ export class IoPagetable extends IovaSpace {
    * exactly one area, and answer ENOENT for all else, or refuse what is pinned with EBUSY.
    */
   unmap(iova: U64Input, length: U64Input, options?: Abortable): Promise<bigint> {
-    return startStep(() => this.#unmap(iova, length, false), options);
+    return startQuickly(() => this.#unmap(iova, length, unmapRange), options);
   }
 
   /**
@@ -253,39 +265,47 @@ export class IoPagetable extends IovaSpace {
    * while a reader of a shared domain may be using translations, with nothing changed; else as `unmap`
    */
   unmapSync(iova: U64Input, length: U64Input): bigint {
-    return finishStep(this.#unmap(iova, length, true), wouldWait);
+    return finishQuickly(this.#unmap(iova, length, unmapNow), wouldWait);
   }
 
-  #unmap(iova: U64Input, length: U64Input, now: boolean): Outcome<bigint> {
+  #unmap(iova: U64Input, length: U64Input, rest: typeof unmapRange): QuickCall<bigint> {
     const from = readU64(iova, 'iova');
     const bytes = readU64(length, 'length');
-    const unmap = this.state.rules.unmapTakes === 'one-area' ? unmapExactly : unmapRange;
-    const unmapped = guarded(
-      () => {
-        const range = checkedInterval(from, bytes);
-        return now ? unmapNow(this.state, range, unmap) : unmap(this.state, range);
+    const { state } = this;
+    let unmapping: Unmapping | undefined;
+    return {
+      quickly: () => {
+        unmapping = new Unmapping(state, checkedInterval(from, bytes), state.rules.unmapTakes === 'one-area');
+        return unmapQuickly(unmapping);
       },
-      (error) => this.#advised(during(error, 'unmap', from, bytes), { call: 'unmap', iova, length }),
-    );
-    if (!logUnmap.enabled) return unmapped;
-    return followed(unmapped, (gone) => logUnmap('%s + %s: %s bytes', hex(from), hex(bytes), hex(gone)));
+      rest: () => rest(unmapping!),
+      done: (gone) => {
+        if (logUnmap.enabled) logUnmap('%s + %s: %s bytes', hex(from), hex(bytes), hex(gone));
+      },
+      failed: (error) => {
+        return this.#advised(during(error, 'unmap', from, bytes), { call: 'unmap', iova, length });
+      },
+    };
   }
 
   /** Unmaps everything. @throws EBUSY, EDEADLOCK as `unmap` */
   unmapAll(options?: Abortable): Promise<bigint> {
-    return startStep(() => this.#unmapAll(false), options);
+    return startQuickly(() => this.#unmapAll(unmapRange), options);
   }
 
   /** As `unmapAll`, now. @throws EAGAIN as `unmapSync`; EBUSY as `unmap` */
   unmapAllSync(): bigint {
-    return finishStep(this.#unmapAll(true), wouldWait);
+    return finishQuickly(this.#unmapAll(unmapNow), wouldWait);
   }
 
-  #unmapAll(now: boolean): Outcome<bigint> {
-    return guarded(
-      () => (now ? unmapNow(this.state, WHOLE_SPACE, unmapRange) : unmapRange(this.state, WHOLE_SPACE)),
-      (error) => during(error, 'unmapAll'),
-    );
+  #unmapAll(rest: typeof unmapRange): QuickCall<bigint> {
+    const unmapping = new Unmapping(this.state, WHOLE_SPACE);
+    return {
+      quickly: () => unmapQuickly(unmapping),
+      rest: () => rest(unmapping),
+      done: () => undefined,
+      failed: (error) => during(error, 'unmapAll'),
+    };
   }
 
   /**
@@ -325,22 +345,29 @@ export class IoPagetable extends IovaSpace {
 
   *#addDomain(domain: IommuDomain): Operation<void> {
     try {
-      yield* this.#withBoth('addDomain', () => {
-        checkDomain(domain, 'domain');
-        if (logDomain.enabled) logDomain('add a domain to %d others', this.state.domains.length);
-        return addDomain(this.state, domain);
-      });
+      checkDomain(domain, 'domain');
+      if (logDomain.enabled) logDomain('add a domain to %d others', this.state.domains.length);
+      yield* addDomain(this.state, domain);
     } catch (error) {
-      throw this.#advised(error, { call: 'addDomain', domain });
+      throw this.#advised(during(error, 'addDomain'), { call: 'addDomain', domain });
     }
   }
 
-  /** Empties a domain and detaches it; pages that nobody else holds are unpinned. Does nothing for an unknown one. */
-  removeDomain(domain: IommuDomain): Promise<void> {
-    return this.#exclusively('removeDomain', () => {
+  /**
+   * Empties a domain and detaches it; pages that nobody else holds are unpinned. Does nothing for an unknown one. Once
+   * it has the table's locks a signal does not stop it any more.
+   */
+  removeDomain(domain: IommuDomain, options?: Abortable): Promise<void> {
+    return start(this.#removeDomain(domain), options);
+  }
+
+  *#removeDomain(domain: IommuDomain): Operation<void> {
+    try {
       checkDomain(domain, 'domain');
-      return removeDomain(this.state, domain);
-    });
+      yield* removeDomain(this.state, domain);
+    } catch (error) {
+      throw during(error, 'removeDomain');
+    }
   }
 
   /**
@@ -349,25 +376,25 @@ export class IoPagetable extends IovaSpace {
    * @param options - `owner` is any object, by which `removeReservedIova` finds the range again
    * @throws EADDRINUSE if an area or an allowed range is in the way
    */
-  reserveIova(options: IovaRange & { readonly owner?: object | null }): Promise<void> {
-    return start(
-      this.#withIova('reserveIova', () => {
-        const range = readRange(options, 'options');
-        const { owner = null } = options;
-        checkOwner(owner, 'options.owner');
-        reserve(this.state, range, owner);
-      }),
-    );
+  reserveIova(options: IovaRange & Abortable & { readonly owner?: object | null }): Promise<void> {
+    return start(this.#reserve(options), options);
+  }
+
+  *#reserve(options: IovaRange & { readonly owner?: object | null }): Operation<void> {
+    const range = readRange(options, 'options');
+    const { owner = null } = options;
+    checkOwner(owner, 'options.owner');
+    yield* this.#withIova('reserveIova', () => reserve(this.state, range, owner));
   }
 
   /** Removes all reservations of an owner. */
-  removeReservedIova(owner: object | null): Promise<void> {
-    return start(
-      this.#withIova('removeReservedIova', () => {
-        checkOwner(owner, 'owner');
-        removeReservations(this.state, owner);
-      }),
-    );
+  removeReservedIova(owner: object | null, options?: Abortable): Promise<void> {
+    return start(this.#removeReserved(owner), options);
+  }
+
+  *#removeReserved(owner: object | null): Operation<void> {
+    checkOwner(owner, 'owner');
+    yield* this.#withIova('removeReservedIova', () => removeReservations(this.state, owner));
   }
 
   /**
@@ -377,8 +404,8 @@ export class IoPagetable extends IovaSpace {
    * @throws EINVAL if a range has fewer than two bytes or two intersect, EADDRINUSE if one meets a reservation; the
    * old list stays then.
    */
-  setAllowedIova(ranges: readonly IovaRange[]): Promise<void> {
-    return start(this.#setAllowed(ranges));
+  setAllowedIova(ranges: readonly IovaRange[], options?: Abortable): Promise<void> {
+    return start(this.#setAllowed(ranges), options);
   }
 
   *#setAllowed(ranges: readonly IovaRange[]): Operation<void> {
@@ -395,8 +422,8 @@ export class IoPagetable extends IovaSpace {
   }
 
   /** What is not reserved (IOMMU_IOAS_IOVA_RANGES), ascending, both bounds inclusive, and the alignment in force. */
-  iovaRanges(): Promise<{ ranges: { start: bigint; last: bigint }[]; alignment: number }> {
-    return start(this.#iovaRanges());
+  iovaRanges(options?: Abortable): Promise<{ ranges: { start: bigint; last: bigint }[]; alignment: number }> {
+    return start(this.#iovaRanges(), options);
   }
 
   *#iovaRanges(): Operation<{ ranges: { start: bigint; last: bigint }[]; alignment: number }> {
@@ -422,8 +449,9 @@ export class IoPagetable extends IovaSpace {
   enforceReservedRegions(
     device: object,
     regions: readonly ReservedRegion[],
+    options?: Abortable,
   ): Promise<{ swMsiStart: bigint | undefined }> {
-    return start(this.#enforce(device, regions));
+    return start(this.#enforce(device, regions), options);
   }
 
   *#enforce(
@@ -453,11 +481,17 @@ export class IoPagetable extends IovaSpace {
    *
    * @throws when disabling: EINVAL if the table has a domain and an area, EADDRINUSE if an area is not page aligned.
    */
-  setLargePages(enable: boolean): Promise<void> {
-    return this.#exclusively('setLargePages', () => {
-      checkBoolean(enable, 'enable');
-      setLargePages(this.state, enable);
-    });
+  setLargePages(enable: boolean, options?: Abortable): Promise<void> {
+    return start(this.#setLargePages(enable), options);
+  }
+
+  *#setLargePages(enable: boolean): Operation<void> {
+    checkBoolean(enable, 'enable');
+    try {
+      yield* withBoth(this.state, () => setLargePages(this.state, enable));
+    } catch (error) {
+      throw during(error, 'setLargePages');
+    }
   }
 
   /**
@@ -466,8 +500,8 @@ export class IoPagetable extends IovaSpace {
    * @throws EBUSY if an area is being set up, torn down or unmapped; EINVAL if a cut is not aligned, an access has
    * pins in the area, or the table has domains and large pages. Cuts made before stay.
    */
-  cutIova(addresses: readonly U64Input[]): Promise<void> {
-    return start(this.#cut(addresses));
+  cutIova(addresses: readonly U64Input[], options?: Abortable): Promise<void> {
+    return start(this.#cut(addresses), options);
   }
 
   *#cut(addresses: readonly U64Input[]): Operation<void> {
@@ -475,14 +509,8 @@ export class IoPagetable extends IovaSpace {
     const read: Address[] = Array.from(addresses, (value: U64Input, at) =>
       readU64(value, `addresses[${at}]`),
     );
-    const { iovaLock } = this.state;
     try {
-      if (!iovaLock.tryWrite()) yield () => iovaLock.write();
-      try {
-        yield* cutAreas(this.state, read);
-      } finally {
-        iovaLock.releaseWrite();
-      }
+      yield* cutAreas(this.state, read);
     } catch (error) {
       throw during(error, 'cutIova');
     }
@@ -493,8 +521,8 @@ export class IoPagetable extends IovaSpace {
    *
    * @throws EOPNOTSUPP if the domain cannot track
    */
-  setDirtyTracking(domain: IommuDomain, enable: boolean): Promise<void> {
-    return start(this.#setDirtyTracking(domain, enable));
+  setDirtyTracking(domain: IommuDomain, enable: boolean, options?: Abortable): Promise<void> {
+    return start(this.#setDirtyTracking(domain, enable), options);
   }
 
   *#setDirtyTracking(domain: IommuDomain, enable: boolean): Operation<void> {
@@ -515,7 +543,7 @@ export class IoPagetable extends IovaSpace {
    * page size; EOVERFLOW if it passes 2^64 − 1; EOPNOTSUPP if the domain cannot track. No mark has changed then.
    */
   readDirty(options: ReadDirtyOptions): Promise<void> {
-    return start(this.#readDirty(options));
+    return start(this.#readDirty(options), options);
   }
 
   *#readDirty(options: ReadDirtyOptions): Operation<void> {
@@ -546,8 +574,8 @@ export class IoPagetable extends IovaSpace {
    *
    * @throws TypeError or RangeError as the call
    */
-  explain(request: ExplainRequest): Promise<Explanation> {
-    return start(this.#explain(request));
+  explain(request: ExplainRequest, options?: Abortable): Promise<Explanation> {
+    return start(this.#explain(request), options);
   }
 
   *#explain(request: ExplainRequest): Operation<Explanation> {
@@ -572,33 +600,9 @@ export class IoPagetable extends IovaSpace {
     checkTable(this.state);
   }
 
-  #exclusively(syscall: string, begin: () => Operation<void> | void): Promise<void> {
-    return start(this.#withBoth(syscall, begin));
-  }
-
-  *#withBoth(syscall: string, begin: () => Operation<void> | void): Operation<void> {
-    try {
-      if (!tryWriteBoth(this.state)) yield* writeBoth(this.state);
-      try {
-        const operation = begin();
-        if (operation !== undefined) yield* operation;
-      } finally {
-        releaseBoth(this.state);
-      }
-    } catch (error) {
-      throw during(error, syscall);
-    }
-  }
-
   *#withIova<T>(syscall: string, step: () => T): Operation<T> {
-    const { iovaLock } = this.state;
     try {
-      if (!iovaLock.tryWrite()) yield () => iovaLock.write();
-      try {
-        return step();
-      } finally {
-        iovaLock.releaseWrite();
-      }
+      return yield* withIova(this.state, step);
     } catch (error) {
       throw during(error, syscall);
     }

@@ -22,58 +22,33 @@ export interface Wait {
   (): Waiting;
   /** The operation cannot be stopped here. */
   readonly unstoppable?: true;
+  /** The operation has failed with this, and waits to undo what it did. */
+  readonly failure?: { readonly error: unknown } | undefined;
 }
 
 /** An operation with result `T`; it yields what it has to wait for and is resumed with what that gave. */
 export type Operation<T> = Generator<Wait, T, unknown>;
 
 /**
- * What came of a step: its result, or the rest of it as an operation where it has to wait.
- *
- * A step is what an operation is, without a generator while nobody waits: the hot paths are made of them.
+ * A call that is made so often that it has a quick way: a plain function that does all of it while every lock is free
+ * and nothing has to be waited for.
  */
-export type Outcome<T extends bigint | undefined> = T | Operation<T>;
-
-/** Whether the rest of a step is still to be run. */
-export function hasToWait<T extends bigint | undefined>(outcome: Outcome<T>): outcome is Operation<T> {
-  return typeof outcome === 'object';
+export interface QuickCall<T> {
+  /**
+   * The quick way. `undefined`: `rest` has to be run, which goes on from where this has come to; that may be the very
+   * beginning. While `quickWays` are not allowed it is always so, and nothing has been done.
+   */
+  quickly(): T | undefined;
+  /** What is left of the call. */
+  rest(): Operation<T>;
+  /** Takes note of the result. */
+  done(result: T): void;
+  /** What the call fails with where `error` is thrown. */
+  failed(error: unknown): unknown;
 }
 
-/** The rest of a step, or its result, as a part of an operation. */
-export function* rest<T extends bigint | undefined>(outcome: Outcome<T>): Operation<T> {
-  return hasToWait(outcome) ? yield* outcome : outcome;
-}
-
-/** The rest of a step, or its result, after which `then` is told the result. */
-export function* followed<T extends bigint | undefined>(
-  outcome: Outcome<T>,
-  then: (result: T) => void,
-): Operation<T> {
-  const result = yield* rest(outcome);
-  then(result);
-  return result;
-}
-
-/** Runs a step. What it or its rest throws goes through `failed`, which gives the error to throw instead. */
-export function guarded<T extends bigint | undefined>(
-  step: () => Outcome<T>,
-  failed: (error: unknown) => unknown,
-): Outcome<T> {
-  try {
-    const outcome = step();
-    return hasToWait(outcome) ? guardedRest(outcome, failed) : outcome;
-  } catch (error) {
-    throw failed(error);
-  }
-}
-
-function* guardedRest<T>(operation: Operation<T>, failed: (error: unknown) => unknown): Operation<T> {
-  try {
-    return yield* operation;
-  } catch (error) {
-    throw failed(error);
-  }
-}
+/** Whether calls may go their quick ways. They give the same answers without; tests switch them off to prove that. */
+export const quickWays = { allowed: true };
 
 /** What the options of a call that may have to wait have in common. */
 export interface Abortable {
@@ -93,8 +68,7 @@ export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T
 /** Runs an operation up to its first wait at once; the promise gets its result or its error. */
 export function start<T>(operation: Operation<T>, options?: Abortable): Promise<T> {
   try {
-    const signal = options?.signal;
-    if (signal !== undefined) checkNotAborted(signal);
+    const signal = readSignal(options);
     const step = operation.next();
     return step.done ? Promise.resolve(step.value) : resume(operation, step.value, signal);
   } catch (error) {
@@ -102,97 +76,192 @@ export function start<T>(operation: Operation<T>, options?: Abortable): Promise<
   }
 }
 
-/** As `start`, for a call that is a step. */
-export function startStep<T extends bigint | undefined>(
-  step: () => Outcome<T>,
-  options?: Abortable,
-): Promise<T> {
+/** As `start`, for a call with a quick way. `read` reads its arguments, after the signal. */
+export function startQuickly<T>(read: () => QuickCall<T>, options?: Abortable): Promise<T> {
+  let call: QuickCall<T> | undefined;
   try {
-    const signal = options?.signal;
-    if (signal !== undefined) checkNotAborted(signal);
-    const outcome = step();
-    return hasToWait(outcome) ? start(outcome, options) : Promise.resolve(outcome);
+    const signal = readSignal(options);
+    call = read();
+    const result = call.quickly();
+    if (result !== undefined) {
+      call.done(result);
+      return Promise.resolve(result);
+    }
+    const rest = call.rest();
+    const step = rest.next();
+    if (!step.done) return resume(rest, step.value, signal, call);
+    call.done(step.value);
+    return Promise.resolve(step.value);
   } catch (error) {
-    return Promise.reject(error);
+    return Promise.reject(call === undefined ? error : call.failed(error));
   }
 }
 
-async function resume<T>(operation: Operation<T>, firstWait: Wait, signal?: AbortSignal): Promise<T> {
+/** The signal of a call, which is read once. @throws TypeError if it is no signal, its reason if it is aborted */
+function readSignal(options: Abortable | undefined): AbortSignal | undefined {
+  const signal = options?.signal;
+  if (signal === undefined) return undefined;
+  if (!(signal instanceof AbortSignal)) throw invalidType('options.signal', 'an AbortSignal', signal);
+  signal.throwIfAborted();
+  return signal;
+}
+
+async function resume<T>(
+  operation: Operation<T>,
+  firstWait: Wait,
+  signal?: AbortSignal,
+  call?: QuickCall<T>,
+): Promise<T> {
   let wait = firstWait;
   let stoppedBy = signal;
-  for (;;) {
-    let answer: unknown;
-    let failure: { error: unknown } | undefined;
-    try {
-      answer = await (stoppedBy === undefined || wait.unstoppable ? wait() : untilAborted(wait, stoppedBy));
-    } catch (error) {
-      failure = { error };
-      // What the operation waits for from now on, it waits for to undo what it did.
-      if (signal?.aborted) stoppedBy = undefined;
+  try {
+    for (;;) {
+      let answer: unknown;
+      let failure: { error: unknown } | undefined;
+      try {
+        answer = await (stoppedBy === undefined || wait.unstoppable ? wait() : untilAborted(wait, stoppedBy));
+      } catch (error) {
+        failure = { error };
+        // What the operation waits for from now on, it waits for to undo what it did.
+        if (signal?.aborted) stoppedBy = undefined;
+      }
+      const step = failure ? operation.throw(failure.error) : operation.next(answer);
+      if (step.done) {
+        call?.done(step.value);
+        return step.value;
+      }
+      wait = step.value;
     }
-    const step = failure ? operation.throw(failure.error) : operation.next(answer);
-    if (step.done) return step.value;
-    wait = step.value;
+  } catch (error) {
+    throw call === undefined ? error : call.failed(error);
   }
 }
 
-/** Waits, but no longer than until the signal is aborted. */
+/** Waits, but no longer than until the signal is aborted. It may be aborted by now: the wait does not begin then. */
 function untilAborted(wait: Wait, signal: AbortSignal): Promise<unknown> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const waiting = wait();
-    const abort = () => {
+    const stops = stopsOf(signal);
+    const stop = () => {
       reject(signal.reason);
       waiting.cancel?.();
     };
-    signal.addEventListener('abort', abort);
-    const settled = () => signal.removeEventListener('abort', abort);
-    Promise.resolve(waiting).finally(settled).then(resolve, reject);
+    stops.add(stop);
+    Promise.resolve(waiting).then(
+      (answer) => {
+        stops.delete(stop);
+        resolve(answer);
+      },
+      (error: unknown) => {
+        stops.delete(stop);
+        reject(error);
+      },
+    );
   });
 }
 
-/** @throws TypeError if it is no signal, its reason if it is aborted. */
-function checkNotAborted(signal: AbortSignal): void {
-  if (!(signal instanceof AbortSignal)) throw invalidType('options.signal', 'an AbortSignal', signal);
-  signal.throwIfAborted();
+/** What a signal stops. However much that is, the signal has one listener, and none while it is nothing. */
+class Stops {
+  readonly #signal: AbortSignal;
+  readonly #stops = new Set<() => void>();
+  readonly #abort = () => {
+    const stops = [...this.#stops];
+    this.#stops.clear();
+    this.#signal.removeEventListener('abort', this.#abort);
+    for (const stop of stops) stop();
+  };
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+  }
+
+  add(stop: () => void): void {
+    if (this.#stops.size === 0) this.#signal.addEventListener('abort', this.#abort);
+    this.#stops.add(stop);
+  }
+
+  delete(stop: () => void): void {
+    if (this.#stops.delete(stop) && this.#stops.size === 0) {
+      this.#signal.removeEventListener('abort', this.#abort);
+    }
+  }
+}
+
+const stopsBySignal = new WeakMap<AbortSignal, Stops>();
+
+function stopsOf(signal: AbortSignal): Stops {
+  let stops = stopsBySignal.get(signal);
+  if (stops === undefined) {
+    stops = new Stops(signal);
+    stopsBySignal.set(signal, stops);
+  }
+  return stops;
 }
 
 /**
  * Runs an operation to its end now. Where it would have to wait, `refusal()` is thrown into it instead, so its
- * own failure path undoes what it did; should even that have to wait for others, it goes on behind.
+ * own failure path undoes what it did; should even that have to wait for others, it goes on behind. An operation that
+ * waits only to undo what it did, because it has failed already, gives that failure.
  */
 export function finish<T>(operation: Operation<T>, refusal: () => Error): T {
   const step = operation.next();
   if (step.done) return step.value;
+  const { unstoppable: goesOn, failure } = step.value;
   const refused = refusal();
-  const rest = step.value.unstoppable ? step : operation.throw(refused);
+  const rest = goesOn ? step : operation.throw(refused);
   if (!rest.done) resume(operation, rest.value).catch(() => undefined);
-  throw refused;
+  throw failure === undefined ? refused : failure.error;
 }
 
-/** As `finish`, for a call that is a step. */
-export function finishStep<T extends bigint | undefined>(outcome: Outcome<T>, refusal: () => Error): T {
-  return hasToWait(outcome) ? finish(outcome, refusal) : outcome;
+/** As `finish`, for a call with a quick way. */
+export function finishQuickly<T>(call: QuickCall<T>, refusal: () => Error): T {
+  try {
+    const result = call.quickly();
+    const finished = result === undefined ? finish(call.rest(), refusal) : result;
+    call.done(finished);
+    return finished;
+  } catch (error) {
+    throw call.failed(error);
+  }
 }
 
-/** A wait in which the operation cannot be stopped. */
-export function mustWait(begin: () => Waiting): Wait {
-  return Object.assign(() => begin(), { unstoppable: true } as const);
+/** A wait in which the operation cannot be stopped. `failure`: what the operation fails with when it is over. */
+export function mustWait(begin: () => Waiting, failure?: { readonly error: unknown }): Wait {
+  return Object.assign(() => begin(), { unstoppable: true, failure } as const);
 }
 
-/** Runs an operation as a part of another one that cannot be stopped in it, as when it undoes what was done. */
-export function* unstoppable<T>(operation: Operation<T>): Operation<T> {
+/**
+ * Runs an operation as a part of another one that cannot be stopped in it, as when it undoes what was done.
+ *
+ * @param failure - why it does: what the other operation fails with after it
+ */
+export function* unstoppable<T>(
+  operation: Operation<T>,
+  failure?: { readonly error: unknown },
+): Operation<T> {
   let step = operation.next();
   while (!step.done) {
     const wait = step.value;
     let answer: unknown;
-    let failure: { error: unknown } | undefined;
+    let failed: { error: unknown } | undefined;
     try {
-      answer = yield mustWait(wait);
+      answer = yield mustWait(wait, failure);
     } catch (error) {
-      failure = { error };
+      failed = { error };
     }
-    step = failure ? operation.throw(failure.error) : operation.next(answer);
+    step = failed ? operation.throw(failed.error) : operation.next(answer);
   }
   return step.value;
+}
+
+/** Waits for what has been asked for already. If the operation is stopped, what comes of it is nobody's concern. */
+export function* answerOf<T>(answer: PromiseLike<T>): Operation<T> {
+  const promise = Promise.resolve(answer);
+  try {
+    return (yield () => promise) as T;
+  } catch (error) {
+    promise.catch(() => undefined);
+    throw error;
+  }
 }

@@ -2,23 +2,28 @@
  * The locks of a page table, fair as the kernel's: waiters are served in the order in which they came, so a
  * queued writer holds back later readers, and neighbouring readers are let in together.
  *
- * While nobody has to wait, taking and giving back a lock moves a counter and touches no promise. A caller that
- * has to wait queues with a gate of its own (an `async-mutex` semaphore of 0), so serving a waiter costs the
- * same however many there are.
+ * While nobody has to wait, taking and giving back a lock moves a counter and touches no promise. Callers that have to
+ * wait stand in order at a turnstile, an `async-mutex`. Whoever is first there waits for room, takes the lock and lets
+ * the next one up.
  */
-import { Semaphore } from 'async-mutex';
+import { Mutex } from 'async-mutex';
 import { insideCallOut } from './call-out.js';
 import { type IommuError, refuse } from './errors.js';
 import { logLock } from './log.js';
 
+/** A caller that waits, or has waited. */
 interface Waiter {
   readonly exclusive: boolean;
-  readonly gate: Semaphore;
-  /** Still in the queue; else it has the lock. */
-  queued: boolean;
-  previous: Waiter | undefined;
-  next: Waiter | undefined;
+  /** `left`: it was cancelled, and lets the next one up when its turn comes. */
+  state: 'queued' | 'first' | 'served' | 'left';
+  /** Ends its wait. */
+  readonly served: () => void;
+  /** The turnstile at which the next one stands. */
+  before: Mutex;
 }
+
+/** So many stand at one turnstile; beyond some ten thousand its queue would get slow. */
+const MOST_AT_A_TURNSTILE = 1024;
 
 /** A wait for a lock; it is over when the caller has the lock. */
 export interface LockWait extends Promise<unknown> {
@@ -26,17 +31,23 @@ export interface LockWait extends Promise<unknown> {
   cancel(): void;
 }
 
-/** A fair reader-writer lock. Ownership passes straight to the waiter that is next. */
+/** A fair reader-writer lock. */
 export class RwLock {
   #readers = 0;
   #writes = 0;
   #writing = false;
-  #head: Waiter | undefined;
-  #tail: Waiter | undefined;
+  /** How many callers wait; those who left do not. */
+  #waiting = 0;
+  /** The turnstile for those who come next, while somebody waits. Whoever holds it is first. */
+  #turnstile: Mutex | undefined;
+  /** How many came to that turnstile. */
+  #came = 0;
+  #first: Waiter | undefined;
+  #last: Waiter | undefined;
 
-  /** Whether nobody holds the lock. */
+  /** Whether nobody holds the lock, or is about to get it. */
   get free(): boolean {
-    return this.#readers === 0 && !this.#writing;
+    return this.#readers === 0 && !this.#writing && this.#waiting === 0;
   }
 
   /** Whether a writer holds the lock. */
@@ -51,14 +62,14 @@ export class RwLock {
 
   /** Takes the lock for reading if that needs no wait. */
   tryRead(): boolean {
-    if (this.#writing || this.#head !== undefined) return false;
+    if (this.#writing || this.#waiting > 0) return false;
     this.#readers += 1;
     return true;
   }
 
   /** Takes the lock for writing if that needs no wait. */
   tryWrite(): boolean {
-    if (this.#writing || this.#readers > 0 || this.#head !== undefined) return false;
+    if (this.#writing || this.#readers > 0 || this.#waiting > 0) return false;
     this.#writing = true;
     this.#writes += 1;
     return true;
@@ -83,60 +94,82 @@ export class RwLock {
   /** Gives back a lock held for reading. */
   releaseRead(): void {
     this.#readers -= 1;
-    if (this.#head !== undefined) this.#serve();
+    if (this.#first !== undefined) this.#serve(this.#first);
   }
 
   /** Gives back a lock held for writing. */
   releaseWrite(): void {
     this.#writing = false;
-    if (this.#head !== undefined) this.#serve();
+    if (this.#first !== undefined) this.#serve(this.#first);
   }
 
   #queue(exclusive: boolean): LockWait {
     if (insideCallOut()) throw deadlock();
     if (logLock.enabled) logLock('wait to %s', exclusive ? 'write' : 'read');
-    const last = this.#tail;
-    const waiter: Waiter = {
-      exclusive,
-      gate: new Semaphore(0),
-      queued: true,
-      previous: last,
-      next: undefined,
-    };
-    if (last === undefined) this.#head = waiter;
-    else last.next = waiter;
-    this.#tail = waiter;
-    return Object.assign(waiter.gate.acquire(), { cancel: () => this.#cancel(waiter) });
+    const turnstile = this.#comeTo();
+    this.#waiting += 1;
+    let served!: () => void;
+    const wait = new Promise<void>((resolve) => {
+      served = resolve;
+    });
+    const waiter: Waiter = { exclusive, state: 'queued', served, before: turnstile };
+    this.#last = waiter;
+    void turnstile.acquire().then(() => {
+      if (waiter.state === 'left') waiter.before.release();
+      else this.#serve(waiter);
+    });
+    return Object.assign(wait, { cancel: () => this.#cancel(waiter) });
+  }
+
+  /** The turnstile for one more caller. */
+  #comeTo(): Mutex {
+    if (this.#turnstile === undefined) {
+      this.#turnstile = new Mutex();
+      this.#came = 0;
+    } else if (this.#came === MOST_AT_A_TURNSTILE) {
+      // It is locked until the last one at the turnstile before lets somebody up.
+      this.#turnstile = new Mutex();
+      this.#came = 0;
+      void this.#turnstile.acquire();
+      this.#last!.before = this.#turnstile;
+    }
+    this.#came += 1;
+    return this.#turnstile;
+  }
+
+  /** Lets a caller that is first have the lock if there is room for it. */
+  #serve(waiter: Waiter): void {
+    if (this.#writing || (waiter.exclusive && this.#readers > 0)) {
+      waiter.state = 'first';
+      this.#first = waiter;
+      return;
+    }
+    if (waiter.exclusive) {
+      this.#writing = true;
+      this.#writes += 1;
+    } else this.#readers += 1;
+    waiter.state = 'served';
+    this.#leave(waiter, true);
+    waiter.served();
   }
 
   #cancel(waiter: Waiter): void {
-    if (waiter.queued) {
-      this.#unlink(waiter);
-      // Those behind it may have waited for nobody else.
-      this.#serve();
-    } else if (waiter.exclusive) this.releaseWrite();
+    const { state, exclusive } = waiter;
+    waiter.state = 'left';
+    if (state !== 'served') this.#leave(waiter, state === 'first');
+    else if (exclusive) this.releaseWrite();
     else this.releaseRead();
   }
 
-  #serve(): void {
-    for (let waiter = this.#head; waiter !== undefined; waiter = this.#head) {
-      if (this.#writing || (waiter.exclusive && this.#readers > 0)) return;
-      if (waiter.exclusive) {
-        this.#writing = true;
-        this.#writes += 1;
-      } else this.#readers += 1;
-      this.#unlink(waiter);
-      waiter.gate.release();
-    }
-  }
-
-  #unlink(waiter: Waiter): void {
-    const { previous, next } = waiter;
-    if (previous === undefined) this.#head = next;
-    else previous.next = next;
-    if (next === undefined) this.#tail = previous;
-    else next.previous = previous;
-    waiter.queued = false;
+  /** One caller waits no more. If it was first, the next one comes up. */
+  #leave(waiter: Waiter, first: boolean): void {
+    this.#waiting -= 1;
+    if (first) this.#first = undefined;
+    if (this.#waiting === 0) {
+      // Those who left may stand at a turnstile still. With nobody behind them they are forgotten.
+      this.#turnstile = undefined;
+      this.#last = undefined;
+    } else if (first) waiter.before.release();
   }
 }
 

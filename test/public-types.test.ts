@@ -41,9 +41,13 @@ describe('the public names and their types', () => {
     expectTypeOf<IoPagetable['addDomain']>().parameters.toEqualTypeOf<
       [IommuDomain, (Abortable | undefined)?]
     >();
-    expectTypeOf<IoPagetable['removeDomain']>().parameters.toEqualTypeOf<[IommuDomain]>();
+    expectTypeOf<IoPagetable['removeDomain']>().parameters.toEqualTypeOf<
+      [IommuDomain, (Abortable | undefined)?]
+    >();
     expectTypeOf<IoPagetable['reserveIova']>().toBeCallableWith({ start: 0n, last: 0xfffn, owner: null });
-    expectTypeOf<IoPagetable['removeReservedIova']>().parameters.toEqualTypeOf<[object | null]>();
+    expectTypeOf<IoPagetable['removeReservedIova']>().parameters.toEqualTypeOf<
+      [object | null, (Abortable | undefined)?]
+    >();
     expectTypeOf<IoPagetable['setAllowedIova']>().toBeCallableWith([{ start: 0n, last: 0xfffn }]);
     expectTypeOf<IoPagetable['iovaRanges']>().returns.resolves.toEqualTypeOf<{
       ranges: { start: bigint; last: bigint }[];
@@ -52,8 +56,12 @@ describe('the public names and their types', () => {
     expectTypeOf<IoPagetable['enforceReservedRegions']>().returns.resolves.toEqualTypeOf<{
       swMsiStart: bigint | undefined;
     }>();
-    expectTypeOf<IoPagetable['setLargePages']>().parameters.toEqualTypeOf<[boolean]>();
-    expectTypeOf<IoPagetable['cutIova']>().parameters.toEqualTypeOf<[readonly U64Input[]]>();
+    expectTypeOf<IoPagetable['setLargePages']>().parameters.toEqualTypeOf<
+      [boolean, (Abortable | undefined)?]
+    >();
+    expectTypeOf<IoPagetable['cutIova']>().parameters.toEqualTypeOf<
+      [readonly U64Input[], (Abortable | undefined)?]
+    >();
     expectTypeOf<IoPagetable['check']>().returns.toEqualTypeOf<void>();
     expectTypeOf<IoPagetable['snapshot']>().returns.toEqualTypeOf<TableSnapshot>();
   });

@@ -189,6 +189,8 @@ describe('giving up a wait', () => {
     lock.releaseWrite();
     // Both were cancelled before they could run: one has the lock by now, the other gets it from that.
     reading.cancel();
+    expect([lock.free, lock.tryRead()]).toEqual([false, false]);
+    await settled();
     expect(lock.writing).toBe(true);
     writing.cancel();
     expect(lock.free).toBe(true);

@@ -17,7 +17,7 @@ import {
 import { RwLock } from '../rw-lock.js';
 import { addAccess, removeAccess } from '../table/access-list.js';
 import { IovaSpace } from '../table/iova-space.js';
-import { releaseBoth, tryWriteBoth, writeBoth } from '../table/table-locks.js';
+import { withBoth } from '../table/table-locks.js';
 import type { AttachedAccess, TableState } from '../table/table-state.js';
 import { type Address, hex, invalidType, MAX_U64, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
 import { AreaWindows } from './area-windows.js';
@@ -354,13 +354,4 @@ function notAttached() {
 function checkTable(table: IovaSpace): IovaSpace {
   if (!(table instanceof IovaSpace)) throw invalidType('table', 'an IoPagetable', table);
   return table;
-}
-
-function* withBoth(table: TableState, step: () => void): Operation<void> {
-  if (!tryWriteBoth(table)) yield* writeBoth(table);
-  try {
-    step();
-  } finally {
-    releaseBoth(table);
-  }
 }

@@ -10,7 +10,7 @@ import { frameBytes } from '../memory/frame-bytes.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import { type Abortable, isThenable, type Operation } from '../operation.js';
-import { checkPinned, ReadFrames, readFrames, releaseFresh, whenPinned } from '../pages/frame-reader.js';
+import { checkPinned, readFrames, releaseFresh, whenPinned } from '../pages/frame-reader.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
 import { indexInterval, pageBehind } from '../pages/mapped-area.js';
 import { doubleSpans } from '../spans.js';
@@ -174,8 +174,7 @@ function* transferFrames(
   const last = start.page + Math.floor((start.offset + bytes - 1) / PAGE_SIZE);
   if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
   try {
-    const reading = readFrames(pages, start.page, last);
-    const read = reading instanceof ReadFrames ? reading : yield* reading;
+    const read = yield* readFrames(pages, start.page, last);
     try {
       copyFrames(pages.memory, read.frames, start.offset, partOf(buffer, done, bytes), write);
     } finally {

@@ -6,15 +6,16 @@ import { checkedInterval } from '../arguments.js';
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import type { AccountingMode } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
-import { type Operation, rest } from '../operation.js';
+import type { Operation } from '../operation.js';
 import { protectionBits } from '../protection.js';
-import { copyPages } from '../table/copy.js';
+import { Copying, copyPages } from '../table/copy.js';
 import { cutAreas } from '../table/cut.js';
 import { addDomain } from '../table/domains.js';
-import { mapUserMemory } from '../table/map.js';
+import { mappingOf } from '../table/map.js';
+import { mapPages } from '../table/map-pages.js';
 import { allowedTree, replaceAllowed } from '../table/reservations.js';
 import type { TableState } from '../table/table-state.js';
-import { unmapExactly, unmapRange } from '../table/unmap.js';
+import { Unmapping, unmapRange } from '../table/unmap.js';
 import { between, type Interval, intervalOf, isZero, PAGE_SIZE, split, WHOLE_SPACE } from '../u64.js';
 import type { DryRun } from './dry-run.js';
 import type { AlternativeStep } from './explanation.js';
@@ -49,7 +50,7 @@ export function* runStep(dry: DryRun, subject: Subject, step: AlternativeStep): 
     case 'map': {
       const { iova, length } = step;
       const state = dry.space(table, windowOf(iova, length)).state;
-      const placed = mapUserMemory(state, {
+      const mapping = mappingOf(state, {
         memory: dry.memory(subject.memory!),
         accounting: subject.accounting,
         uptr: split(step.uptr),
@@ -57,26 +58,26 @@ export function* runStep(dry: DryRun, subject: Subject, step: AlternativeStep): 
         iova: iova === undefined ? undefined : split(iova),
         prot: protectionBits(step.prot)!,
       });
-      return { iova: yield* rest(placed) };
+      return { iova: yield* mapPages(mapping) };
     }
     case 'copy': {
       const { srcIova, iova, length } = step;
       const from = dry.space(subject.from!, windowOf(srcIova, length)).state;
       const state = dry.space(table, windowOf(iova, length)).state;
-      const placed = copyPages(state, {
+      const copying = new Copying(state, {
         from,
         srcIova: split(srcIova),
         length: split(length),
         iova: iova === undefined ? undefined : split(iova),
         prot: protectionBits(step.prot)!,
       });
-      return { iova: yield* rest(placed) };
+      return { iova: yield* copyPages(copying) };
     }
     case 'unmap': {
       const range = checkedInterval(split(step.iova), split(step.length));
       const { state } = dry.space(table, range);
-      const unmap = table.rules.unmapTakes === 'one-area' ? unmapExactly : unmapRange;
-      return { unmapped: yield* rest(unmap(state, range)) };
+      const exactly = table.rules.unmapTakes === 'one-area';
+      return { unmapped: yield* unmapRange(new Unmapping(state, range, exactly)) };
     }
     case 'access': {
       const range = checkedInterval(split(step.iova), split(step.length));

@@ -6,12 +6,13 @@
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { type FaultInjector, faultPoint } from '../faults.js';
 import { FrameRuns } from '../memory/frame-runs.js';
-import { isThenable, mustWait, type Operation } from '../operation.js';
+import { type Operation, unstoppable } from '../operation.js';
 import { doubleSpans } from '../spans.js';
 import { byteLength, join } from '../u64.js';
 import { chargePinned, creditUnpinned } from './accounting.js';
 import { addToDomainsTree, removeFromDomainsTree } from './domains-tree.js';
-import { ReadFrames, readFrames, readFromDomain, releaseFresh, unpinFrames } from './frame-reader.js';
+import { flushDomains } from './flush.js';
+import { giveBack, type ReadFrames, readFrames, readFromDomain, unpinFrames } from './frame-reader.js';
 import type { IoptPages } from './iopt-pages.js';
 import {
   indexInterval,
@@ -23,97 +24,49 @@ import {
 } from './mapped-area.js';
 
 /**
- * Maps an area into domains that don't hold it yet, in their order. Gives an operation to be run instead if the
- * memory makes it wait.
+ * Maps an area into domains that don't hold it yet, in their order.
  *
  * @throws what pinning, a domain's `map` or the locked-memory limit throws; domains, pins and account are as before.
  */
-export function fillDomains(
-  area: MappedArea,
-  pages: IoptPages,
-  domains: readonly IommuDomain[],
-  largePages: boolean,
-): Operation<void> | undefined {
-  const reading = readFrames(pages, area.index, area.lastIndex);
-  if (!(reading instanceof ReadFrames)) return fillAfter(reading, area, pages, domains, largePages);
-  return mapRead(area, pages, domains, largePages, reading);
-}
-
-function* fillAfter(
-  reading: Operation<ReadFrames>,
+export function* fillDomains(
   area: MappedArea,
   pages: IoptPages,
   domains: readonly IommuDomain[],
   largePages: boolean,
 ): Operation<void> {
-  const undoing = mapRead(area, pages, domains, largePages, yield* reading);
-  if (undoing !== undefined) yield* undoing;
+  const read = yield* readFrames(pages, area.index, area.lastIndex);
+  try {
+    mapRead(area, pages, domains, largePages, read);
+  } catch (error) {
+    yield* unstoppable(giveBack(pages, read), { error });
+    throw error;
+  }
 }
 
-/** Maps what was read. Gives an operation that fails if it has to wait for devices to undo it. */
-function mapRead(
+/**
+ * Maps frames that were read into domains, and charges those that were pinned for it.
+ *
+ * @throws what a domain's `map` or the locked-memory limit throws. No domain has them then, but they stay pinned:
+ * `giveBack` is for the caller.
+ */
+export function mapRead(
   area: MappedArea,
   pages: IoptPages,
   domains: readonly IommuDomain[],
   largePages: boolean,
   read: ReadFrames,
-): Operation<void> | undefined {
+): void {
   let filled = 0;
   try {
     for (; filled < domains.length; filled++) {
       mapArea(domains[filled]!, area, read.frames, largePages, pages.faults);
     }
     chargePinned(pages);
-    return undefined;
   } catch (error) {
-    let flushing: Operation<void> | undefined;
-    try {
-      for (let at = 0; at < filled; at++) unmapArea(domains[at]!, area);
-      flushing = flushDomains(domains.slice(0, filled + 1));
-    } finally {
-      if (flushing === undefined) releaseFresh(pages, read);
-    }
-    if (flushing !== undefined) return failAfter(flushing, pages, read, error);
+    read.unflushed = domains.slice(0, filled + 1);
+    for (let at = 0; at < filled; at++) unmapArea(domains[at]!, area);
     throw error;
   }
-}
-
-function* failAfter(
-  flushing: Operation<void>,
-  pages: IoptPages,
-  read: ReadFrames,
-  error: unknown,
-): Operation<void> {
-  yield* flushing;
-  releaseFresh(pages, read);
-  throw error;
-}
-
-/**
- * Waits until no device uses what was unmapped from domains. Gives an operation if that takes a wait; it cannot be
- * stopped, as what was unmapped is gone.
- */
-export function flushDomains(domains: readonly IommuDomain[]): Operation<void> | undefined {
-  let flushes: PromiseLike<void>[] | undefined;
-  for (const domain of domains) {
-    if (domain.flush === undefined) continue;
-    const answer = flush(domain);
-    if (isThenable(answer)) flushes = [...(flushes ?? []), answer];
-  }
-  return flushes && flushed(flushes);
-}
-
-/** A flush that throws is one that rejects: what was unmapped is gone, and may be in use. */
-function flush(domain: IommuDomain): PromiseLike<void> | void {
-  try {
-    return domain.flush?.();
-  } catch (error) {
-    return Promise.reject(error);
-  }
-}
-
-function* flushed(flushes: readonly PromiseLike<void>[]): Operation<void> {
-  yield mustWait(() => Promise.all(flushes));
 }
 
 /** Makes a domain the one that the area's frames are read back from. */
@@ -129,38 +82,41 @@ export function clearStorageDomain(area: MappedArea, pages: IoptPages): void {
 }
 
 /**
- * Unmaps an area from all domains of its table and unpins what nobody else holds. Never fails. Gives an operation that
- * does the rest if devices make it wait.
+ * Unmaps an area from all domains of its table and unpins what nobody else holds, strictly after the domains were
+ * flushed. Never fails.
  */
-export function unfillDomains(
+export function* unfillDomains(
   area: MappedArea,
   pages: IoptPages,
   domains: readonly IommuDomain[],
-): Operation<void> | undefined {
-  const storage = area.storageDomain;
-  if (storage === undefined) return undefined;
+): Operation<void> {
+  if (area.storageDomain === undefined) return;
+  const released = emptyDomains(area, pages, domains);
+  yield* flushDomains(domains);
+  unpinReleased(pages, released);
+}
+
+/**
+ * Unmaps an area, which has a storage domain, from all domains of its table, and gives the frames that nobody else
+ * holds: they are to be unpinned when the domains have been flushed.
+ *
+ * @throws what a domain throws that has lost what it was given. The area stays, and says so again when it is asked to
+ * go again.
+ */
+export function emptyDomains(area: MappedArea, pages: IoptPages, domains: readonly IommuDomain[]): FrameRuns {
+  const storage = area.storageDomain!;
   for (const domain of domains) if (domain !== storage) unmapArea(domain, area);
   clearStorageDomain(area, pages);
   try {
-    return unfillDomain(area, pages, storage, domains);
+    return emptyDomain(area, pages, storage);
   } catch (error) {
-    // A domain that has lost what it was given: the area stays, and says so again when it is asked to go again.
     setStorageDomain(area, pages, storage);
     throw error;
   }
 }
 
-/**
- * Unmaps an area from one domain and unpins every index that neither an access nor another area with a domain
- * covers, strictly after its unmap and the flush of the domains that it was unmapped from. Never fails. Gives an
- * operation that does the rest if devices make it wait.
- */
-export function unfillDomain(
-  area: MappedArea,
-  pages: IoptPages,
-  domain: IommuDomain,
-  unmappedFrom: readonly IommuDomain[],
-): Operation<void> | undefined {
+/** Unmaps an area from the domain that held its frames, and gives those that no access and no other area holds. */
+export function emptyDomain(area: MappedArea, pages: IoptPages, domain: IommuDomain): FrameRuns {
   const released = new FrameRuns();
   if (pages.accessTree === undefined && pages.domainsTree === undefined) {
     readFromDomain(area, domain, area.index, area.lastIndex, released);
@@ -171,24 +127,17 @@ export function unfillDomain(
     }
   }
   unmapArea(domain, area);
-  const flushing = flushDomains(unmappedFrom);
-  if (flushing !== undefined) return unpinAfter(flushing, pages, released);
-  unpin(pages, released);
-  return undefined;
+  return released;
 }
 
-function* unpinAfter(flushing: Operation<void>, pages: IoptPages, released: FrameRuns): Operation<void> {
-  yield* flushing;
-  unpin(pages, released);
-}
-
-function unpin(pages: IoptPages, released: FrameRuns): void {
+/** Unpins what nobody holds any more, and gives back what it was charged. Never fails. */
+export function unpinReleased(pages: IoptPages, released: FrameRuns): void {
   unpinFrames(pages, released);
   creditUnpinned(pages);
 }
 
 /** Maps an area's frames into one domain; if a request fails, those before it are unmapped again. */
-function mapArea(
+export function mapArea(
   domain: IommuDomain,
   area: MappedArea,
   frames: FrameRuns,

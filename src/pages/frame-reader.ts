@@ -11,23 +11,40 @@ import { FrameRuns } from '../memory/frame-runs.js';
 import { isThenable, type Operation } from '../operation.js';
 import { doubleSpans } from '../spans.js';
 import { join, split } from '../u64.js';
+import { flushDomains } from './flush.js';
 import type { IoptPages } from './iopt-pages.js';
 import { indexInterval, iovaOfIndex, isPageAligned, type MappedArea } from './mapped-area.js';
 
-/** The frames of an index interval, and which of them were pinned to get them. */
+/** The frames of an index interval, as far as they have been read, and which of them were pinned to get them. */
 export class ReadFrames {
-  /** First index read. */
+  /** First index to be read. */
   readonly first: number;
-  /** All frames, in order of index. */
+  /** Last index to be read (inclusive). */
+  readonly last: number;
+  /** All frames so far, in order of index. */
   readonly frames = new FrameRuns();
   /** What was pinned: first indexes and lengths in pairs, ascending. */
   fresh: number[] = NOTHING;
   /** What came from a domain: first indexes and lengths in pairs, ascending. */
   fromDomain: number[] = NOTHING;
+  /** What the memory will answer, where it answers later. */
+  pending: Pending | undefined = undefined;
+  /** Domains that had some of the frames for a moment: they are flushed before what was pinned is unpinned. */
+  unflushed: readonly IommuDomain[] = [];
 
-  constructor(first: number) {
+  constructor(first: number, last: number) {
     this.first = first;
+    this.last = last;
   }
+}
+
+/** An answer that a memory gives later, about the pages from the first one on that has not been read. */
+interface Pending {
+  readonly answer: PromiseLike<number>;
+  /** How many pages it was asked for. */
+  readonly asked: number;
+  /** How many frames were there before. */
+  readonly before: number;
 }
 
 /** Shared by all lists that stay empty; a list is replaced, not filled, when it gets its first pair. */
@@ -36,84 +53,67 @@ const NOTHING: number[] = [];
 /**
  * Reads the frames of [first, last], pinning what nobody holds yet. The caller holds the pages' mutex.
  *
- * Gives an operation to be run instead if the memory makes it wait.
- *
  * @throws what `UserMemory.pin` throws; everything pinned here is unpinned again.
  */
-export function readFrames(
-  pages: IoptPages,
-  first: number,
-  last: number,
-): ReadFrames | Operation<ReadFrames> {
+export function* readFrames(pages: IoptPages, first: number, last: number): Operation<ReadFrames> {
   faultPoint(pages.faults, 'batch');
-  const read = new ReadFrames(first);
-  if (pages.accessTree !== undefined || pages.domainsTree !== undefined) return readSpans(pages, read, last);
-  return pinHole(pages, first, last, read) ?? read;
+  const read = new ReadFrames(first, last);
+  yield* readRest(pages, read);
+  return read;
 }
 
-function* readSpans(pages: IoptPages, read: ReadFrames, last: number): Operation<ReadFrames> {
+/** Reads all that has not been read yet. @throws as `readFrames` */
+export function* readRest(pages: IoptPages, read: ReadFrames): Operation<void> {
   try {
-    for (const span of doubleSpans(pages.accessTree, pages.domainsTree, indexInterval(read.first, last))) {
-      if (span.used === 1) pages.store!.read(span.page, span.lastPage, read.frames);
-      else if (span.used === 2) {
-        readFromDomains(pages, span.page, span.lastPage, read.frames);
-        read.fromDomain = withPair(read.fromDomain, span.page, span.lastPage - span.page + 1);
-      } else {
-        const waiting = pinHole(pages, span.page, span.lastPage, read);
-        if (waiting !== undefined) yield* waiting;
-      }
+    while (!readNow(pages, read)) {
+      const { answer, asked, before } = read.pending!;
+      const pinned = yield* whenPinned(pages, read.frames, before, answer);
+      read.pending = undefined;
+      countPinned(pages, read, asked, before, pinned);
     }
-    return read;
   } catch (error) {
     releaseFresh(pages, read);
     throw error;
   }
 }
 
-/** Pins [first, last]; gives an operation that does the rest if the memory makes it wait, and gives what was read. */
-function pinHole(
-  pages: IoptPages,
-  first: number,
-  last: number,
-  read: ReadFrames,
-): Operation<ReadFrames> | undefined {
+/**
+ * Reads on until all has been read, or until the memory answers later: `false`. Nothing more is asked for then.
+ *
+ * @throws what `UserMemory.pin` throws; what was pinned stays so.
+ */
+export function readNow(pages: IoptPages, read: ReadFrames): boolean {
+  if (read.pending !== undefined) return false;
+  const { first, last, frames } = read;
+  const from = first + frames.frames;
+  if (pages.accessTree === undefined && pages.domainsTree === undefined) {
+    return from > last || pinNow(pages, read, last);
+  }
+  if (from > last) return true;
+  for (const span of doubleSpans(pages.accessTree, pages.domainsTree, indexInterval(from, last))) {
+    if (span.used === 1) pages.store!.read(span.page, span.lastPage, frames);
+    else if (span.used === 2) {
+      readFromDomains(pages, span.page, span.lastPage, frames);
+      read.fromDomain = withPair(read.fromDomain, span.page, span.lastPage - span.page + 1);
+    } else if (!pinNow(pages, read, span.lastPage)) return false;
+  }
+  return true;
+}
+
+/** Pins all up to `last` that has not been read, which nobody holds. `false`: the memory answers later. */
+function pinNow(pages: IoptPages, read: ReadFrames, last: number): boolean {
   const { frames } = read;
-  try {
-    for (let index = first; index <= last; ) {
-      const before = frames.frames;
-      const answer = askToPin(pages, index, last, frames);
-      if (isThenable(answer)) return pinRest(pages, index, last, read, before, answer);
-      index += countPinned(pages, read, index, last, before, answer);
+  for (let index = read.first + frames.frames; index <= last; index = read.first + frames.frames) {
+    const before = frames.frames;
+    const asked = last - index + 1;
+    const answer = askToPin(pages, index, last, frames);
+    if (isThenable(answer)) {
+      read.pending = { answer, asked, before };
+      return false;
     }
-    return undefined;
-  } catch (error) {
-    releaseFresh(pages, read);
-    throw error;
+    countPinned(pages, read, asked, before, answer);
   }
-}
-
-/** Goes on where the memory answers later: `answer` is about the pages from `first` on, `before` frames were there. */
-function* pinRest(
-  pages: IoptPages,
-  first: number,
-  last: number,
-  read: ReadFrames,
-  before: number,
-  answer: number | PromiseLike<number>,
-): Operation<ReadFrames> {
-  const { frames } = read;
-  try {
-    for (let index = first; ; ) {
-      const pinned = isThenable(answer) ? yield* whenPinned(pages, frames, before, answer) : answer;
-      index += countPinned(pages, read, index, last, before, pinned);
-      if (index > last) return read;
-      before = frames.frames;
-      answer = askToPin(pages, index, last, frames);
-    }
-  } catch (error) {
-    releaseFresh(pages, read);
-    throw error;
-  }
+  return true;
 }
 
 /** Asks the memory for the pages [index, last], of which it may give the first ones only. */
@@ -166,12 +166,11 @@ export function* whenPinned(
 function countPinned(
   pages: IoptPages,
   read: ReadFrames,
-  index: number,
-  last: number,
+  asked: number,
   before: number,
   pinned: number,
-): number {
-  const asked = last - index + 1;
+): void {
+  const index = read.first + before;
   const count = read.frames.frames - before;
   if (count > 0) {
     pages.npinned += count;
@@ -179,7 +178,6 @@ function countPinned(
   }
   checkPinned(asked, count, pinned);
   if (logPages.enabled) logPages('pinned %d pages from index %d on', count, index);
-  return count;
 }
 
 /**
@@ -231,6 +229,12 @@ export function readFromDomain(
     }
     into.push(split(physical).page, 1);
   }
+}
+
+/** Gives back what a read pinned, when no device can be using it any more. */
+export function* giveBack(pages: IoptPages, read: ReadFrames): Operation<void> {
+  yield* flushDomains(read.unflushed);
+  releaseFresh(pages, read);
 }
 
 /** Unpins what a read pinned, all of it. Doing it again does nothing. */

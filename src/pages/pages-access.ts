@@ -9,7 +9,7 @@ import { FrameRuns } from '../memory/frame-runs.js';
 import type { Operation } from '../operation.js';
 import { doubleSpans } from '../spans.js';
 import { chargePinned, creditUnpinned } from './accounting.js';
-import { ReadFrames, readFrames, releaseFresh, unpinFrames } from './frame-reader.js';
+import { type ReadFrames, readFrames, releaseFresh, unpinFrames } from './frame-reader.js';
 import type { IoptPages, PagesAccess } from './iopt-pages.js';
 import { indexInterval } from './mapped-area.js';
 import { PinnedStore } from './pinned-store.js';
@@ -28,8 +28,7 @@ export function* addPagesAccess(pages: IoptPages, first: number, last: number): 
     return frames;
   }
   faultPoint(pages.faults, 'pages-access');
-  const reading = readFrames(pages, first, last);
-  const read = reading instanceof ReadFrames ? reading : yield* reading;
+  const read = yield* readFrames(pages, first, last);
   try {
     if (pages.faults !== undefined) {
       for (let at = 0; at < read.fresh.length + read.fromDomain.length; at += 2) {

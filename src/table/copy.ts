@@ -4,12 +4,12 @@
 import { checkedInterval } from '../arguments.js';
 import { IommuError, notMapped } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import { guarded, type Operation, type Outcome, rest } from '../operation.js';
+import { type Operation, quickWays } from '../operation.js';
 import { pageBehind } from '../pages/mapped-area.js';
 import { type Address, between, compare, type Interval, lengthOf } from '../u64.js';
 import { walkContiguous } from './area-lookup.js';
 import { describeArea } from './iopt-area.js';
-import { mapPages } from './map-pages.js';
+import { Mapping, mapPages, mapQuickly } from './map-pages.js';
 import type { PagesPart } from './place-areas.js';
 import type { TableState } from './table-state.js';
 
@@ -22,44 +22,70 @@ export interface CopyRequest {
   readonly prot: number;
 }
 
+/** A copy in progress. */
+export class Copying {
+  readonly table: TableState;
+  readonly request: CopyRequest;
+  /** The mapping of the parts, once there is a reference to the pages of each. */
+  mapping: Mapping | undefined = undefined;
+
+  constructor(table: TableState, request: CopyRequest) {
+    this.table = table;
+    this.request = request;
+  }
+}
+
 /**
- * Copies mappings into `table` and gives the IOVA of the first.
+ * Copies mappings into a table and gives the IOVA of the first. Goes on where `copyQuickly` ended.
  *
  * @throws EINVAL if the length is 0, EOVERFLOW if the source range passes 2^64 − 1, ENOENT if it is not wholly mapped;
  * else as `mapPages`. Nothing has changed then.
  */
-export function copyPages(table: TableState, request: CopyRequest): Outcome<bigint> {
-  const range = checkedInterval(request.srcIova, request.length);
-  return request.from.iovaLock.tryRead()
-    ? copyRange(table, request, range)
-    : waitToCopy(table, request, range);
-}
-
-function* waitToCopy(table: TableState, request: CopyRequest, range: Interval): Operation<bigint> {
-  yield () => request.from.iovaLock.read();
-  return yield* rest(copyRange(table, request, range));
-}
-
-/** The iova lock of the source is held for reading, and given back. */
-function copyRange(table: TableState, request: CopyRequest, range: Interval): Outcome<bigint> {
-  const { from, length, iova, prot } = request;
-  const parts = partsBehind(from, range);
-  return guarded(
-    () => mapPages(table, { parts, length, iova, prot }),
-    (error) => {
-      for (const part of parts) part.pages.references -= 1;
-      return error;
-    },
-  );
-}
-
-/** Takes a reference to the pages behind a range, part by part. The lock is given back. */
-function partsBehind(table: TableState, range: Interval): PagesPart[] {
-  try {
-    return table.rules.copyTakes === 'one-area' ? [wholeArea(table, range)] : partsOf(table, range);
-  } finally {
-    table.iovaLock.releaseRead();
+export function* copyPages(copying: Copying): Operation<bigint> {
+  const { from, srcIova, length } = copying.request;
+  if (copying.mapping === undefined) {
+    const range = checkedInterval(srcIova, length);
+    if (!from.iovaLock.tryRead()) yield () => from.iovaLock.read();
+    takeParts(copying, range);
   }
+  const mapping = copying.mapping!;
+  try {
+    return yield* mapPages(mapping);
+  } catch (error) {
+    giveUpParts(mapping);
+    throw error;
+  }
+}
+
+/** The quick way. `undefined`: `copyPages` is to go on. @throws as `copyPages` */
+export function copyQuickly(copying: Copying): bigint | undefined {
+  const { from, srcIova, length } = copying.request;
+  if (!quickWays.allowed) return undefined;
+  const range = checkedInterval(srcIova, length);
+  if (!from.iovaLock.tryRead()) return undefined;
+  const mapping = takeParts(copying, range);
+  try {
+    return mapQuickly(mapping);
+  } catch (error) {
+    giveUpParts(mapping);
+    throw error;
+  }
+}
+
+/** Takes a reference to the pages behind a range, part by part. The iova lock of the source is given back. */
+function takeParts(copying: Copying, range: Interval): Mapping {
+  const { from, length, iova, prot } = copying.request;
+  try {
+    const parts = from.rules.copyTakes === 'one-area' ? [wholeArea(from, range)] : partsOf(from, range);
+    copying.mapping = new Mapping(copying.table, { parts, length, iova, prot });
+    return copying.mapping;
+  } finally {
+    from.iovaLock.releaseRead();
+  }
+}
+
+function giveUpParts({ placement }: Mapping): void {
+  for (const part of placement.parts) part.pages.references -= 1;
 }
 
 function partsOf(table: TableState, range: Interval): PagesPart[] {

@@ -1,7 +1,5 @@
 /**
  * Splitting areas, for VFIO type1 users who unmap parts of what they mapped.
- *
- * Called with the iova lock held for writing.
  */
 import { IommuError, misaligned, refuse } from '../errors.js';
 import { faultPoint } from '../faults.js';
@@ -20,9 +18,14 @@ import type { TableState } from './table-state.js';
  * has pins in the area, or a domain may have mapped it with large pages. Cuts made before stay.
  */
 export function* cutAreas(table: TableState, addresses: readonly Address[]): Operation<void> {
-  for (const address of addresses) {
-    const area = table.areas.first(between(address, address))?.value;
-    if (area !== undefined) yield* cutArea(table, area, address);
+  if (!table.iovaLock.tryWrite()) yield () => table.iovaLock.write();
+  try {
+    for (const address of addresses) {
+      const area = table.areas.first(between(address, address))?.value;
+      if (area !== undefined) yield* cutArea(table, area, address);
+    }
+  } finally {
+    table.iovaLock.releaseWrite();
   }
 }
 

@@ -1,7 +1,5 @@
 /**
  * Adding a domain to a table and removing it.
- *
- * Both are called with the domains lock and the iova lock held for writing.
  */
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { refuse } from '../errors.js';
@@ -9,16 +7,18 @@ import { faultPoint } from '../faults.js';
 import { type Operation, unstoppable } from '../operation.js';
 import {
   clearStorageDomain,
+  emptyDomain,
   fillDomains,
-  flushDomains,
   setStorageDomain,
-  unfillDomain,
   unmapArea,
+  unpinReleased,
 } from '../pages/domain-fill.js';
+import { flushDomains } from '../pages/flush.js';
 import { between, MAX_U64, split } from '../u64.js';
 import { checkAlignment, ioPageSize, requiredAlignment } from './alignment.js';
 import type { IoptArea } from './iopt-area.js';
 import { removeReservations, reserve } from './reservations.js';
+import { releaseBoth, writeBoth } from './table-locks.js';
 import type { TableState } from './table-state.js';
 
 /**
@@ -28,36 +28,49 @@ import type { TableState } from './table-state.js';
  * does not fit its alignment or aperture, and what filling throws; nothing has changed then.
  */
 export function* addDomain(table: TableState, domain: IommuDomain): Operation<void> {
-  if (table.domains.includes(domain)) throw refuse('EEXIST', 'state', 'the domain is attached already');
-  const alignment = Math.max(ioPageSize(domain), table.alignment);
-  checkAlignment(table, alignment);
+  yield* writeBoth(table);
   try {
-    reserveOutsideAperture(table, domain);
-    faultPoint(table.faults, 'domain-slot');
-    yield* fillAll(table, domain);
-  } catch (error) {
-    removeReservations(table, domain);
-    throw error;
+    if (table.domains.includes(domain)) throw refuse('EEXIST', 'state', 'the domain is attached already');
+    const alignment = Math.max(ioPageSize(domain), table.alignment);
+    checkAlignment(table, alignment);
+    try {
+      reserveOutsideAperture(table, domain);
+      faultPoint(table.faults, 'domain-slot');
+      yield* fillAll(table, domain);
+    } catch (error) {
+      removeReservations(table, domain);
+      throw error;
+    }
+    table.domains.push(domain);
+    table.alignment = alignment;
+  } finally {
+    releaseBoth(table);
   }
-  table.domains.push(domain);
-  table.alignment = alignment;
 }
 
-/** Empties a domain and lets it go. Never fails; does nothing for a domain that is not there. */
+/**
+ * Empties a domain and lets it go. Never fails; does nothing for a domain that is not there. Once it has begun it
+ * cannot be stopped.
+ */
 export function* removeDomain(table: TableState, domain: IommuDomain): Operation<void> {
-  const at = table.domains.indexOf(domain);
-  if (at < 0) return;
-  const moved = table.domains.pop()!;
-  if (moved !== domain) table.domains[at] = moved;
-  const heir = table.domains[0];
-  if (heir !== undefined) {
-    for (const area of table.areas) if (area.storageDomain === domain) area.storageDomain = heir;
-  }
+  yield* writeBoth(table);
   try {
-    yield* unfillAll(table.areas, domain, heir === undefined);
+    const at = table.domains.indexOf(domain);
+    if (at < 0) return;
+    const moved = table.domains.pop()!;
+    if (moved !== domain) table.domains[at] = moved;
+    const heir = table.domains[0];
+    if (heir !== undefined) {
+      for (const area of table.areas) if (area.storageDomain === domain) area.storageDomain = heir;
+    }
+    try {
+      yield* unstoppable(unfillAll(table.areas, domain, heir === undefined));
+    } finally {
+      removeReservations(table, domain);
+      table.alignment = requiredAlignment(table);
+    }
   } finally {
-    removeReservations(table, domain);
-    table.alignment = requiredAlignment(table);
+    releaseBoth(table);
   }
 }
 
@@ -76,8 +89,7 @@ function* fillAll(table: TableState, domain: IommuDomain): Operation<void> {
       if (pages === undefined) continue;
       if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
       try {
-        const waiting = fillDomains(area, pages, [domain], table.largePages);
-        if (waiting !== undefined) yield* waiting;
+        yield* fillDomains(area, pages, [domain], table.largePages);
         if (first) setStorageDomain(area, pages, domain);
       } finally {
         pages.mutex.releaseWrite();
@@ -85,7 +97,7 @@ function* fillAll(table: TableState, domain: IommuDomain): Operation<void> {
       filled.push(area);
     }
   } catch (error) {
-    yield* unstoppable(unfillAll(filled, domain, first));
+    yield* unstoppable(unfillAll(filled, domain, first), { error });
     throw error;
   }
 }
@@ -99,13 +111,13 @@ function* unfillAll(areas: Iterable<IoptArea>, domain: IommuDomain, only: boolea
     try {
       if (only) {
         clearStorageDomain(area, pages);
-        const waiting = unfillDomain(area, pages, domain, [domain]);
-        if (waiting !== undefined) yield* waiting;
+        const released = emptyDomain(area, pages, domain);
+        yield* flushDomains([domain]);
+        unpinReleased(pages, released);
       } else unmapArea(domain, area);
     } finally {
       pages.mutex.releaseWrite();
     }
   }
-  const flushing = only ? undefined : flushDomains([domain]);
-  if (flushing !== undefined) yield* flushing;
+  if (!only) yield* flushDomains([domain]);
 }

@@ -1,182 +1,171 @@
 /**
  * Mapping: what `map` and `copy` have in common, from placing areas to publishing them.
+ *
+ * Areas are placed, filled into the domains and published: each with locks of its own, and between them others may
+ * have their turn. Until they are published they are in the tree without pages, so that nobody else can use or remove
+ * them.
  */
 import { faultPoint } from '../faults.js';
-import { type Operation, type Outcome, rest, unstoppable } from '../operation.js';
-import { fillDomains, setStorageDomain, unfillDomains } from '../pages/domain-fill.js';
+import { type Operation, quickWays, unstoppable } from '../operation.js';
+import { mapRead, setStorageDomain, unfillDomains } from '../pages/domain-fill.js';
+import { giveBack, ReadFrames, readNow, readRest } from '../pages/frame-reader.js';
+import type { IoptPages } from '../pages/iopt-pages.js';
 import type { IoptArea } from './iopt-area.js';
-import { type PagesPart, type Placement, placeAreas } from './place-areas.js';
+import { type Placement, placeAreas } from './place-areas.js';
+import { releaseDomainsIova, tryReadDomainsWriteIova } from './table-locks.js';
 import type { TableState } from './table-state.js';
 
-/** Areas that are in the tree without pages, so that nobody else can use or remove them, and the pages to come. */
-interface Mapping {
+/** A mapping in progress, and how far it has come. */
+export class Mapping {
   readonly table: TableState;
-  readonly areas: readonly IoptArea[];
-  readonly parts: readonly PagesPart[];
+  readonly placement: Placement;
+  /** One for each part, once they are in the tree. From the next step on the domains lock is held for reading. */
+  areas: readonly IoptArea[] | undefined = undefined;
+  /** How many of the areas are in the domains. */
+  filled = 0;
+  /** The frames of the next area, from when the mutex of its pages is held. */
+  read: ReadFrames | undefined = undefined;
+  /** Why the quick way ended. */
+  failure: { readonly error: unknown } | undefined = undefined;
+
+  constructor(table: TableState, placement: Placement) {
+    this.table = table;
+    this.placement = placement;
+  }
 }
 
 /**
  * Maps parts one after the other into a table and gives the IOVA of the first. The areas take over the parts'
- * references; on failure they are left to the caller.
- *
- * Areas are placed, filled into the domains and published: each a step with locks of its own, and between them others
- * may have their turn.
+ * references; on failure they are left to the caller. Goes on where `mapQuickly` ended.
  *
  * @throws what placing, pinning, a domain or the locked-memory limit throws; nothing has changed then.
  */
-export function mapPages(table: TableState, placement: Placement): Outcome<bigint> {
-  if (table.faults !== undefined) for (const _ of placement.parts) faultPoint(table.faults, 'area');
-  return table.iovaLock.tryWrite() ? place(table, placement) : waitToPlace(table, placement);
-}
-
-function* waitToPlace(table: TableState, placement: Placement): Operation<bigint> {
-  yield () => table.iovaLock.write();
-  return yield* rest(place(table, placement));
-}
-
-/** The iova lock is held for writing, and given back. */
-function place(table: TableState, placement: Placement): Outcome<bigint> {
-  let areas: IoptArea[];
+export function* mapPages(mapping: Mapping): Operation<bigint> {
+  const { table, placement } = mapping;
+  const { domainsLock, iovaLock, domains } = table;
+  if (mapping.areas === undefined) {
+    for (const _ of placement.parts) faultPoint(table.faults, 'area');
+    if (!iovaLock.tryWrite()) yield () => iovaLock.write();
+    try {
+      mapping.areas = placeAreas(table, placement);
+    } finally {
+      iovaLock.releaseWrite();
+    }
+    try {
+      if (!domainsLock.tryRead()) yield () => domainsLock.read();
+    } catch (error) {
+      yield* unstoppable(removeAreas(table, mapping.areas), { error });
+      throw error;
+    }
+  }
+  const { areas } = mapping;
   try {
-    areas = placeAreas(table, placement);
+    if (mapping.failure !== undefined) throw mapping.failure.error;
+    for (; domains.length > 0 && mapping.filled < areas.length; mapping.filled++) {
+      const area = areas[mapping.filled]!;
+      const { pages } = placement.parts[mapping.filled]!;
+      if (mapping.read === undefined) {
+        if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
+        mapping.read = new ReadFrames(area.index, area.lastIndex);
+        faultPoint(pages.faults, 'batch');
+      }
+      yield* readRest(pages, mapping.read);
+      fill(mapping, area, pages, mapping.read);
+    }
+    if (!iovaLock.tryWrite()) yield () => iovaLock.write();
+  } catch (error) {
+    yield* unstoppable(undo(mapping, areas), { error });
+    throw error;
+  }
+  return publish(mapping, areas);
+}
+
+/** The quick way. `undefined`: `mapPages` is to go on. @throws as `mapPages` */
+export function mapQuickly(mapping: Mapping): bigint | undefined {
+  const { table, placement } = mapping;
+  if (!quickWays.allowed || table.faults !== undefined || !tryReadDomainsWriteIova(table)) return undefined;
+  try {
+    mapping.areas = placeAreas(table, placement);
+  } catch (error) {
+    table.domainsLock.releaseRead();
+    throw error;
   } finally {
     table.iovaLock.releaseWrite();
   }
-  const mapping = { table, areas, parts: placement.parts };
-  return table.domainsLock.tryRead() ? fill(mapping) : waitToFill(mapping);
-}
-
-function* waitToFill(mapping: Mapping): Operation<bigint> {
+  const { areas } = mapping;
   try {
-    yield () => mapping.table.domainsLock.read();
-  } catch (error) {
-    yield* unstoppable(removeAreas(mapping));
-    throw error;
-  }
-  return yield* rest(fill(mapping));
-}
-
-/** The domains lock is held for reading, and given back in the end. */
-function fill(mapping: Mapping): Outcome<bigint> {
-  const { table } = mapping;
-  if (table.domains.length > 0) {
-    try {
-      const filling = fillAreas(mapping);
-      if (filling !== undefined) return finishFill(mapping, filling);
-    } catch (error) {
-      return undo(mapping, error);
+    for (; table.domains.length > 0 && mapping.filled < areas.length; mapping.filled++) {
+      const area = areas[mapping.filled]!;
+      const { pages } = placement.parts[mapping.filled]!;
+      if (!pages.mutex.tryWrite()) return undefined;
+      mapping.read = new ReadFrames(area.index, area.lastIndex);
+      faultPoint(pages.faults, 'batch');
+      if (!readNow(pages, mapping.read)) return undefined;
+      fill(mapping, area, pages, mapping.read);
     }
+  } catch (error) {
+    mapping.failure = { error };
+    return undefined;
   }
-  return table.iovaLock.tryWrite() ? publish(mapping) : waitToPublish(mapping);
+  return table.iovaLock.tryWrite() ? publish(mapping, areas) : undefined;
 }
 
-function* finishFill(mapping: Mapping, filling: Operation<void>): Operation<bigint> {
-  try {
-    yield* filling;
-  } catch (error) {
-    return yield* undo(mapping, error);
-  }
-  return yield* rest(mapping.table.iovaLock.tryWrite() ? publish(mapping) : waitToPublish(mapping));
-}
-
-function* waitToPublish(mapping: Mapping): Operation<bigint> {
-  try {
-    yield () => mapping.table.iovaLock.write();
-  } catch (error) {
-    return yield* undo(mapping, error);
-  }
-  return publish(mapping);
+/** Puts an area into the domains, all of whose frames have been read. The mutex of its pages is given back. */
+function fill(mapping: Mapping, area: IoptArea, pages: IoptPages, read: ReadFrames): void {
+  const { domains, largePages } = mapping.table;
+  mapRead(area, pages, domains, largePages, read);
+  setStorageDomain(area, pages, domains[0]!);
+  mapping.read = undefined;
+  pages.mutex.releaseWrite();
 }
 
 /** Both locks are held, and given back. */
-function publish({ table, areas, parts }: Mapping): bigint {
-  for (let at = 0; at < areas.length; at++) areas[at]!.pages = parts[at]!.pages;
-  table.iovaLock.releaseWrite();
-  table.domainsLock.releaseRead();
+function publish({ table, placement }: Mapping, areas: readonly IoptArea[]): bigint {
+  for (let at = 0; at < areas.length; at++) areas[at]!.pages = placement.parts[at]!.pages;
+  releaseDomainsIova(table);
   return areas[0]!.iova;
 }
 
-/** Fills the areas from `from` on into the domains. Gives an operation that does the rest if it has to wait. */
-function fillAreas(mapping: Mapping, from = 0): Operation<void> | undefined {
-  const { areas, parts } = mapping;
-  for (let at = from; at < areas.length; at++) {
-    if (!parts[at]!.pages.mutex.tryWrite()) return waitToFillArea(mapping, at);
-    const filling = fillArea(mapping, at);
-    if (filling !== undefined) return at + 1 < areas.length ? fillRest(mapping, at, filling) : filling;
-  }
-  return undefined;
-}
-
-function* waitToFillArea(mapping: Mapping, at: number): Operation<void> {
-  yield () => mapping.parts[at]!.pages.mutex.write();
-  const filling = fillArea(mapping, at);
-  yield* fillRest(mapping, at, filling);
-}
-
-function* fillRest(mapping: Mapping, at: number, filling: Operation<void> | undefined): Operation<void> {
-  if (filling !== undefined) yield* filling;
-  const following = fillAreas(mapping, at + 1);
-  if (following !== undefined) yield* following;
-}
-
-/** Fills one area into the domains. The mutex of its pages is held, and given back. */
-function fillArea({ table, areas, parts }: Mapping, at: number): Operation<void> | undefined {
-  const area = areas[at]!;
-  const { pages } = parts[at]!;
-  let filling: Operation<void> | undefined;
+/** Takes back what was filled and placed, and gives back the locks. */
+function* undo({ table, placement, filled, read }: Mapping, areas: readonly IoptArea[]): Operation<void> {
+  const { domainsLock, iovaLock } = table;
+  // While no domain has any of it the place can be free at once, whatever the rest has to wait for.
+  const removed = filled === 0 && iovaLock.tryWrite();
+  if (removed) removeNow(table, areas);
   try {
-    filling = fillDomains(area, pages, table.domains, table.largePages);
-    if (filling === undefined) setStorageDomain(area, pages, table.domains[0]!);
-  } finally {
-    if (filling === undefined) pages.mutex.releaseWrite();
-  }
-  return filling && finishArea(table, area, pages, filling);
-}
-
-function* finishArea(
-  table: TableState,
-  area: IoptArea,
-  pages: PagesPart['pages'],
-  filling: Operation<void>,
-): Operation<void> {
-  try {
-    yield* filling;
-    setStorageDomain(area, pages, table.domains[0]!);
-  } finally {
-    pages.mutex.releaseWrite();
-  }
-}
-
-/** Takes back what was filled and placed, gives back the domains lock, and fails. */
-function* undo(mapping: Mapping, error: unknown): Operation<never> {
-  try {
-    try {
-      yield* unstoppable(unfillAreas(mapping));
-    } finally {
-      mapping.table.domainsLock.releaseRead();
+    if (read !== undefined) {
+      const { pages } = placement.parts[filled]!;
+      try {
+        yield* giveBack(pages, read);
+      } finally {
+        pages.mutex.releaseWrite();
+      }
     }
   } finally {
-    yield* unstoppable(removeAreas(mapping));
-  }
-  throw error;
-}
-
-function* unfillAreas({ table, areas, parts }: Mapping): Operation<void> {
-  for (let at = 0; at < areas.length; at++) {
-    if (areas[at]!.storageDomain === undefined) continue;
-    const { pages } = parts[at]!;
-    if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
     try {
-      const waiting = unfillDomains(areas[at]!, pages, table.domains);
-      if (waiting !== undefined) yield* waiting;
+      for (let at = 0; at < filled; at++) {
+        const { pages } = placement.parts[at]!;
+        if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
+        try {
+          yield* unfillDomains(areas[at]!, pages, table.domains);
+        } finally {
+          pages.mutex.releaseWrite();
+        }
+      }
     } finally {
-      pages.mutex.releaseWrite();
+      domainsLock.releaseRead();
+      if (!removed) yield* removeAreas(table, areas);
     }
   }
 }
 
-function* removeAreas({ table, areas }: Mapping): Operation<void> {
+function* removeAreas(table: TableState, areas: readonly IoptArea[]): Operation<void> {
   if (!table.iovaLock.tryWrite()) yield () => table.iovaLock.write();
+  removeNow(table, areas);
+}
+
+/** The iova lock is held for writing, and given back. */
+function removeNow(table: TableState, areas: readonly IoptArea[]): void {
   for (const area of areas) table.areas.delete(area.node!);
   table.iovaLock.releaseWrite();
 }

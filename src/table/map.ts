@@ -6,11 +6,10 @@ import { refuse } from '../errors.js';
 import { type FaultInjector, faultPoint } from '../faults.js';
 import type { AccountingMode } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
-import type { Outcome } from '../operation.js';
 import { IoptPages } from '../pages/iopt-pages.js';
 import { WRITE } from '../protection.js';
 import { type Address, hex, isZero, LAST_PAGE, PAGE_MASK, PAGE_SHIFT } from '../u64.js';
-import { mapPages } from './map-pages.js';
+import { Mapping } from './map-pages.js';
 import type { TableState } from './table-state.js';
 
 /** A `map` request with its arguments read. */
@@ -23,18 +22,19 @@ export interface MapRequest {
   readonly prot: number;
 }
 
-/** Maps user memory and gives the IOVA it was mapped at. */
-export function mapUserMemory(table: TableState, request: MapRequest): Outcome<bigint> {
-  const pages = createPages(request, table.faults);
-  const part = { pages, start: { page: 0, offset: request.uptr.offset }, length: request.length };
-  return mapPages(table, { parts: [part], length: request.length, iova: request.iova, prot: request.prot });
-}
-
 /**
- * The pages of a range of user memory; nothing is pinned yet.
+ * The mapping of user memory that `mapQuickly` and `mapPages` carry out.
  *
  * @throws EINVAL if the length is 0 or above 2^64 − 1 − 4096, EOVERFLOW if uptr + length is 2^64 or more.
  */
+export function mappingOf(table: TableState, request: MapRequest): Mapping {
+  const { uptr, length, iova, prot } = request;
+  const pages = createPages(request, table.faults);
+  const part = { pages, start: { page: 0, offset: uptr.offset }, length };
+  return new Mapping(table, { parts: [part], length, iova, prot });
+}
+
+/** The pages of a range of user memory; nothing is pinned yet. @throws as `mappingOf` */
 function createPages(request: MapRequest, faults: FaultInjector | undefined): IoptPages {
   const { uptr, length } = request;
   if (isZero(length)) throw refuse('EINVAL', 'argument', 'the length is 0');

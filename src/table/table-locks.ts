@@ -1,22 +1,42 @@
-/** Taking both locks of a table in their order. */
+/** Taking the locks of a table, in their order. */
 import type { Operation } from '../operation.js';
 import type { TableState } from './table-state.js';
 
-/** Takes both locks for writing if that needs no wait. */
-export function tryWriteBoth(table: TableState): boolean {
-  if (!table.domainsLock.tryWrite()) return false;
-  if (table.iovaLock.tryWrite()) return true;
-  table.domainsLock.releaseWrite();
-  return false;
+/** Runs a step with both locks held for writing. */
+export function* withBoth<T>(table: TableState, step: () => T): Operation<T> {
+  yield* writeBoth(table);
+  try {
+    return step();
+  } finally {
+    releaseBoth(table);
+  }
+}
+
+/** Runs a step with the iova lock held for writing. */
+export function* withIova<T>(table: TableState, step: () => T): Operation<T> {
+  const { iovaLock } = table;
+  if (!iovaLock.tryWrite()) yield () => iovaLock.write();
+  try {
+    return step();
+  } finally {
+    iovaLock.releaseWrite();
+  }
 }
 
 /** Takes both locks for writing. */
 export function* writeBoth(table: TableState): Operation<void> {
-  if (!table.domainsLock.tryWrite()) yield () => table.domainsLock.write();
-  yield* thenIova(table, () => table.domainsLock.releaseWrite());
+  const { domainsLock } = table;
+  if (!domainsLock.tryWrite()) yield () => domainsLock.write();
+  yield* thenIova(table, () => domainsLock.releaseWrite());
 }
 
-/** As `tryWriteBoth`, but the domains lock for reading. */
+/** Gives back both locks held for writing. */
+export function releaseBoth(table: TableState): void {
+  table.iovaLock.releaseWrite();
+  table.domainsLock.releaseWrite();
+}
+
+/** Takes the domains lock for reading and the iova lock for writing if that needs no wait. */
 export function tryReadDomainsWriteIova(table: TableState): boolean {
   if (!table.domainsLock.tryRead()) return false;
   if (table.iovaLock.tryWrite()) return true;
@@ -26,8 +46,15 @@ export function tryReadDomainsWriteIova(table: TableState): boolean {
 
 /** Takes the domains lock for reading and the iova lock for writing. */
 export function* readDomainsWriteIova(table: TableState): Operation<void> {
-  if (!table.domainsLock.tryRead()) yield () => table.domainsLock.read();
-  yield* thenIova(table, () => table.domainsLock.releaseRead());
+  const { domainsLock } = table;
+  if (!domainsLock.tryRead()) yield () => domainsLock.read();
+  yield* thenIova(table, () => domainsLock.releaseRead());
+}
+
+/** Gives back the domains lock held for reading and the iova lock held for writing. */
+export function releaseDomainsIova(table: TableState): void {
+  table.iovaLock.releaseWrite();
+  table.domainsLock.releaseRead();
 }
 
 /** Takes the iova lock for writing, or gives back the domains lock. */
@@ -39,10 +66,4 @@ function* thenIova(table: TableState, releaseDomains: () => void): Operation<voi
     releaseDomains();
     throw error;
   }
-}
-
-/** Gives back both locks held for writing. */
-export function releaseBoth(table: TableState): void {
-  table.iovaLock.releaseWrite();
-  table.domainsLock.releaseWrite();
 }

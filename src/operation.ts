@@ -196,3 +196,14 @@ export function* unstoppable<T>(operation: Operation<T>): Operation<T> {
   }
   return step.value;
 }
+
+/** Waits for what has been asked for already. If the operation is stopped, what comes of it is nobody's concern. */
+export function* answerOf<T>(answer: PromiseLike<T>): Operation<T> {
+  const promise = Promise.resolve(answer);
+  try {
+    return (yield () => promise) as T;
+  } catch (error) {
+    promise.catch(() => undefined);
+    throw error;
+  }
+}

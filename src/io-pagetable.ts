@@ -322,12 +322,12 @@ export class IoPagetable extends IovaSpace {
     const from = readU64(iova, 'iova');
     const bytes = readU64(length, 'length');
     checkObject(options, 'options');
-    checkFlag(options.write, 'options.write');
-    checkCallback(options.onUnmap, 'options.onUnmap');
+    const { write, onUnmap } = options;
+    checkFlag(write, 'options.write');
+    checkCallback(onUnmap, 'options.onUnmap');
     try {
-      return yield* pinForUse(this, checkedInterval(from, bytes), options);
+      return yield* pinForUse(this, checkedInterval(from, bytes), { write, onUnmap });
     } catch (error) {
-      const { write } = options;
       throw this.#advised(during(error, 'access', from, bytes), { call: 'access', iova, length, write });
     }
   }

@@ -8,9 +8,9 @@
 
 import { enterCallOut, leaveCallOut } from '../call-out.js';
 import type { IntervalTree, TreeNode } from '../interval-tree.js';
-import type { Layout, MemoryWindow } from '../memory/memory-window.js';
-import type { Piece } from '../memory/page-content.js';
-import { ProcessMemory } from '../memory/process-memory.js';
+import { byteCount } from '../memory/bytes.js';
+import type { MemoryLayout, MemoryPiece, MemoryWindow } from '../memory/memory-window.js';
+import { isThenable } from '../operation.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
 import { pageBehind } from '../pages/mapped-area.js';
 import { READ, WRITE } from '../protection.js';
@@ -42,16 +42,16 @@ export class AreaWindows {
    * @throws TypeError if the buffer behind them is detached: new windows are needed. What a memory of the user's throws
    */
   transfer(page: number, offset: number, buffer: Uint8Array, write: boolean): boolean {
-    const { length } = buffer;
+    const length = byteCount(buffer);
     if (length === 0) return false;
     let window = this.#known(page, offset);
     if (window === undefined) {
       const node = this.#find(page, offset);
       if (node === undefined) return false;
       const taken = this.#isTaken(page);
-      if (taken && copyInArea(node.value, page, offset, buffer, write)) return true;
+      if (taken && copyInArea(node.value, page, offset, buffer, length, write)) return true;
       window = this.#open(node, page, offset);
-      if (window === undefined) return !taken && copyInArea(node.value, page, offset, buffer, write);
+      if (window === undefined) return !taken && copyInArea(node.value, page, offset, buffer, length, write);
     }
     if (!window.allows(write)) return false;
     if (offset + length <= window.past) {
@@ -59,12 +59,21 @@ export class AreaWindows {
       return true;
     }
     // Looked at before the first byte is copied: a call that is refused must not have changed anything.
-    return this.#walk(page, offset, buffer, write, false) && this.#walk(page, offset, buffer, write, true);
+    return (
+      this.#walk(page, offset, buffer, length, write, false) &&
+      this.#walk(page, offset, buffer, length, write, true)
+    );
   }
 
   /** Goes through the windows of a range, copying or not; `false` where there is none. */
-  #walk(firstPage: number, firstOffset: number, buffer: Uint8Array, write: boolean, copy: boolean): boolean {
-    const { length } = buffer;
+  #walk(
+    firstPage: number,
+    firstOffset: number,
+    buffer: Uint8Array,
+    length: number,
+    write: boolean,
+    copy: boolean,
+  ): boolean {
     let page = firstPage;
     let offset = firstOffset;
     for (let done = 0; done < length; ) {
@@ -121,33 +130,31 @@ class AreaWindow {
   /** What may be done with the bytes. */
   readonly #prot: number;
   readonly #page: number;
-  readonly #piece: Piece;
+  readonly #piece: MemoryPiece;
   /** Where offset 0 is in the piece, or would be before its first byte. */
   readonly #start: number;
   /** `iovaLock.writes` when the area was last looked at: nothing of it has changed since if that is the same. */
   #writes = -1;
   readonly #node: TreeNode<IoptArea>;
   readonly #pages: IoptPages;
-  readonly #layout: Layout;
+  readonly #layout: MemoryLayout;
 
   /** `userPage` is where offset 0 of the page would be if the first byte of the area was the first of its page. */
   constructor(page: number, node: TreeNode<IoptArea>, pages: IoptPages, memory: MemoryWindow) {
     const area = node.value;
+    const { page: memoryPage, lastPage, piece, start: memoryStart, writable, layout } = memory;
     const userPage = pages.userPage + area.index + (page - area.page);
-    const start = memory.start + (userPage - memory.page) * PAGE_SIZE + area.pageOffset - area.offset;
-    const pieceEnd = Math.min(
-      memory.piece.length,
-      memory.start + (memory.lastPage - memory.page + 1) * PAGE_SIZE,
-    );
-    this.first = Math.max(page === area.page ? area.offset : 0, memory.start - start);
+    const start = memoryStart + (userPage - memoryPage) * PAGE_SIZE + area.pageOffset - area.offset;
+    const pieceEnd = Math.min(piece.length, memoryStart + (lastPage - memoryPage + 1) * PAGE_SIZE);
+    this.first = Math.max(page === area.page ? area.offset : 0, memoryStart - start);
     this.past = Math.min((area.lastPage - page) * PAGE_SIZE + area.lastOffset + 1, pieceEnd - start);
-    this.#prot = area.prot & (pages.writable && memory.writable ? READ | WRITE : READ);
+    this.#prot = area.prot & (pages.writable && writable === true ? READ | WRITE : READ);
     this.#page = page;
-    this.#piece = memory.piece;
+    this.#piece = piece;
     this.#start = start;
     this.#node = node;
     this.#pages = pages;
-    this.#layout = memory.layout;
+    this.#layout = layout;
   }
 
   /** Whether it shows an address. */
@@ -184,14 +191,17 @@ class AreaWindow {
   }
 }
 
-/** Opens the window that shows an address of an area, if its byte is in a buffer. */
+/** Opens the window that shows an address of an area, if the memory has one, and that is what it should be. */
 function openWindow(node: TreeNode<IoptArea>, iova: Address): AreaWindow | undefined {
   const area = node.value;
   const { pages } = area;
-  if (pages === undefined || area.preventAccess || pages.memory.resident !== undefined) return undefined;
-  if (!(pages.memory instanceof ProcessMemory)) return undefined;
-  const memory = pages.memory.window(pages.userPage + pageBehind(area, iova).page);
-  return memory && new AreaWindow(iova.page, node, pages, memory);
+  if (pages === undefined || area.preventAccess) return undefined;
+  const { memory } = pages;
+  if (memory.window === undefined || memory.resident !== undefined) return undefined;
+  const found = memory.window(pages.userPage + pageBehind(area, iova).page);
+  if (found === undefined) return undefined;
+  const window = new AreaWindow(iova.page, node, pages, found);
+  return Number.isInteger(window.past) && window.shows(iova.page, iova.offset) ? window : undefined;
 }
 
 /**
@@ -203,9 +213,9 @@ function copyInArea(
   page: number,
   offset: number,
   buffer: Uint8Array,
+  length: number,
   write: boolean,
 ): boolean {
-  const { length } = buffer;
   const { pages } = area;
   const room = (area.lastPage - page) * PAGE_SIZE + (area.lastOffset - offset) + 1;
   if (pages === undefined || area.preventAccess || length > room) return false;
@@ -219,6 +229,11 @@ function copyInArea(
     const copied = write
       ? memory.copyToUser(userPage, start.offset, buffer, 0, length)
       : memory.copyFromUser(userPage, start.offset, buffer, 0, length);
+    if (isThenable(copied)) {
+      // It should have said so beforehand (`resident`). The long way asks again, and can wait.
+      copied.then(undefined, () => undefined);
+      return false;
+    }
     return copied === length;
   } finally {
     leaveCallOut();

@@ -4,9 +4,11 @@
 import { checkBoolean, checkCallback, checkedInterval, checkFlag, checkObject } from '../arguments.js';
 import { during, refuse, wouldWait } from '../errors.js';
 import { logAccess } from '../log.js';
+import { byteCount, checkBytes, isBytes, viewOf } from '../memory/bytes.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import {
   type Abortable,
+  answerOf,
   finish,
   isThenable,
   mustWait,
@@ -19,7 +21,17 @@ import { addAccess, removeAccess } from '../table/access-list.js';
 import { IovaSpace } from '../table/iova-space.js';
 import { withBoth } from '../table/table-locks.js';
 import type { AttachedAccess, TableState } from '../table/table-state.js';
-import { type Address, hex, invalidType, MAX_U64, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
+import {
+  firstOf,
+  hex,
+  type Interval,
+  invalidType,
+  lengthOf,
+  MAX_U64,
+  PAGE_SIZE,
+  readU64,
+  type U64Input,
+} from '../u64.js';
 import { AreaWindows } from './area-windows.js';
 import { type PinnedPart, pinRange, unpinRange } from './pin.js';
 import { type TransferOptions, transferRange } from './transfer.js';
@@ -68,11 +80,12 @@ export class IoptAccess implements AttachedAccess {
 
   constructor(options: IoptAccessOptions) {
     checkObject(options, 'options');
-    checkBoolean(options.needsPin, 'options.needsPin');
-    checkCallback(options.onUnmap, 'options.onUnmap');
-    this.needsPin = options.needsPin;
-    this.iovaAlignment = options.needsPin ? PAGE_SIZE : 1;
-    this.#onUnmap = options.onUnmap;
+    const { needsPin, onUnmap } = options;
+    checkBoolean(needsPin, 'options.needsPin');
+    checkCallback(onUnmap, 'options.onUnmap');
+    this.needsPin = needsPin;
+    this.iovaAlignment = needsPin ? PAGE_SIZE : 1;
+    this.#onUnmap = onUnmap;
   }
 
   /** The table the access is attached to. */
@@ -100,38 +113,43 @@ export class IoptAccess implements AttachedAccess {
    * @throws EINVAL if it is attached already, EADDRINUSE if an area of the table does not fit the alignment it
    * demands, EBUSY if the table has 65536 accesses, or while the access is leaving another table.
    */
-  attach(table: IovaSpace): Promise<void> {
-    return start(
-      this.#change('attach', () => {
-        if (this.#table !== undefined) throw refuse('EINVAL', 'state', 'the access is attached already');
-        return checkTable(table);
-      }),
-    );
+  attach(table: IovaSpace, options?: Abortable): Promise<void> {
+    return start(this.attachment(table), options);
   }
 
   /**
    * Moves the access to another table. `onUnmap` is called for everything before the old one is left; for the
    * table it is attached to already nothing happens.
    *
-   * @throws ENOENT if it is not attached; else as `attach`. It stays where it was then.
+   * @throws ENOENT if it is not attached; else as `attach`. It stays where it was then, as when it is aborted.
    */
-  replace(table: IovaSpace): Promise<void> {
-    return start(
-      this.#change('replace', () => {
-        if (this.#table === undefined) throw notAttached();
-        return checkTable(table);
-      }),
-    );
+  replace(table: IovaSpace, options?: Abortable): Promise<void> {
+    return start(this.replacement(table), options);
   }
 
-  /** Takes the access from its table, after `onUnmap` was called for everything. Does nothing if there is none. */
-  detach(): Promise<void> {
-    return start(this.detachment());
+  /**
+   * Takes the access from its table, after `onUnmap` was called for everything. Does nothing if there is none, or while
+   * `onUnmap` runs because the access is leaving: the callback itself may be who calls. If it is aborted, or `onUnmap`
+   * fails, the access stays in its table.
+   */
+  detach(options?: Abortable): Promise<void> {
+    return start(this.detachment(), options);
   }
 
   /** @internal */
   attachment(table: IovaSpace): Operation<void> {
-    return this.#change('attach', () => table);
+    return this.#change('attach', () => {
+      if (this.#table !== undefined) throw refuse('EINVAL', 'state', 'the access is attached already');
+      return checkTable(table);
+    });
+  }
+
+  /** @internal */
+  replacement(table: IovaSpace): Operation<void> {
+    return this.#change('replace', () => {
+      if (this.#table === undefined) throw notAttached();
+      return checkTable(table);
+    });
   }
 
   /** @internal */
@@ -178,9 +196,10 @@ export class IoptAccess implements AttachedAccess {
     this.#mutex.releaseWrite();
     try {
       const answer = this.notifyUnmap({ iova: 0n, length: MAX_U64 });
-      if (isThenable(answer)) yield () => answer;
+      if (isThenable(answer)) yield* answerOf(answer);
     } finally {
-      if (!this.#mutex.tryWrite()) yield mustWait(() => this.#mutex.write());
+      // Not at once: the call may have been made where queueing for a lock is refused, and there is no way back here.
+      if (!this.#mutex.tryWrite()) yield mustWait(() => Promise.resolve().then(() => this.#mutex.write()));
     }
   }
 
@@ -194,34 +213,53 @@ export class IoptAccess implements AttachedAccess {
    * then.
    */
   pin(iova: U64Input, length: U64Input, options: PinOptions = {}): Promise<FrameRuns> {
-    return start(framesOf(this.pinning(iova, length, options)), options);
+    return start(this.#pin(iova, length, options), options);
   }
 
   /** As `pin`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `pin` */
   pinSync(iova: U64Input, length: U64Input, options: { readonly write?: boolean } = {}): FrameRuns {
-    return finish(framesOf(this.pinning(iova, length, options)), wouldWait);
+    return finish(this.#pin(iova, length, options), wouldWait);
   }
 
-  /** @internal */
-  *pinning(iova: U64Input, length: U64Input, options: { readonly write?: boolean }): Operation<PinnedPart[]> {
+  *#pin(iova: U64Input, length: U64Input, options: { readonly write?: boolean }): Operation<FrameRuns> {
     const from = readU64(iova, 'iova');
     const bytes = readU64(length, 'length');
     checkObject(options, 'options');
-    checkFlag(options.write, 'options.write');
-    const write = options.write === true;
+    const { write } = options;
+    checkFlag(write, 'options.write');
+    const frames = new FrameRuns();
     try {
-      if (!this.needsPin || this.#onUnmap === undefined) {
-        throw refuse('EINVAL', 'state', 'only an access made with needsPin and an onUnmap callback can pin');
+      this.#checkPins();
+      for (const part of yield* this.#pinRange(checkedInterval(from, bytes), write === true)) {
+        frames.append(part.frames);
       }
-      const range = checkedInterval(from, bytes);
-      if (logAccess.enabled) logAccess('pin %s + %s', hex(from), hex(bytes));
-      return yield* this.#locked(
-        () => this.#table,
-        (table) => pinRange(table, range, write),
-      );
     } catch (error) {
       throw during(error, 'pin', from, bytes);
     }
+    return frames;
+  }
+
+  /** @internal */
+  *pinningOf(range: Interval, write: boolean): Operation<PinnedPart[]> {
+    try {
+      this.#checkPins();
+      return yield* this.#pinRange(range, write);
+    } catch (error) {
+      throw during(error, 'pin', firstOf(range), lengthOf(range));
+    }
+  }
+
+  #checkPins(): void {
+    if (this.needsPin && this.#onUnmap !== undefined) return;
+    throw refuse('EINVAL', 'state', 'only an access made with needsPin and an onUnmap callback can pin');
+  }
+
+  #pinRange(range: Interval, write: boolean): Operation<PinnedPart[]> {
+    if (logAccess.enabled) logAccess('pin %s + %s', hex(firstOf(range)), hex(lengthOf(range)));
+    return this.#locked(
+      () => this.#table,
+      (table) => pinRange(table, range, write),
+    );
   }
 
   /**
@@ -230,8 +268,8 @@ export class IoptAccess implements AttachedAccess {
    * @throws EINVAL if it was not pinned so, EOVERFLOW if it passes 2^64 − 1, ENOENT if the access is not attached.
    * (The kernel's call cannot fail: it warns instead.)
    */
-  unpin(iova: U64Input, length: U64Input): Promise<void> {
-    return start(this.unpinning(iova, length));
+  unpin(iova: U64Input, length: U64Input, options?: Abortable): Promise<void> {
+    return start(this.unpinning(iova, length), options);
   }
 
   /** As `unpin`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `unpin` */
@@ -244,14 +282,26 @@ export class IoptAccess implements AttachedAccess {
     const from = readU64(iova, 'iova');
     const bytes = readU64(length, 'length');
     try {
-      const range = checkedInterval(from, bytes);
-      yield* this.#locked(
-        () => this.#unpinTable,
-        (table) => unpinRange(table, range),
-      );
+      yield* this.#unpinRange(checkedInterval(from, bytes));
     } catch (error) {
       throw during(error, 'unpin', from, bytes);
     }
+  }
+
+  /** @internal */
+  *unpinningOf(range: Interval): Operation<void> {
+    try {
+      yield* this.#unpinRange(range);
+    } catch (error) {
+      throw during(error, 'unpin', firstOf(range), lengthOf(range));
+    }
+  }
+
+  #unpinRange(range: Interval): Operation<void> {
+    return this.#locked(
+      () => this.#unpinTable,
+      (table) => unpinRange(table, range),
+    );
   }
 
   /**
@@ -287,7 +337,7 @@ export class IoptAccess implements AttachedAccess {
     const table = this.#table;
     if (options !== PLAIN || table === undefined || !this.#mutex.free) return false;
     const { page, offset } = readU64(iova, 'iova');
-    if (!(buffer instanceof Uint8Array) || !table.state.iovaLock.tryRead()) return false;
+    if (!isBytes(buffer) || !table.state.iovaLock.tryRead()) return false;
     if (this.#windows?.space !== table) this.#windows = new AreaWindows(table);
     try {
       return this.#windows.transfer(page, offset, buffer, write);
@@ -308,18 +358,32 @@ export class IoptAccess implements AttachedAccess {
     now: boolean,
   ): Operation<void> {
     const from = readU64(iova, 'iova');
-    if (!(buffer instanceof Uint8Array)) throw invalidType('buffer', 'a Uint8Array', buffer);
+    checkBytes(buffer, 'buffer');
     checkObject(options, 'options');
-    const length: Address = readU64(buffer.length, 'length');
+    const { slow, caller, kernelThread } = options;
+    checkFlag(slow, 'options.slow');
+    checkFlag(kernelThread, 'options.kernelThread');
+    const length = byteCount(buffer);
+    const size = readU64(length, 'length');
     try {
-      const range = checkedInterval(from, length);
-      const transfer = { ...options, buffer, write: syscall === 'write', now };
+      const range = checkedInterval(from, size);
+      const write = syscall === 'write';
+      const bytes = viewOf(buffer, 0, length);
       yield* this.#locked(
         () => this.#table,
-        (table) => transferRange(table, range, transfer),
+        (table) =>
+          transferRange(table, range, {
+            slow: slow === true,
+            caller,
+            kernelThread: kernelThread === true,
+            buffer: bytes,
+            length,
+            write,
+            now,
+          }),
       );
     } catch (error) {
-      throw during(error, syscall, from, length);
+      throw during(error, syscall, from, size);
     }
   }
 
@@ -339,12 +403,6 @@ export class IoptAccess implements AttachedAccess {
       this.#mutex.releaseWrite();
     }
   }
-}
-
-function* framesOf(pinning: Operation<PinnedPart[]>): Operation<FrameRuns> {
-  const frames = new FrameRuns();
-  for (const part of yield* pinning) frames.append(part.frames);
-  return frames;
 }
 
 function notAttached() {

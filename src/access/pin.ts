@@ -7,7 +7,7 @@
 import { IommuError, notMapped, refuse } from '../errors.js';
 import type { FrameRuns } from '../memory/frame-runs.js';
 import type { UserMemory } from '../memory/user-memory.js';
-import { type Operation, unstoppable } from '../operation.js';
+import { mustWait, type Operation, unstoppable } from '../operation.js';
 import { pageBehind } from '../pages/mapped-area.js';
 import { addPagesAccess, removePagesAccess } from '../pages/pages-access.js';
 import { READ, WRITE } from '../protection.js';
@@ -83,23 +83,36 @@ function* pinArea(area: IoptArea, first: number, last: number): Operation<FrameR
 }
 
 /**
- * Takes back a pin of exactly this range.
+ * Takes back a pin of exactly this range. The call can be stopped until it has unpinned something.
  *
  * @throws EINVAL if the range, or a part of it, was not pinned so; the parts that were are unpinned.
  */
 export function* unpinRange(table: TableState, range: Interval): Operation<void> {
+  // Whoever cannot wait must find that out before a first part is unpinned.
+  for (const { area } of walkContiguous(table.areas, range)) {
+    const { mutex } = area.pages!;
+    if (mutex.free) continue;
+    yield () => mutex.write();
+    mutex.releaseWrite();
+  }
+  let begun = false;
   let missing: Address | undefined;
   const walk = walkContiguous(table.areas, range);
   let step = walk.next();
   for (; !step.done; step = walk.next()) {
     const { area, first, last } = step.value;
     const pages = area.pages!;
-    if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
-    const pinned =
-      area.pins > 0 && removePagesAccess(pages, pageBehind(area, first).page, pageBehind(area, last).page);
-    if (pinned) area.pins -= 1;
-    else missing ??= first;
-    pages.mutex.releaseWrite();
+    const { mutex } = pages;
+    if (!mutex.tryWrite()) yield begun ? mustWait(() => mutex.write()) : () => mutex.write();
+    try {
+      const pinned =
+        area.pins > 0 && removePagesAccess(pages, pageBehind(area, first).page, pageBehind(area, last).page);
+      if (pinned) area.pins -= 1;
+      else missing ??= first;
+      begun ||= pinned;
+    } finally {
+      mutex.releaseWrite();
+    }
   }
   missing ??= step.value;
   if (missing !== undefined) throw refuse('EINVAL', 'state', 'the range was not pinned, or not in one piece');

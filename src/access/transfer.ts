@@ -6,10 +6,11 @@
 import { enterCallOut, leaveCallOut } from '../call-out.js';
 import { IommuError, notMapped, refuse, wouldWait } from '../errors.js';
 import { faultPoint } from '../faults.js';
-import { frameBytes } from '../memory/frame-bytes.js';
+import { byteCount, setBytes, viewOf } from '../memory/bytes.js';
+import { copyingFrames } from '../memory/frame-bytes.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import type { UserMemory } from '../memory/user-memory.js';
-import { type Abortable, isThenable, type Operation } from '../operation.js';
+import { type Abortable, answerOf, isThenable, type Operation } from '../operation.js';
 import { checkPinned, readFrames, releaseFresh, whenPinned } from '../pages/frame-reader.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
 import { indexInterval, pageBehind } from '../pages/mapped-area.js';
@@ -29,10 +30,16 @@ export interface TransferOptions extends Abortable {
   readonly kernelThread?: boolean;
 }
 
-/** Bytes to copy and the direction. */
-export interface Transfer extends TransferOptions {
-  /** The caller's buffer; its length is the length of the transfer. */
+/** What is to be copied, and how. */
+export interface Transfer {
+  /** As in `TransferOptions`. */
+  readonly slow: boolean;
+  readonly caller: UserMemory | undefined;
+  readonly kernelThread: boolean;
+  /** A view of the caller's buffer. */
   readonly buffer: Uint8Array;
+  /** Bytes to copy: the length of the buffer when the call began. */
+  readonly length: number;
   /** From the buffer into the mapping. */
   readonly write: boolean;
   /** The caller cannot wait: refuse before the first byte what would have to. */
@@ -75,14 +82,20 @@ function checkNeedsNoWait(table: TableState, range: Interval, transfer: Transfer
     const way = wayOf(pages.memory, start, page * PAGE_SIZE + offset, transfer);
     const needsNoWait =
       way === transferFrames
-        ? pages.mutex.free && framesAreThere(pages, start.page, lastIndex)
+        ? pages.mutex.free && framesAreThere(pages, start.page, lastIndex, transfer.write)
         : isThere(pages, start.page, lastIndex, transfer.write);
     if (!needsNoWait) throw wouldWait();
   }
 }
 
-/** Whether the frames of an index interval can be had now: those that nobody holds would be pinned. */
-function framesAreThere(pages: IoptPages, first: number, last: number): boolean {
+/**
+ * Whether the frames of an index interval can be had and copied now: those that nobody holds would be pinned. Live views
+ * of the others can always be copied; a memory that may be without them is asked.
+ */
+function framesAreThere(pages: IoptPages, first: number, last: number, write: boolean): boolean {
+  const { copyFromFrames, copyToFrames } = pages.memory;
+  const copies = (write ? copyToFrames : copyFromFrames) !== undefined;
+  if (copies && !isThere(pages, first, last, write)) return false;
   for (const span of doubleSpans(pages.accessTree, pages.domainsTree, indexInterval(first, last))) {
     if (span.used === 0 && !isThere(pages, span.page, span.lastPage, pages.writable)) return false;
   }
@@ -95,7 +108,7 @@ function isThere({ memory, userPage }: IoptPages, first: number, last: number, w
 
 /** How the bytes of one area are copied, of which the first is byte `start` of the pages. */
 function wayOf(memory: UserMemory, start: Address, bytes: number, transfer: Transfer) {
-  const own = transfer.slow !== true && (transfer.caller ?? memory) === memory;
+  const own = !transfer.slow && (transfer.caller ?? memory) === memory;
   if (memory.exited) return transferFrames;
   if (own || transfer.kernelThread) return transferDirectly;
   return start.offset + bytes <= PAGE_SIZE ? transferOnePage : transferFrames;
@@ -107,24 +120,28 @@ function* transferDirectly(
   start: Address,
   done: number,
   bytes: number,
-  { buffer, write }: Transfer,
+  transfer: Transfer,
 ): Operation<void> {
+  const { write } = transfer;
   const { memory } = pages;
   const page = pages.userPage + start.page;
-  let asked: number | PromiseLike<number>;
+  const ends = bufferEnds(memory, transfer, done, bytes);
+  let answer: number | PromiseLike<number>;
   enterCallOut();
   try {
-    asked = write
-      ? memory.copyToUser(page, start.offset, buffer, done, bytes)
-      : memory.copyFromUser(page, start.offset, buffer, done, bytes);
+    answer = write
+      ? memory.copyToUser(page, start.offset, ends.buffer, ends.at, bytes)
+      : memory.copyFromUser(page, start.offset, ends.buffer, ends.at, bytes);
   } finally {
     leaveCallOut();
   }
-  const copied = isThenable(asked) ? ((yield () => asked) as number) : asked;
-  if (copied === bytes) return;
-  if (Number.isInteger(copied) && copied >= 0 && copied < bytes) throw fault(pages, start, copied, write);
-  const detail = `the memory was asked to copy ${bytes} bytes and says it copied ${String(copied)}`;
-  throw refuse('EFAULT', 'fault', detail);
+  const copied = isThenable(answer) ? yield* answerOf(answer) : answer;
+  if (!(Number.isInteger(copied) && copied >= 0 && copied <= bytes)) {
+    const detail = `the memory was asked to copy ${bytes} bytes and says it copied ${String(copied)}`;
+    throw refuse('EFAULT', 'fault', detail);
+  }
+  handOver(ends, transfer, done, copied);
+  if (copied < bytes) throw fault(pages, start, copied, write);
 }
 
 function* transferOnePage(
@@ -132,8 +149,9 @@ function* transferOnePage(
   start: Address,
   done: number,
   bytes: number,
-  { buffer, write }: Transfer,
+  transfer: Transfer,
 ): Operation<void> {
+  const { write } = transfer;
   const { memory, faults } = pages;
   const frames = new FrameRuns();
   faultPoint(faults, 'page-transfer');
@@ -150,7 +168,7 @@ function* transferOnePage(
   const pinned = isThenable(answer) ? yield* whenPinned(pages, frames, 0, answer) : answer;
   try {
     checkPinned(1, frames.frames, pinned);
-    copyFrames(memory, frames, start.offset, partOf(buffer, done, bytes), write);
+    yield* throughFrames(pages, frames, start.offset, done, bytes, transfer);
   } finally {
     frames.forEachRun(0, frames.frames, (pfn, count) => memory.unpin(pfn, count, write));
   }
@@ -169,14 +187,14 @@ function* transferFrames(
   start: Address,
   done: number,
   bytes: number,
-  { buffer, write }: Transfer,
+  transfer: Transfer,
 ): Operation<void> {
   const last = start.page + Math.floor((start.offset + bytes - 1) / PAGE_SIZE);
   if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
   try {
     const read = yield* readFrames(pages, start.page, last);
     try {
-      copyFrames(pages.memory, read.frames, start.offset, partOf(buffer, done, bytes), write);
+      yield* throughFrames(pages, read.frames, start.offset, done, bytes, transfer);
     } finally {
       releaseFresh(pages, read);
     }
@@ -185,33 +203,60 @@ function* transferFrames(
   }
 }
 
-/** Bytes of the caller's buffer, which may have shrunk while the call waited. */
-function partOf(buffer: Uint8Array, from: number, bytes: number): Uint8Array {
-  if (buffer.length >= from + bytes) return buffer.subarray(from, from + bytes);
-  throw outOfRange('buffer.length', 'what it was when the call began', buffer.length);
-}
-
-/** Copies between a buffer and frames, from byte `offset` of the first frame on. */
-function copyFrames(
-  memory: UserMemory,
+/** Copies between the buffer and frames, from byte `offset` of the first frame on. */
+function* throughFrames(
+  { memory }: IoptPages,
   frames: FrameRuns,
   offset: number,
-  buffer: Uint8Array,
-  write: boolean,
-): void {
-  let at = 0;
+  done: number,
+  bytes: number,
+  transfer: Transfer,
+): Operation<void> {
+  const ends = bufferEnds(memory, transfer, done, bytes);
+  let copied = 0;
   let skip = offset;
-  frames.forEachRun(0, frames.frames, (pfn, count) => {
-    for (let frame = 0; frame < count && at < buffer.length; ) {
-      const bytes = frameBytes(memory, pfn + frame, count - frame);
-      const length = Math.min(bytes.length - skip, buffer.length - at);
-      if (write) bytes.set(buffer.subarray(at, at + length), skip);
-      else buffer.set(bytes.subarray(skip, skip + length), at);
-      at += length;
-      skip = 0;
-      frame += bytes.length / PAGE_SIZE;
-    }
-  });
+  for (let run = 0; run < frames.runs && copied < bytes; run++) {
+    const length = Math.min(frames.countOf(run) * PAGE_SIZE - skip, bytes - copied);
+    const pfn = frames.pfnOf(run);
+    checkBuffer(transfer);
+    yield* copyingFrames(memory, pfn, skip, ends.buffer, ends.at + copied, length, transfer.write);
+    copied += length;
+    skip = 0;
+  }
+  handOver(ends, transfer, done, bytes);
+}
+
+/** The buffer that a memory is given, and where in it. */
+interface BufferEnds {
+  readonly buffer: Uint8Array;
+  readonly at: number;
+}
+
+/**
+ * What a memory copies from or to: the caller's buffer or, if it may answer later, one that it can be left with when the
+ * call is aborted before that.
+ */
+function bufferEnds(memory: UserMemory, transfer: Transfer, done: number, bytes: number): BufferEnds {
+  const { buffer, write, now } = transfer;
+  checkBuffer(transfer);
+  if (now || memory.resident === undefined) return { buffer, at: done };
+  const own = new Uint8Array(bytes);
+  if (write) setBytes(own, viewOf(buffer, done, bytes), 0);
+  return { buffer: own, at: 0 };
+}
+
+/** Gives the caller what was read into a buffer that is not its own. */
+function handOver(ends: BufferEnds, transfer: Transfer, done: number, bytes: number): void {
+  const { buffer, write } = transfer;
+  if (write || ends.buffer === buffer) return;
+  checkBuffer(transfer);
+  setBytes(buffer, viewOf(ends.buffer, 0, bytes), done);
+}
+
+/** @throws RangeError if the caller's buffer has shrunk while the call waited */
+function checkBuffer({ buffer, length }: Transfer): void {
+  const now = byteCount(buffer);
+  if (now < length) throw outOfRange('buffer.length', 'what it was when the call began', now);
 }
 
 function fault(pages: IoptPages, start: Address, copied: number, write: boolean): IommuError {

@@ -2,11 +2,12 @@
  * What a device's DMA does: translates its addresses through a domain, page by page, and copies between the
  * frames behind them and a buffer of its own.
  */
-import { during, type ErrorReason, IommuError } from '../errors.js';
-import { frameBytes } from '../memory/frame-bytes.js';
-import type { UserMemory } from '../memory/user-memory.js';
+import { during, type ErrorReason, IommuError, wouldWait } from '../errors.js';
+import { byteCount, checkBytes } from '../memory/bytes.js';
+import { copyFrames } from '../memory/frame-bytes.js';
+import { checkFrameMemory, type FrameMemory } from '../memory/user-memory.js';
 import { READ, WRITE } from '../protection.js';
-import { hex, invalidType, join, MAX_U64, PAGE_SIZE, readU64, split, type U64Input } from '../u64.js';
+import { hex, invalidType, join, MAX_U64, readU64, split, type U64Input } from '../u64.js';
 import type { DirtyOperations, IommuDomain, Translation } from './iommu-domain.js';
 
 /** What translates for a device: a domain, or a `RadixReader` of one. */
@@ -16,7 +17,7 @@ export interface DeviceDomain extends Pick<IommuDomain, 'pageSizeBitmap' | 'iova
 }
 
 /** The memory behind a domain: a `UserMemory`, or `SharedFrames` of one. */
-export type DeviceMemory = Pick<UserMemory, 'frames'>;
+export type DeviceMemory = FrameMemory;
 
 /** EFAULT of a device's access: the domain does not map an address, or not with that permission. */
 export class DmaFault extends IommuError {
@@ -37,7 +38,8 @@ export class DmaFault extends IommuError {
  *
  * @param memory - whose frames the domain maps
  * @throws DmaFault (EFAULT) at the first page that is not mapped or not readable; what lies before it was copied.
- * TypeError or RangeError if an argument is not as declared; nothing was copied.
+ * EAGAIN where the memory has no live views and copies later: what lies before was copied, and that copy is left to
+ * itself. TypeError or RangeError if an argument is not as declared; nothing was copied.
  */
 export function deviceRead(
   domain: DeviceDomain,
@@ -45,7 +47,7 @@ export function deviceRead(
   iova: U64Input,
   target: Uint8Array,
 ): void {
-  transfer(domain, memory, iova, target, READ, (frames, at) => target.set(frames, at));
+  transfer(domain, memory, iova, target, READ);
 }
 
 /**
@@ -54,7 +56,8 @@ export function deviceRead(
  *
  * @param memory - whose frames the domain maps
  * @throws DmaFault (EFAULT) at the first page that is not mapped or not writable; what lies before it was copied.
- * TypeError or RangeError if an argument is not as declared; nothing was copied.
+ * EAGAIN where the memory has no live views and copies later: what lies before was copied, and that copy is left to
+ * itself. TypeError or RangeError if an argument is not as declared; nothing was copied.
  */
 export function deviceWrite(
   domain: DeviceDomain,
@@ -62,9 +65,7 @@ export function deviceWrite(
   iova: U64Input,
   source: Uint8Array,
 ): void {
-  transfer(domain, memory, iova, source, WRITE, (frames, at) => {
-    frames.set(source.subarray(at, at + frames.length));
-  });
+  transfer(domain, memory, iova, source, WRITE);
 }
 
 function transfer(
@@ -73,29 +74,26 @@ function transfer(
   iova: U64Input,
   buffer: Uint8Array,
   wanted: number,
-  copy: (frames: Uint8Array, at: number) => void,
 ): void {
   if (typeof domain?.iovaToPhys !== 'function') throw invalidType('domain', 'an IommuDomain', domain);
-  if (typeof memory?.frames !== 'function') throw invalidType('memory', 'a UserMemory', memory);
+  checkFrameMemory(memory, 'memory');
   const start = readU64(iova, 'iova');
-  if (!(buffer instanceof Uint8Array)) throw invalidType('buffer', 'a Uint8Array', buffer);
+  checkBytes(buffer, 'buffer');
+  const size = byteCount(buffer);
   const first = join(start.page, start.offset);
   let copied = 0;
-  while (copied < buffer.length) {
+  while (copied < size) {
     const at = first + BigInt(copied);
     const found = at > MAX_U64 ? undefined : translationOf(domain, at);
     if (found === undefined || (found.protection & wanted) === 0) {
       const fault = new DmaFault(reasonOf(at, found, wanted), at, copied);
-      throw during(
-        fault,
-        wanted === WRITE ? 'device write' : 'device read',
-        start,
-        split(BigInt(buffer.length)),
-      );
+      throw during(fault, wanted === WRITE ? 'device write' : 'device read', start, split(BigInt(size)));
     }
-    const length = Math.min(buffer.length - copied, Number(found.length));
+    const length = Math.min(size - copied, Number(found.length));
     try {
-      copyFrames(memory, found.physical, length, copied, copy);
+      const { page, offset } = split(found.physical);
+      const copying = copyFrames(memory, page, offset, buffer, copied, length, wanted === WRITE);
+      if (copying !== undefined) throw leftToItself(copying);
     } finally {
       if (wanted === WRITE) domain.dirty?.mark(at, BigInt(length));
     }
@@ -119,24 +117,8 @@ function reasonOf(iova: bigint, found: Translation | undefined, wanted: number):
   return { check: 'permission', wanted: name, detail };
 }
 
-/** Hands `length` bytes from a physical address on to `copy`, in as few pieces as the memory has. */
-function copyFrames(
-  memory: DeviceMemory,
-  physical: bigint,
-  length: number,
-  position: number,
-  copy: (frames: Uint8Array, at: number) => void,
-): void {
-  const { page, offset } = split(physical);
-  let pfn = page;
-  let skip = offset;
-  let done = 0;
-  while (done < length) {
-    const view = frameBytes(memory, pfn, Math.ceil((skip + length - done) / PAGE_SIZE));
-    const part = view.subarray(skip, skip + length - done);
-    copy(part, position + done);
-    done += part.length;
-    pfn += view.length / PAGE_SIZE;
-    skip = 0;
-  }
+/** EAGAIN: the copy goes on without the device. */
+function leftToItself(copying: PromiseLike<void>): IommuError {
+  copying.then(undefined, () => undefined);
+  return wouldWait();
 }

@@ -4,9 +4,7 @@
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import type { LockedMemory } from '../memory/locked-memory.js';
-import type { PhysicalMemory } from '../memory/physical-memory.js';
-import { ProcessMemory } from '../memory/process-memory.js';
-import type { UserMemory } from '../memory/user-memory.js';
+import type { PinRecord } from '../memory/user-memory.js';
 import { readFromDomain, readFromDomains } from '../pages/frame-reader.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
 import { indexInterval } from '../pages/mapped-area.js';
@@ -98,17 +96,11 @@ function isInTree(area: IoptArea, pages: IoptPages): boolean {
   return node?.value === area;
 }
 
-/** The machine whose pin counts tell; a memory that pins in a way of its own keeps its own. */
-function physicalOf(memory: UserMemory): PhysicalMemory | undefined {
-  const pinsItself = memory instanceof ProcessMemory && memory.pin === ProcessMemory.prototype.pin;
-  return pinsItself ? memory.physical : undefined;
-}
-
 /** What counts as pinned here is pinned where the frames are. */
 function checkPins(pages: IoptPages, name: string): void {
-  const { memory, store } = pages;
-  const physical = physicalOf(memory);
-  if (physical === undefined) return;
+  const { store } = pages;
+  const { pinRecord } = pages.memory;
+  if (pinRecord === undefined) return;
   const frames = new FrameRuns();
   const whole = indexInterval(0, pages.npages - 1);
   for (const span of doubleSpans(pages.accessTree, pages.domainsTree, whole)) {
@@ -120,7 +112,7 @@ function checkPins(pages: IoptPages, name: string): void {
     // Pins come and go in whole runs: of a long one the ends tell.
     const step = count > LONG_RUN ? count - 1 : 1;
     for (let at = 0; at < count; at += step) {
-      if (physical.pins(first + at) === 0) {
+      if (pinRecord.pins(first + at) === 0) {
         broken('what is pinned is pinned in memory', `${name}: frame ${first + at}`);
       }
     }
@@ -135,11 +127,11 @@ function checkPins(pages: IoptPages, name: string): void {
  */
 export function checkCharges(all: Iterable<IoptPages>, alone: boolean): void {
   const charged = new Map<LockedMemory, number>();
-  const pinned = new Map<PhysicalMemory, number>();
+  const pinned = new Map<PinRecord, number>();
   for (const { account, lastNpinned, npinned, memory } of all) {
     if (account !== undefined) charged.set(account, (charged.get(account) ?? 0) + lastNpinned);
-    const physical = physicalOf(memory);
-    if (physical !== undefined) pinned.set(physical, (pinned.get(physical) ?? 0) + npinned);
+    const { pinRecord } = memory;
+    if (pinRecord !== undefined) pinned.set(pinRecord, (pinned.get(pinRecord) ?? 0) + npinned);
   }
   const fits = (actual: number, known: number) => (alone ? actual === known : actual >= known);
   for (const [{ of, lockedPages }, pages] of charged) {
@@ -150,9 +142,9 @@ export function checkCharges(all: Iterable<IoptPages>, alone: boolean): void {
       );
     }
   }
-  for (const [physical, pages] of pinned) {
-    if (!fits(physical.pinned, pages)) {
-      broken('the pins of memory = what is pinned', `${physical.pinned} pins, ${pages} pages pinned`);
+  for (const [pinRecord, pages] of pinned) {
+    if (!fits(pinRecord.pinned, pages)) {
+      broken('the pins of memory = what is pinned', `${pinRecord.pinned} pins, ${pages} pages pinned`);
     }
   }
 }

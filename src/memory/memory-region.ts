@@ -2,7 +2,7 @@
  * A piece of a process's address space that shows a piece of memory.
  */
 import { join, PAGE_SIZE } from '../u64.js';
-import type { Layout, MemoryWindow } from './memory-window.js';
+import type { MemoryLayout, MemoryWindow } from './memory-window.js';
 import type { Backing } from './physical-memory.js';
 
 /** A mapping of memory into the address space of a process, as `mmap` made it. */
@@ -86,7 +86,7 @@ export class Region implements MemoryRegion {
   }
 
   /** The pages around user page `page` that are in one piece, if that page is there now. */
-  window(page: number, layout: Layout): MemoryWindow | undefined {
+  window(page: number, layout: MemoryLayout): MemoryWindow | undefined {
     const backingPage = this.backingPage(page);
     const found = this.#backing.content.piece(backingPage);
     if (found === undefined) return undefined;

@@ -3,6 +3,9 @@
  */
 import { refuse } from '../errors.js';
 import { invalidType, PAGE_MASK, PAGE_SIZE } from '../u64.js';
+import { type BufferKind, bufferKind, isBuffer } from './buffers.js';
+import { byteCount, setBytes, viewOf } from './bytes.js';
+import type { MemoryPiece } from './memory-window.js';
 
 /** A `WebAssembly.Memory`: its buffer is another one whenever it has grown. */
 export interface WebAssemblyMemory {
@@ -46,16 +49,19 @@ export interface PageContent {
 /** A 32-bit WebAssembly memory may grow to this. */
 const WASM_PAGES = 2 ** 20;
 
-const SHARED = '[object SharedArrayBuffer]';
-
 /** A buffer and all its bytes. */
-export class Piece {
+export class Piece implements MemoryPiece {
   readonly #buffer: ArrayBuffer | SharedArrayBuffer;
+  readonly #byteLength: (this: unknown) => number;
   readonly #bytes: Uint8Array;
+  /** Whether its length never changes, unless to nothing. */
+  readonly fixed: boolean;
 
-  constructor(buffer: ArrayBuffer | SharedArrayBuffer) {
+  constructor(buffer: ArrayBuffer | SharedArrayBuffer, { byteLength, resizable }: BufferKind) {
     this.#buffer = buffer;
+    this.#byteLength = byteLength;
     this.#bytes = new Uint8Array(buffer);
+    this.fixed = resizable?.call(buffer) !== true;
   }
 
   /**
@@ -65,13 +71,8 @@ export class Piece {
    * for as long as it was.
    */
   get length(): number {
-    const { byteLength } = this.#buffer;
+    const byteLength = this.#byteLength.call(this.#buffer);
     return byteLength - (byteLength & PAGE_MASK);
-  }
-
-  /** Whether its length never changes, unless to nothing. */
-  get fixed(): boolean {
-    return !isResizable(this.#buffer);
   }
 
   /** As `subarray`, but quicker: that asks for the class of its result. */
@@ -81,16 +82,21 @@ export class Piece {
 
   /** @throws TypeError if the buffer is detached, with nothing copied */
   read(first: number, target: Uint8Array, at: number, length: number): void {
-    target.set(this.view(first, length), at);
+    setBytes(target, this.view(first, length), at);
   }
 
   /** @throws TypeError if the buffer is detached, with nothing copied */
   write(first: number, source: Uint8Array, at: number, length: number): void {
-    this.#bytes.set(length === source.length ? source : source.subarray(at, at + length), first);
+    setBytes(this.#bytes, length === byteCount(source) ? source : viewOf(source, at, length), first);
   }
 }
 
-const NOTHING = new Piece(new ArrayBuffer(0));
+function newPiece(bytes: number): Piece {
+  const buffer = new ArrayBuffer(bytes);
+  return new Piece(buffer, bufferKind(buffer)!);
+}
+
+const NOTHING = newPiece(0);
 
 /** The content of a buffer. */
 export class BufferContent implements PageContent {
@@ -102,12 +108,13 @@ export class BufferContent implements PageContent {
 
   /** @throws TypeError (`ERR_INVALID_ARG_TYPE`) if `source` is none of the kinds of `MemorySource` */
   constructor(source: MemorySource) {
-    if (isMemory(source)) {
-      this.#source = source;
-      this.capacity = Math.max(WASM_PAGES, wholePages(source.buffer.byteLength));
-    } else {
+    if (isBuffer(source)) {
+      const { byteLength, maxByteLength = byteLength } = bufferKind(source)!;
       this.#source = { buffer: source };
-      this.capacity = wholePages(maxByteLength(source));
+      this.capacity = wholePages(maxByteLength.call(source));
+    } else {
+      this.#source = source;
+      this.capacity = Math.max(WASM_PAGES, wholePages(memoryLength(source)));
     }
   }
 
@@ -150,7 +157,9 @@ export class BufferContent implements PageContent {
   #reach(wanted: number): number {
     if (this.#piece.length < wanted) {
       const { buffer } = this.#source;
-      this.#piece = buffer.byteLength === 0 ? NOTHING : new Piece(buffer);
+      const kind = bufferKind(buffer);
+      this.#piece =
+        kind === undefined || kind.byteLength.call(buffer) === 0 ? NOTHING : new Piece(buffer, kind);
     }
     return this.#piece.length;
   }
@@ -159,7 +168,7 @@ export class BufferContent implements PageContent {
 const PIECE_PAGES = 512;
 const PIECE_SIZE = PIECE_PAGES * PAGE_SIZE;
 /** What untouched memory reads as. Nothing ever writes it. */
-const ZEROES = new Piece(new ArrayBuffer(PIECE_SIZE));
+const ZEROES = newPiece(PIECE_SIZE);
 
 /** Zeroes until touched; 2 MiB of content are made at the first touch of any of their bytes. */
 export class SparseContent implements PageContent {
@@ -219,7 +228,7 @@ export class SparseContent implements PageContent {
   #touch(number: number): Piece {
     const there = this.#piece(number);
     if (there !== undefined) return there;
-    const piece = new Piece(new ArrayBuffer(PIECE_SIZE));
+    const piece = newPiece(PIECE_SIZE);
     this.#pieces.set(number, piece);
     return piece;
   }
@@ -243,33 +252,19 @@ export function newContent(pages: number): PageContent {
 }
 
 function isSharedBuffer(buffer: ArrayBuffer | SharedArrayBuffer): buffer is SharedArrayBuffer {
-  return Object.prototype.toString.call(buffer) === SHARED;
+  return bufferKind(buffer)?.shared === true;
 }
 
 function wholePages(bytes: number): number {
   return Math.floor(bytes / PAGE_SIZE);
 }
 
-/** Properties that the language has had since 2024 only. */
-interface Resizable {
-  readonly byteLength: number;
-  readonly maxByteLength?: number;
-  readonly resizable?: boolean;
-  readonly growable?: boolean;
-}
-
-function isResizable({ resizable, growable }: Resizable): boolean {
-  return resizable === true || growable === true;
-}
-
-function maxByteLength({ byteLength, maxByteLength }: Resizable): number {
-  return maxByteLength ?? byteLength;
-}
-
-/** By name, since buffers from another realm (a test runner's, for one) are instances of other classes. */
-function isMemory(source: MemorySource): source is WebAssemblyMemory {
-  const kind = Object.prototype.toString.call(source);
-  if (kind === '[object WebAssembly.Memory]') return true;
-  if (kind === '[object ArrayBuffer]' || kind === SHARED) return false;
+/** Length of a memory now. By name, since a memory from another realm (a test runner's, for one) is of another class. */
+function memoryLength(source: WebAssemblyMemory): number {
+  if (Object.prototype.toString.call(source) === '[object WebAssembly.Memory]') {
+    const { buffer } = source;
+    const kind = bufferKind(buffer);
+    if (kind !== undefined) return kind.byteLength.call(buffer);
+  }
   throw invalidType('buffer', 'an ArrayBuffer, a SharedArrayBuffer or a WebAssembly.Memory', source);
 }

@@ -2,17 +2,21 @@
  * The machine below the processes: its page frames, what they hold and how often they are pinned.
  */
 import { IommuError, refuse } from '../errors.js';
-import { checkInteger, invalidType, LAST_PAGE, PAGE_SIZE } from '../u64.js';
+import { IntervalTree, type TreeNode } from '../interval-tree.js';
+import { roomFor } from '../room.js';
+import { holesFor } from '../spans.js';
+import { checkInteger, type Interval, invalidType, LAST_PAGE, PAGE_MASK, PAGE_SIZE } from '../u64.js';
 import { FrameRuns } from './frame-runs.js';
-import { FreeFrames } from './free-frames.js';
 import type { PageContent } from './page-content.js';
 import { PinCounts } from './pin-counts.js';
 import type { ScatteredOrder } from './scattered-order.js';
+import type { PinRecord } from './user-memory.js';
 
 /** The first frame handed out: memory below 4 GiB is left to devices, as on a PC. */
 const FIRST_FRAME = 2 ** 20;
 /** Physical addresses have 52 bits. */
 const LAST_FRAME = 2 ** 40 - 1;
+const FRAMES: Interval = { page: FIRST_FRAME, offset: 0, lastPage: LAST_FRAME, lastOffset: PAGE_MASK };
 const HUGE_PAGE = 2 ** 9;
 const GIGANTIC_PAGE = 2 ** 18;
 
@@ -35,6 +39,8 @@ export class Backing {
   mappings = 0;
   /** Sum of the pins of its frames. */
   pins = 0;
+  /** Its place among those of the machine, while it has its frames. */
+  node: TreeNode<Backing> | undefined;
 
   constructor(
     pfn: number,
@@ -68,11 +74,10 @@ export class Backing {
  * or in several, at whatever addresses, it shows the same frames. They stay its own as long as the buffer is mapped
  * anywhere or one of them is pinned; then they are free again.
  */
-export class PhysicalMemory {
-  readonly #free = new FreeFrames(FIRST_FRAME, LAST_FRAME);
+export class PhysicalMemory implements PinRecord {
   readonly #counts = new PinCounts();
-  /** Ascending by frame number. */
-  readonly #backings: Backing[] = [];
+  /** By frame numbers. What lies between is free. */
+  readonly #backings = new IntervalTree<Backing>();
   readonly #bySource = new Map<object, Backing>();
   #lastHit: Backing | undefined;
 
@@ -189,12 +194,12 @@ export class PhysicalMemory {
   ): Backing {
     const pages = content.capacity;
     const modulus = pages >= GIGANTIC_PAGE ? GIGANTIC_PAGE : pages >= HUGE_PAGE ? HUGE_PAGE : 1;
-    const pfn = this.#free.take(pages, modulus, (userPage - page) % modulus);
+    const pfn = this.#free(pages, modulus, (userPage - page) % modulus);
     if (pfn === undefined) {
       throw new IommuError('ENOMEM', { check: 'state', detail: `no ${pages} frames in a row are free` });
     }
     const backing = new Backing(pfn, content, order, source);
-    this.#backings.splice(this.#indexAfter(pfn), 0, backing);
+    backing.node = this.#backings.insert(framesOf(pfn, pages), backing);
     if (source !== undefined) this.#bySource.set(source, backing);
     return backing;
   }
@@ -209,33 +214,34 @@ export class PhysicalMemory {
     if (backing.pins === 0 && backing.mappings === 0) this.#release(backing);
   }
 
+  /** The lowest frame from which on `pages` are free and which leaves `remainder` when divided by `modulus`. */
+  #free(pages: number, modulus: number, remainder: number): number | undefined {
+    const needed = roomFor({ page: pages, offset: 0 }, remainder === 0 ? modulus * PAGE_SIZE : PAGE_SIZE);
+    for (const { page, lastPage } of holesFor(this.#backings, FRAMES, needed)) {
+      const pfn = page + ((((remainder - page) % modulus) + modulus) % modulus);
+      if (pfn + pages - 1 <= lastPage) return pfn;
+    }
+    return undefined;
+  }
+
   #release(backing: Backing): void {
-    this.#backings.splice(this.#indexAfter(backing.pfn) - 1, 1);
+    this.#backings.delete(backing.node!);
+    backing.node = undefined;
     if (backing.source !== undefined) this.#bySource.delete(backing.source);
     if (this.#lastHit === backing) this.#lastHit = undefined;
-    this.#free.give(backing.pfn, backing.past - backing.pfn);
   }
 
   #find(pfn: number): Backing | undefined {
     const hit = this.#lastHit;
     if (hit !== undefined && pfn >= hit.pfn && pfn < hit.past) return hit;
-    const backing = this.#backings[this.#indexAfter(pfn) - 1];
-    if (backing === undefined || pfn >= backing.past) return undefined;
-    this.#lastHit = backing;
+    const backing = this.#backings.first(framesOf(pfn, 1))?.value;
+    if (backing !== undefined) this.#lastHit = backing;
     return backing;
   }
+}
 
-  /** Index of the first backing that begins after `pfn`. */
-  #indexAfter(pfn: number): number {
-    let first = 0;
-    let past = this.#backings.length;
-    while (first < past) {
-      const middle = (first + past) >>> 1;
-      if (this.#backings[middle]!.pfn <= pfn) first = middle + 1;
-      else past = middle;
-    }
-    return first;
-  }
+function framesOf(pfn: number, count: number): Interval {
+  return { page: pfn, offset: 0, lastPage: pfn + count - 1, lastOffset: PAGE_MASK };
 }
 
 /** @throws TypeError or RangeError if there are no such frames, at least one. */

@@ -3,10 +3,14 @@
  */
 import { checkObject } from '../arguments.js';
 import { type ErrorCode, IommuError, refuse } from '../errors.js';
+import { IntervalTree, type TreeNode } from '../interval-tree.js';
+import { roomFor } from '../room.js';
+import { holesFor } from '../spans.js';
 import {
   type Address,
   checkInteger,
   hex,
+  type Interval,
   invalidType,
   isZero,
   LAST_PAGE,
@@ -15,6 +19,7 @@ import {
   readU64,
   type U64Input,
 } from '../u64.js';
+import { byteCount, checkBytes } from './bytes.js';
 import { FrameRuns } from './frame-runs.js';
 import { LockedMemory } from './locked-memory.js';
 import { type MemoryRegion, Region } from './memory-region.js';
@@ -23,7 +28,7 @@ import { BufferContent, type MemorySource, newContent, SparseContent } from './p
 import { type Backing, PhysicalMemory } from './physical-memory.js';
 import { ScatteredOrder } from './scattered-order.js';
 import type { SharedMemoryHandle, SharedRange } from './shared-frames.js';
-import type { UserMemory } from './user-memory.js';
+import type { PinRecord, UserMemory } from './user-memory.js';
 
 /** What `new ProcessMemory()` can be told. */
 export interface ProcessMemoryOptions {
@@ -76,8 +81,8 @@ export class ProcessMemory implements UserMemory {
   readonly physical: PhysicalMemory;
   #locked: { readonly user: LockedMemory; readonly mm: LockedMemory } | undefined;
   #exited = false;
-  /** Ascending, disjoint. */
-  #regions: Region[] = [];
+  /** Disjoint, by mirrored addresses (see `mirrored`): the highest comes first. */
+  readonly #regions = new IntervalTree<Region>();
   #lastHit: Region | undefined;
   #layout = { current: true };
 
@@ -88,11 +93,11 @@ export class ProcessMemory implements UserMemory {
    */
   constructor(options: ProcessMemoryOptions = {}) {
     checkObject(options, 'options');
-    const { physical = new PhysicalMemory() } = options;
+    const { physical = new PhysicalMemory(), lockedLimit } = options;
     if (!(physical instanceof PhysicalMemory)) throw invalidType('physical', 'a PhysicalMemory', physical);
     this.physical = physical;
-    if (options.lockedLimit !== undefined) {
-      const pages = readU64(options.lockedLimit, 'lockedLimit').page;
+    if (lockedLimit !== undefined) {
+      const pages = readU64(lockedLimit, 'lockedLimit').page;
       this.#locked = { user: new LockedMemory('user', pages), mm: new LockedMemory('process', pages) };
     }
   }
@@ -109,7 +114,7 @@ export class ProcessMemory implements UserMemory {
 
   /** What is mapped, by ascending address. A region of `mmap` may be in several parts by now. */
   get regions(): readonly MemoryRegion[] {
-    return [...this.#regions];
+    return [...this.#regions].reverse();
   }
 
   /**
@@ -129,10 +134,11 @@ export class ProcessMemory implements UserMemory {
    */
   mmap(options: MmapOptions): MemoryRegion {
     checkObject(options, 'options');
-    const { buffer, writable = true, sparse = false, frames = 'contiguous' } = options;
-    const pages = roundUp(readU64(options.length, 'length'));
-    const uptr = options.uptr === undefined ? undefined : readU64(options.uptr, 'uptr');
-    const offset = readU64(options.bufferOffset ?? 0, 'bufferOffset');
+    const { length, uptr: at, buffer, bufferOffset = 0 } = options;
+    const { writable = true, sparse = false, frames = 'contiguous' } = options;
+    const pages = roundUp(readU64(length, 'length'));
+    const uptr = at === undefined ? undefined : readU64(at, 'uptr');
+    const offset = readU64(bufferOffset, 'bufferOffset');
     requireBoolean('writable', writable);
     requireBoolean('sparse', sparse);
     if (frames !== 'contiguous' && frames !== 'scattered') {
@@ -155,7 +161,7 @@ export class ProcessMemory implements UserMemory {
         ? this.#newBacking(pages, sparse, scattered, page)
         : this.#backingOf(buffer, offset.page, pages, scattered, page);
     const region = new Region(page, page + pages - 1, writable, backing, offset.page);
-    this.#replace(this.#indexOf(page), 0, [region]);
+    this.#replace([], [region]);
     return region;
   }
 
@@ -163,9 +169,9 @@ export class ProcessMemory implements UserMemory {
   #require(uptr: Address, pages: number): number {
     const lastPage = uptr.page + pages - 1;
     if (lastPage > LAST_PAGE) throw misplaced('ENOMEM', uptr, 'leaves no room for the region below 2^64');
-    const next = this.#regions[this.#indexOf(uptr.page)];
-    if (next !== undefined && next.page <= lastPage) {
-      throw misplaced('EEXIST', { page: Math.max(next.page, uptr.page), offset: 0 }, 'is mapped already');
+    const inTheWay = this.#within(uptr.page, lastPage).at(-1)?.value;
+    if (inTheWay !== undefined) {
+      throw misplaced('EEXIST', { page: Math.max(inTheWay.page, uptr.page), offset: 0 }, 'is mapped already');
     }
     return uptr.page;
   }
@@ -173,13 +179,12 @@ export class ProcessMemory implements UserMemory {
   /** The highest free place. */
   #choose(pages: number): number {
     const alignment = pages >= GIGANTIC_PAGE ? GIGANTIC_PAGE : pages >= HUGE_PAGE ? HUGE_PAGE : 1;
-    let past = LAST_CHOICE + 1;
-    for (let at = this.#regions.length - 1; at >= -1; at--) {
-      const region = this.#regions[at];
-      const first = Math.max(FIRST_CHOICE, region === undefined ? 0 : region.lastPage + 1);
-      const page = Math.floor((past - pages) / alignment) * alignment;
-      if (page >= first) return page;
-      if (region !== undefined) past = Math.min(past, region.page);
+    // Where the length is a multiple of the alignment, its mirror image begins at one, too.
+    const aligned = pages % alignment === 0 ? alignment : 1;
+    const needed = roomFor({ page: pages, offset: 0 }, aligned * PAGE_SIZE);
+    for (const hole of holesFor(this.#regions, CHOICES, needed)) {
+      const page = Math.floor((LAST_PAGE - hole.page + 1 - pages) / alignment) * alignment;
+      if (page >= LAST_PAGE - hole.lastPage) return page;
     }
     throw refuse('ENOMEM', 'state', `no ${pages} pages in a row are free in the address space`);
   }
@@ -245,7 +250,7 @@ export class ProcessMemory implements UserMemory {
    */
   exit(): void {
     this.#exited = true;
-    this.#replace(0, this.#regions.length, []);
+    this.#replace(this.#within(0, LAST_PAGE), []);
   }
 
   /**
@@ -263,7 +268,7 @@ export class ProcessMemory implements UserMemory {
       const { user, mm } = this.#locked;
       child.#locked = { user, mm: new LockedMemory('process', mm.limitPages) };
     }
-    child.#replace(0, 0, this.#regions);
+    child.#replace([], [...this.#regions]);
     return child;
   }
 
@@ -343,9 +348,10 @@ export class ProcessMemory implements UserMemory {
    */
   write(uptr: U64Input, bytes: Uint8Array): void {
     const start = readU64(uptr, 'uptr');
-    if (!(bytes instanceof Uint8Array)) throw invalidType('bytes', 'a Uint8Array', bytes);
-    this.#requireAccess(start, readU64(bytes.length, 'length'), true);
-    this.copyToUser(start.page, start.offset, bytes, 0, bytes.length);
+    checkBytes(bytes, 'bytes');
+    const length = byteCount(bytes);
+    this.#requireAccess(start, readU64(length, 'length'), true);
+    this.copyToUser(start.page, start.offset, bytes, 0, length);
   }
 
   #requireAccess(start: Address, length: Address, write: boolean): void {
@@ -473,10 +479,8 @@ export class ProcessMemory implements UserMemory {
   }
 
   /**
-   * Where user page `page` is; absent if it is nowhere or untouched. What is copied there is as well copied by
-   * `copyFromUser` and `copyToUser`, so there is nothing for a class that does it in its own way.
-   *
-   * @internal
+   * Where a user page and its neighbours are: `UserMemory.window`. There is none where nothing is mapped or was ever
+   * touched, of a buffer that may shrink, and of a class that copies in its own way.
    */
   window(page: number): MemoryWindow | undefined {
     const { copyFromUser, copyToUser } = ProcessMemory.prototype;
@@ -484,26 +488,27 @@ export class ProcessMemory implements UserMemory {
     return this.#find(page)?.window(page, this.#layout);
   }
 
+  /** The pins of the machine: `UserMemory.pinRecord`. A class that pins in its own way has none. */
+  get pinRecord(): PinRecord | undefined {
+    return this.pin === ProcessMemory.prototype.pin ? this.physical : undefined;
+  }
+
   /** The region of a user page. */
   #find(page: number): Region | undefined {
     const hit = this.#lastHit;
     if (hit !== undefined && page >= hit.page && page <= hit.lastPage) return hit;
-    const region = this.#regions[this.#indexOf(page)];
-    if (region === undefined || region.page > page) return undefined;
-    this.#lastHit = region;
+    const region = this.#regions.first(mirrored(page, page))?.value;
+    if (region !== undefined) this.#lastHit = region;
     return region;
   }
 
-  /** Index of the first region that ends at or after a user page. */
-  #indexOf(page: number): number {
-    let first = 0;
-    let past = this.#regions.length;
-    while (first < past) {
-      const middle = (first + past) >>> 1;
-      if (this.#regions[middle]!.lastPage < page) first = middle + 1;
-      else past = middle;
-    }
-    return first;
+  /** Entries of the regions that have a page of a range, the highest first. */
+  #within(firstPage: number, lastPage: number): TreeNode<Region>[] {
+    const found: TreeNode<Region>[] = [];
+    const range = mirrored(firstPage, lastPage);
+    let node = this.#regions.first(range);
+    for (; node !== undefined; node = this.#regions.nextIn(node, range)) found.push(node);
+    return found;
   }
 
   /** Puts `replacement` in the place of what is mapped in a range, splitting the regions at its ends. */
@@ -512,27 +517,26 @@ export class ProcessMemory implements UserMemory {
     lastPage: number,
     replacement: (page: number, lastPage: number, region: Region) => Region[],
   ): void {
-    const from = this.#indexOf(firstPage);
+    const cut = this.#within(firstPage, lastPage);
     const parts: Region[] = [];
-    let past = from;
-    for (; past < this.#regions.length && this.#regions[past]!.page <= lastPage; past++) {
-      const region = this.#regions[past]!;
+    for (const { value: region } of cut) {
       if (region.page < firstPage) parts.push(region.part(region.page, firstPage - 1));
       parts.push(
         ...replacement(Math.max(region.page, firstPage), Math.min(region.lastPage, lastPage), region),
       );
       if (region.lastPage > lastPage) parts.push(region.part(lastPage + 1, region.lastPage));
     }
-    this.#replace(from, past - from, parts);
+    this.#replace(cut, parts);
   }
 
-  /** Exchanges regions in the list. The new ones count first, so that memory in both stays. */
-  #replace(at: number, count: number, regions: readonly Region[]): void {
-    for (const region of regions) region.backing.mappings++;
-    const before = this.#regions.slice(0, at);
-    const removed = this.#regions.slice(at, at + count);
-    this.#regions = before.concat(regions, this.#regions.slice(at + count));
-    for (const region of removed) this.physical.unmap(region.backing);
+  /** Exchanges regions. The new ones count first, so that memory in both stays. */
+  #replace(removed: readonly TreeNode<Region>[], regions: readonly Region[]): void {
+    for (const { backing } of regions) backing.mappings++;
+    for (const node of removed) {
+      this.#regions.delete(node);
+      this.physical.unmap(node.value.backing);
+    }
+    for (const region of regions) this.#regions.insert(mirrored(region.page, region.lastPage), region);
     this.#lastHit = undefined;
     this.#layout.current = false;
     this.#layout = { current: true };
@@ -553,6 +557,16 @@ export class ProcessMemory implements UserMemory {
     return misplaced(code, { page, offset }, detail);
   }
 }
+
+/**
+ * A range of pages by its distance from the end of the address space: the tree of regions has the highest first, since
+ * the highest place that is free is the one that is chosen.
+ */
+function mirrored(page: number, lastPage: number): Interval {
+  return { page: LAST_PAGE - lastPage, offset: 0, lastPage: LAST_PAGE - page, lastOffset: PAGE_MASK };
+}
+
+const CHOICES = mirrored(FIRST_CHOICE, LAST_CHOICE);
 
 /** Pages of a length that is rounded up; 2^52 for the last 4095 lengths. */
 function roundUp(length: Address): number {
@@ -577,7 +591,8 @@ function requirePlace(page: number, offset: number): void {
 }
 
 function requireInside(bytes: Uint8Array, offset: number, length: number): void {
-  if (!(bytes instanceof Uint8Array)) throw invalidType('bytes', 'a Uint8Array', bytes);
-  checkInteger(offset, 'offset', 0, bytes.length);
-  checkInteger(length, 'length', 0, bytes.length - offset);
+  checkBytes(bytes, 'bytes');
+  const most = byteCount(bytes);
+  checkInteger(offset, 'offset', 0, most);
+  checkInteger(length, 'length', 0, most - offset);
 }

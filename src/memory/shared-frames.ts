@@ -4,6 +4,7 @@
 import { checkBoolean, checkObject } from '../arguments.js';
 import { refuse } from '../errors.js';
 import { checkInteger, invalidType, LAST_PAGE, PAGE_SIZE } from '../u64.js';
+import { bufferKind } from './buffers.js';
 import { ScatteredOrder } from './scattered-order.js';
 
 /** Frames and the shared buffer that they are. */
@@ -46,15 +47,17 @@ export class SharedFrames {
   }
 
   private constructor(handle: SharedMemoryHandle) {
-    if (!Array.isArray(handle?.ranges)) {
-      throw invalidType('handle', 'what ProcessMemory.share gave', handle);
-    }
-    this.#views = handle.ranges.map((range: SharedRange) => ({
-      range: checkedRange(range),
-      past: range.pfn + range.frames,
-      order: range.scattered ? new ScatteredOrder(range.frames) : undefined,
-      bytes: new Uint8Array(range.buffer),
-    }));
+    const ranges = handle?.ranges;
+    if (!Array.isArray(ranges)) throw invalidType('handle', 'what ProcessMemory.share gave', handle);
+    this.#views = Array.from(ranges, (given: SharedRange) => {
+      const range = checkedRange(given);
+      return {
+        range,
+        past: range.pfn + range.frames,
+        order: range.scattered ? new ScatteredOrder(range.frames) : undefined,
+        bytes: new Uint8Array(range.buffer),
+      };
+    });
   }
 
   /**
@@ -93,8 +96,6 @@ function checkedRange(range: SharedRange): SharedRange {
   checkInteger(pfn, 'pfn', 0, LAST_PAGE);
   checkInteger(frames, 'frames', 1, LAST_PAGE + 1 - pfn);
   checkBoolean(scattered, 'scattered');
-  if (Object.prototype.toString.call(buffer) !== '[object SharedArrayBuffer]') {
-    throw invalidType('buffer', 'a SharedArrayBuffer', buffer);
-  }
-  return range;
+  if (bufferKind(buffer)?.shared !== true) throw invalidType('buffer', 'a SharedArrayBuffer', buffer);
+  return { pfn, frames, scattered, buffer };
 }

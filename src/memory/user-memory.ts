@@ -7,13 +7,27 @@
 import { invalidType } from '../u64.js';
 import type { FrameRuns } from './frame-runs.js';
 import type { LockedMemory } from './locked-memory.js';
+import type { MemoryWindow } from './memory-window.js';
+
+/** How often the frames of a machine are pinned, by whomever. */
+export interface PinRecord {
+  /** Sum of the pins of all frames. */
+  readonly pinned: number;
+  /** How often frame `pfn` is pinned. */
+  pins(pfn: number): number;
+}
 
 /**
- * Memory of a process, as `IoPagetable` needs it. `ProcessMemory` implements it; bring your own for others.
+ * Memory of a process, as `IoPagetable` needs it. `ProcessMemory` implements it; bring your own for others, or make one
+ * from `ForwardingMemory`.
  *
- * The table holds locks while it waits for `pin`, `copyFromUser` and `copyToUser`. They may call the library, but a call
- * that would have to queue for a lock is refused (EDEADLOCK). Only calls that they make before they wait for something
- * themselves are recognised: they must not wait for one that is made later.
+ * The bytes of pinned frames are had in one of two ways: as live views (`frames`), or by copy (`copyFromFrames` and
+ * `copyToFrames`) where there are none, as in the memory of another process, or behind a socket.
+ *
+ * The table holds locks while it waits for `pin` and the copies. They may call the library, but a call that would have
+ * to queue for a lock is refused (EDEADLOCK). Only calls that they make before they wait for something themselves are
+ * recognised: they must not wait for one that is made later. A call that is aborted does not wait for an answer that is
+ * still to come: frames may be unpinned before they have been copied.
  */
 export interface UserMemory {
   /**
@@ -42,9 +56,31 @@ export interface UserMemory {
 
   /**
    * The bytes of `count` consecutive pinned frames that begin with `pfn`, as one live view if they are one
-   * piece of memory, else of as many frames as are (at least one).
+   * piece of memory, else of as many frames as are (at least one). Where it is absent, or gives `undefined`, there is no
+   * live view, and the frames are copied.
    */
-  frames(pfn: number, count: number): Uint8Array;
+  frames?(pfn: number, count: number): Uint8Array | undefined;
+
+  /**
+   * Copies bytes of consecutive pinned frames, from byte `offset` (below 4096) of frame `pfn` on, into `target`. Gives
+   * the number of bytes copied: anything but `length` is a failure (EFAULT).
+   */
+  copyFromFrames?(
+    pfn: number,
+    offset: number,
+    target: Uint8Array,
+    targetOffset: number,
+    length: number,
+  ): number | Promise<number>;
+
+  /** The reverse of `copyFromFrames`. */
+  copyToFrames?(
+    pfn: number,
+    offset: number,
+    source: Uint8Array,
+    sourceOffset: number,
+    length: number,
+  ): number | Promise<number>;
 
   /**
    * Copies bytes of the process, at user page `page` and byte `offset` in it, into `target`, as the process's
@@ -69,11 +105,21 @@ export interface UserMemory {
   ): number | Promise<number>;
 
   /**
-   * Whether `count` pages from user page `page` on can be pinned and copied right now. A memory whose `pin`,
-   * `copyFromUser` or `copyToUser` may answer with a promise must have it, so that the synchronous calls can refuse
-   * before they change anything; absent means always.
+   * Whether `count` pages from user page `page` on can be pinned and copied right now. A memory whose `pin` or copies
+   * may answer with a promise must have it, so that the synchronous calls can refuse before they change anything; absent
+   * means always.
    */
   resident?(page: number, count: number, write: boolean): boolean;
+
+  /**
+   * Where user page `page` and its neighbours are, so that they can be read and written without a call of the memory;
+   * `undefined` if that is not possible for now. Only ever a matter of speed, of `readSync` and `writeSync`: what is
+   * copied there is as well copied by `copyFromUser` and `copyToUser`. A memory that has `resident` is not asked.
+   */
+  window?(page: number): MemoryWindow | undefined;
+
+  /** The pins of the machine, if `pin` and `unpin` are all that changes them there: `check()` compares. */
+  readonly pinRecord?: PinRecord | undefined;
 
   /** `true` once the process has gone: frames stay readable while they are pinned, nothing more can be pinned. */
   readonly exited?: boolean;
@@ -82,12 +128,26 @@ export interface UserMemory {
   readonly locked?: { readonly user: LockedMemory; readonly mm: LockedMemory } | undefined;
 }
 
-const FUNCTIONS = ['pin', 'unpin', 'frames', 'copyFromUser', 'copyToUser'] as const;
+/** What of a memory is about frames. */
+export type FrameMemory = Pick<UserMemory, 'frames' | 'copyFromFrames' | 'copyToFrames'>;
 
-/** @throws TypeError if `memory` lacks one of the functions that every `UserMemory` has. */
+const FUNCTIONS = ['pin', 'unpin', 'copyFromUser', 'copyToUser'] as const;
+
+/** @throws TypeError if `memory` lacks one of the functions that every `UserMemory` has, or its frames cannot be read. */
 export function checkMemory(memory: UserMemory, name: string): void {
   for (const part of FUNCTIONS) {
     if (typeof memory?.[part] !== 'function')
       throw invalidType(name, `a UserMemory: it has no ${part}`, memory);
+  }
+  checkFrameMemory(memory, name);
+}
+
+/** @throws TypeError if `memory` has neither live views of its frames nor both copies */
+export function checkFrameMemory(memory: FrameMemory, name: string): void {
+  if (typeof memory?.frames === 'function') return;
+  for (const part of ['copyFromFrames', 'copyToFrames'] as const) {
+    if (typeof memory?.[part] !== 'function') {
+      throw invalidType(name, `a UserMemory: it has neither frames nor ${part}`, memory);
+    }
   }
 }

@@ -2,6 +2,7 @@
  * The memory behind the user addresses of a log.
  */
 import { IommuError } from '../errors.js';
+import { ForwardingMemory } from '../memory/forwarding-memory.js';
 import type { FrameRuns } from '../memory/frame-runs.js';
 import type { LockedMemory } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
@@ -100,24 +101,17 @@ export class PinMeter {
 }
 
 /** Another memory with its pins counted. */
-export class MeteredMemory implements UserMemory {
-  readonly locked?: { readonly user: LockedMemory; readonly mm: LockedMemory };
+export class MeteredMemory extends ForwardingMemory {
   /** What counts the pins. */
   readonly meter: PinMeter;
-  readonly #memory: UserMemory;
 
   constructor(memory: UserMemory, meter = new PinMeter()) {
-    this.#memory = memory;
+    super(memory);
     this.meter = meter;
-    if (memory.locked !== undefined) this.locked = memory.locked;
   }
 
-  get exited(): boolean {
-    return this.#memory.exited ?? false;
-  }
-
-  pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number> {
-    const pinned = this.#memory.pin(page, count, write, into);
+  override pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number> {
+    const pinned = super.pin(page, count, write, into);
     return typeof pinned === 'number' ? this.#add(pinned) : pinned.then((later) => this.#add(later));
   }
 
@@ -126,36 +120,8 @@ export class MeteredMemory implements UserMemory {
     return pages;
   }
 
-  unpin(pfn: number, count: number, dirty: boolean): void {
+  override unpin(pfn: number, count: number, dirty: boolean): void {
     this.meter.remove(count);
-    this.#memory.unpin(pfn, count, dirty);
-  }
-
-  frames(pfn: number, count: number): Uint8Array {
-    return this.#memory.frames(pfn, count);
-  }
-
-  copyFromUser(
-    page: number,
-    offset: number,
-    target: Uint8Array,
-    targetOffset: number,
-    length: number,
-  ): number | Promise<number> {
-    return this.#memory.copyFromUser(page, offset, target, targetOffset, length);
-  }
-
-  copyToUser(
-    page: number,
-    offset: number,
-    source: Uint8Array,
-    sourceOffset: number,
-    length: number,
-  ): number | Promise<number> {
-    return this.#memory.copyToUser(page, offset, source, sourceOffset, length);
-  }
-
-  resident(page: number, count: number, write: boolean): boolean {
-    return this.#memory.resident?.(page, count, write) ?? true;
+    super.unpin(pfn, count, dirty);
   }
 }

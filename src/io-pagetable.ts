@@ -31,6 +31,7 @@ import {
   guarded,
   type Operation,
   type Outcome,
+  rest,
   start,
   startStep,
 } from './operation.js';
@@ -338,10 +339,7 @@ export class IoPagetable extends IovaSpace {
 
   /** Empties a domain and detaches it; pages that nobody else holds are unpinned. Does nothing for an unknown one. */
   removeDomain(domain: IommuDomain): Promise<void> {
-    return this.#exclusively('removeDomain', () => {
-      checkDomain(domain, 'domain');
-      return removeDomain(this.state, domain);
-    });
+    return start(this.removingDomain(domain));
   }
 
   /**
@@ -363,12 +361,7 @@ export class IoPagetable extends IovaSpace {
 
   /** Removes all reservations of an owner. */
   removeReservedIova(owner: object | null): Promise<void> {
-    return start(
-      this.#withIova('removeReservedIova', () => {
-        checkOwner(owner, 'owner');
-        removeReservations(this.state, owner);
-      }),
-    );
+    return start(this.removingReservedIova(owner));
   }
 
   /**
@@ -455,10 +448,7 @@ export class IoPagetable extends IovaSpace {
    * @throws when disabling: EINVAL if the table has a domain and an area, EADDRINUSE if an area is not page aligned.
    */
   setLargePages(enable: boolean): Promise<void> {
-    return this.#exclusively('setLargePages', () => {
-      checkBoolean(enable, 'enable');
-      setLargePages(this.state, enable);
-    });
+    return start(this.settingLargePages(enable));
   }
 
   /**
@@ -563,6 +553,90 @@ export class IoPagetable extends IovaSpace {
     return error;
   }
 
+  // The calls as parts of larger operations
+
+  /** @internal */
+  mapping(options: MapOptions): Operation<bigint> {
+    return later(() => this.#map(options));
+  }
+
+  /** @internal */
+  copying(options: CopyOptions): Operation<bigint> {
+    return later(() => this.#copy(options));
+  }
+
+  /** @internal */
+  unmapping(iova: U64Input, length: U64Input): Operation<bigint> {
+    return later(() => this.#unmap(iova, length, false));
+  }
+
+  /** @internal */
+  unmappingAll(): Operation<bigint> {
+    return later(() => this.#unmapAll(false));
+  }
+
+  /** @internal */
+  addingDomain(domain: IommuDomain): Operation<void> {
+    return this.#addDomain(domain);
+  }
+
+  /** @internal */
+  removingDomain(domain: IommuDomain): Operation<void> {
+    return this.#withBoth('removeDomain', () => {
+      checkDomain(domain, 'domain');
+      return removeDomain(this.state, domain);
+    });
+  }
+
+  /** @internal */
+  removingReservedIova(owner: object | null): Operation<void> {
+    return this.#withIova('removeReservedIova', () => {
+      checkOwner(owner, 'owner');
+      removeReservations(this.state, owner);
+    });
+  }
+
+  /** @internal */
+  settingAllowedIova(ranges: readonly IovaRange[]): Operation<void> {
+    return this.#setAllowed(ranges);
+  }
+
+  /** @internal */
+  listingIovaRanges(): Operation<{ ranges: { start: bigint; last: bigint }[]; alignment: number }> {
+    return this.#iovaRanges();
+  }
+
+  /** @internal */
+  enforcingReservedRegions(
+    device: object,
+    regions: readonly ReservedRegion[],
+  ): Operation<{ swMsiStart: bigint | undefined }> {
+    return this.#enforce(device, regions);
+  }
+
+  /** @internal */
+  settingLargePages(enable: boolean): Operation<void> {
+    return this.#withBoth('setLargePages', () => {
+      checkBoolean(enable, 'enable');
+      setLargePages(this.state, enable);
+    });
+  }
+
+  /** @internal */
+  cuttingIova(addresses: readonly U64Input[]): Operation<void> {
+    return this.#cut(addresses);
+  }
+
+  /** @internal */
+  settingDirtyTracking(domain: IommuDomain, enable: boolean): Operation<void> {
+    return this.#setDirtyTracking(domain, enable);
+  }
+
+  /** @internal */
+  readingDirty(options: ReadDirtyOptions): Operation<void> {
+    return this.#readDirty(options);
+  }
+
   /** The table as plain data that JSON can hold: addresses are hex strings, bounds inclusive. */
   snapshot(): TableSnapshot {
     return snapshotTable(this.state);
@@ -571,10 +645,6 @@ export class IoPagetable extends IovaSpace {
   /** Checks every invariant of the table. @throws InvariantError naming the one that is broken */
   check(): void {
     checkTable(this.state);
-  }
-
-  #exclusively(syscall: string, begin: () => Operation<void> | void): Promise<void> {
-    return start(this.#withBoth(syscall, begin));
   }
 
   *#withBoth(syscall: string, begin: () => Operation<void> | void): Operation<void> {
@@ -604,6 +674,11 @@ export class IoPagetable extends IovaSpace {
       throw during(error, syscall);
     }
   }
+}
+
+/** A step as a part of an operation. */
+function* later<T extends bigint | undefined>(step: () => Outcome<T>): Operation<T> {
+  return yield* rest(step());
 }
 
 function checkOwner(owner: object | null, name: string): void {

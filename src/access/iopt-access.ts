@@ -101,12 +101,7 @@ export class IoptAccess implements AttachedAccess {
    * demands, EBUSY if the table has 65536 accesses, or while the access is leaving another table.
    */
   attach(table: IovaSpace): Promise<void> {
-    return start(
-      this.#change('attach', () => {
-        if (this.#table !== undefined) throw refuse('EINVAL', 'state', 'the access is attached already');
-        return checkTable(table);
-      }),
-    );
+    return start(this.attachment(table));
   }
 
   /**
@@ -116,12 +111,7 @@ export class IoptAccess implements AttachedAccess {
    * @throws ENOENT if it is not attached; else as `attach`. It stays where it was then.
    */
   replace(table: IovaSpace): Promise<void> {
-    return start(
-      this.#change('replace', () => {
-        if (this.#table === undefined) throw notAttached();
-        return checkTable(table);
-      }),
-    );
+    return start(this.replacement(table));
   }
 
   /** Takes the access from its table, after `onUnmap` was called for everything. Does nothing if there is none. */
@@ -131,7 +121,18 @@ export class IoptAccess implements AttachedAccess {
 
   /** @internal */
   attachment(table: IovaSpace): Operation<void> {
-    return this.#change('attach', () => table);
+    return this.#change('attach', () => {
+      if (this.#table !== undefined) throw refuse('EINVAL', 'state', 'the access is attached already');
+      return checkTable(table);
+    });
+  }
+
+  /** @internal */
+  replacement(table: IovaSpace): Operation<void> {
+    return this.#change('replace', () => {
+      if (this.#table === undefined) throw notAttached();
+      return checkTable(table);
+    });
   }
 
   /** @internal */

@@ -29,6 +29,7 @@ import {
   finishQuickly,
   type Operation,
   type QuickCall,
+  quickCall,
   start,
   startQuickly,
 } from './operation.js';
@@ -358,16 +359,7 @@ export class IoPagetable extends IovaSpace {
    * it has the table's locks a signal does not stop it any more.
    */
   removeDomain(domain: IommuDomain, options?: Abortable): Promise<void> {
-    return start(this.#removeDomain(domain), options);
-  }
-
-  *#removeDomain(domain: IommuDomain): Operation<void> {
-    try {
-      checkDomain(domain, 'domain');
-      yield* removeDomain(this.state, domain);
-    } catch (error) {
-      throw during(error, 'removeDomain');
-    }
+    return start(this.removingDomain(domain), options);
   }
 
   /**
@@ -389,12 +381,7 @@ export class IoPagetable extends IovaSpace {
 
   /** Removes all reservations of an owner. */
   removeReservedIova(owner: object | null, options?: Abortable): Promise<void> {
-    return start(this.#removeReserved(owner), options);
-  }
-
-  *#removeReserved(owner: object | null): Operation<void> {
-    checkOwner(owner, 'owner');
-    yield* this.#withIova('removeReservedIova', () => removeReservations(this.state, owner));
+    return start(this.removingReservedIova(owner), options);
   }
 
   /**
@@ -482,16 +469,7 @@ export class IoPagetable extends IovaSpace {
    * @throws when disabling: EINVAL if the table has a domain and an area, EADDRINUSE if an area is not page aligned.
    */
   setLargePages(enable: boolean, options?: Abortable): Promise<void> {
-    return start(this.#setLargePages(enable), options);
-  }
-
-  *#setLargePages(enable: boolean): Operation<void> {
-    checkBoolean(enable, 'enable');
-    try {
-      yield* withBoth(this.state, () => setLargePages(this.state, enable));
-    } catch (error) {
-      throw during(error, 'setLargePages');
-    }
+    return start(this.settingLargePages(enable), options);
   }
 
   /**
@@ -588,6 +566,92 @@ export class IoPagetable extends IovaSpace {
   #advised(error: unknown, request: ExplainRequest): unknown {
     if (error instanceof IommuError) error.adviseBy(async () => (await this.explain(request)).text);
     return error;
+  }
+
+  // The calls as parts of larger operations
+
+  /** @internal */
+  mapping(options: MapOptions): Operation<bigint> {
+    return quickCall(() => this.#map(options));
+  }
+
+  /** @internal */
+  copying(options: CopyOptions): Operation<bigint> {
+    return quickCall(() => this.#copy(options));
+  }
+
+  /** @internal */
+  unmapping(iova: U64Input, length: U64Input): Operation<bigint> {
+    return quickCall(() => this.#unmap(iova, length, unmapRange));
+  }
+
+  /** @internal */
+  unmappingAll(): Operation<bigint> {
+    return quickCall(() => this.#unmapAll(unmapRange));
+  }
+
+  /** @internal */
+  addingDomain(domain: IommuDomain): Operation<void> {
+    return this.#addDomain(domain);
+  }
+
+  /** @internal */
+  *removingDomain(domain: IommuDomain): Operation<void> {
+    try {
+      checkDomain(domain, 'domain');
+      yield* removeDomain(this.state, domain);
+    } catch (error) {
+      throw during(error, 'removeDomain');
+    }
+  }
+
+  /** @internal */
+  *removingReservedIova(owner: object | null): Operation<void> {
+    checkOwner(owner, 'owner');
+    yield* this.#withIova('removeReservedIova', () => removeReservations(this.state, owner));
+  }
+
+  /** @internal */
+  settingAllowedIova(ranges: readonly IovaRange[]): Operation<void> {
+    return this.#setAllowed(ranges);
+  }
+
+  /** @internal */
+  listingIovaRanges(): Operation<{ ranges: { start: bigint; last: bigint }[]; alignment: number }> {
+    return this.#iovaRanges();
+  }
+
+  /** @internal */
+  enforcingReservedRegions(
+    device: object,
+    regions: readonly ReservedRegion[],
+  ): Operation<{ swMsiStart: bigint | undefined }> {
+    return this.#enforce(device, regions);
+  }
+
+  /** @internal */
+  *settingLargePages(enable: boolean): Operation<void> {
+    checkBoolean(enable, 'enable');
+    try {
+      yield* withBoth(this.state, () => setLargePages(this.state, enable));
+    } catch (error) {
+      throw during(error, 'setLargePages');
+    }
+  }
+
+  /** @internal */
+  cuttingIova(addresses: readonly U64Input[]): Operation<void> {
+    return this.#cut(addresses);
+  }
+
+  /** @internal */
+  settingDirtyTracking(domain: IommuDomain, enable: boolean): Operation<void> {
+    return this.#setDirtyTracking(domain, enable);
+  }
+
+  /** @internal */
+  readingDirty(options: ReadDirtyOptions): Operation<void> {
+    return this.#readDirty(options);
   }
 
   /** The table as plain data that JSON can hold: addresses are hex strings, bounds inclusive. */

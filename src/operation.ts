@@ -226,6 +226,18 @@ export function finishQuickly<T>(call: QuickCall<T>, refusal: () => Error): T {
   }
 }
 
+/** A call with a quick way as a part of an operation. */
+export function* quickCall<T>(read: () => QuickCall<T>): Operation<T> {
+  const call = read();
+  try {
+    const result = call.quickly() ?? (yield* call.rest());
+    call.done(result);
+    return result;
+  } catch (error) {
+    throw call.failed(error);
+  }
+}
+
 /** A wait in which the operation cannot be stopped. `failure`: what the operation fails with when it is over. */
 export function mustWait(begin: () => Waiting, failure?: { readonly error: unknown }): Wait {
   return Object.assign(() => begin(), { unstoppable: true, failure } as const);

@@ -4,14 +4,16 @@ import type { TransferOptions } from '../access/transfer.js';
 import { checkCallback } from '../arguments.js';
 import { IommuError } from '../errors.js';
 import type { FrameRuns } from '../memory/frame-runs.js';
+import { type Abortable, type Operation, start, unstoppable } from '../operation.js';
+import { RwLock } from '../rw-lock.js';
 import { MAX_U64, type U64Input } from '../u64.js';
-import { type Context, holding } from './context.js';
+import type { Context } from './context.js';
 import { Ioas } from './ioas.js';
-import { IommufdObject } from './object-table.js';
+import { holding, IommufdObject } from './object-table.js';
 import { readValue } from './read-value.js';
 
 /** How an access is made. */
-export interface AccessOptions {
+export interface AccessOptions extends Abortable {
   /** Id of the address space to attach it to; without it the access is attached later. */
   readonly ioas?: number | undefined;
   /** Whether it pins. It then raises the alignment of its address space to 4096 bytes. */
@@ -45,11 +47,10 @@ export class IommufdAccess extends IommufdObject {
   #ended = false;
   /** Calls that are detaching it now. Nothing that its callback throws may keep it attached then. */
   #detaching = 0;
-  /** What the callback has thrown in one of them. */
-  readonly #complaints: unknown[] = [];
+  readonly #lock = new RwLock();
 
   /** @internal */
-  constructor(id: number, context: Context, options: AccessOptions) {
+  constructor(id: number, context: Context, options: Pick<AccessOptions, 'needsPin' | 'onUnmap'>) {
     super(id);
     this.#context = context;
     // The driver's hold: DESTROY refuses an access.
@@ -58,7 +59,8 @@ export class IommufdAccess extends IommufdObject {
     checkCallback(onUnmap, 'options.onUnmap');
     this.#access = new IoptAccess({
       needsPin,
-      onUnmap: onUnmap && ((area) => this.#letGo(area, (range) => context.callBack(() => onUnmap(range)))),
+      onUnmap:
+        onUnmap && ((area) => this.#letGo(area, (range) => context.callbacks.call(() => onUnmap(range)))),
     });
   }
 
@@ -77,10 +79,31 @@ export class IommufdAccess extends IommufdObject {
     return 'its driver holds it; destroy the access through the driver';
   }
 
+  /**
+   * One detach or destroy at a time. A callback that the one in progress waits for cannot wait for it in turn: it goes
+   * ahead.
+   *
+   * @internal
+   */
+  override *exclusively<T>(operation: Operation<T>): Operation<T> {
+    if (!this.#lock.free && this.#context.callbacks.maybeInside) return yield* operation;
+    if (!this.#lock.tryWrite()) yield () => this.#lock.write();
+    try {
+      return yield* operation;
+    } finally {
+      this.#lock.releaseWrite();
+    }
+  }
+
   /** @internal */
-  async dispose(): Promise<void> {
+  override *release(): Operation<void> {
     this.#ended = true;
-    await this.#takeOut();
+    try {
+      yield* this.#leave();
+    } catch (error) {
+      this.#ended = false;
+      throw error;
+    }
   }
 
   /**
@@ -91,13 +114,13 @@ export class IommufdAccess extends IommufdObject {
    * EADDRINUSE if a mapping does not fit the alignment that a pinning access demands, EBUSY while the access is leaving
    * another address space.
    */
-  attach(ioas: number): Promise<void> {
-    return this.#context.run('access_attach', () => this.enter(ioas));
+  attach(ioas: number, options?: Abortable): Promise<void> {
+    return this.#context.perform('access_attach', this.entering(ioas), options);
   }
 
   /** @internal */
-  enter(ioas: number): Promise<void> {
-    return this.#move(ioas, (table) => this.#access.attach(table));
+  entering(ioas: number): Operation<void> {
+    return this.#move(ioas, (table) => this.#access.attachment(table));
   }
 
   /**
@@ -109,31 +132,34 @@ export class IommufdAccess extends IommufdObject {
    * @throws ENOENT if it is not attached or there is no such address space; else as `attach`. It stays where it was,
    * with its pins. ENOENT also if it is destroyed meanwhile; it is in neither address space then.
    */
-  replace(ioas: number): Promise<void> {
-    return this.#context.run('access_replace', () =>
-      this.#move(ioas, (table) => this.#access.replace(table)),
-    );
+  replace(ioas: number, options?: Abortable): Promise<void> {
+    const moving = this.#move(ioas, (table) => this.#access.replacement(table));
+    return this.#context.perform('access_replace', moving, options);
   }
 
   /**
    * Takes the access from its address space, as `replace` does; nothing happens if it is detached, or while `onUnmap`
-   * runs because it is leaving. What `onUnmap` throws is thrown on, but the access is detached.
+   * runs because a `replace` has it leave. While it is being detached or destroyed, this waits for the end of that, but
+   * not inside a callback. What `onUnmap` throws is thrown on, but the access is detached.
    */
-  detach(): Promise<void> {
-    return this.#context.run('access_detach', () => this.#takeOut());
+  detach(options?: Abortable): Promise<void> {
+    return this.#context.perform('access_detach', this.exclusively(this.#takeOut()), options);
   }
 
   /**
-   * Detaches the access, as `detach` does, and ends it; its id is free then. Nothing happens if it is gone.
+   * Detaches the access, as `detach` does, and ends it; its id is free then. Nothing happens if it is gone; while it is
+   * being destroyed, this waits for the end of that, but not inside a callback.
    *
-   * If `onUnmap` runs just then because the access is leaving an address space, perhaps for another, that call ends
-   * detached.
+   * If `onUnmap` destroys the access while it is leaving an address space, perhaps for another, the call that it is
+   * leaving for ends with it detached.
    */
-  async destroy(): Promise<void> {
-    const { objects } = this.#context;
-    // A context that is closing sees to it by itself.
-    if (this.#context.closed || !objects.has(this)) return;
-    await this.#context.run('access_destroy', () => objects.remove(this));
+  async destroy(options?: Abortable): Promise<void> {
+    const { objects, callbacks, closed } = this.#context;
+    if (!objects.has(this) && callbacks.maybeInside) return;
+    const destroying = this.exclusively(objects.removal(this));
+    // A context that is closing ends accesses, too. Whoever comes second waits for the other.
+    if (closed || !objects.has(this)) await start(destroying, options);
+    else await this.#context.perform('access_destroy', destroying, options);
   }
 
   /**
@@ -165,12 +191,8 @@ export class IommufdAccess extends IommufdObject {
    * @throws EINVAL if it was not pinned so, EOVERFLOW if it passes 2^64 − 1, ENOENT if the access is not attached.
    * (The kernel's call cannot fail: it warns instead.)
    */
-  async unpin(iova: U64Input, length: U64Input): Promise<void> {
-    await this.#access.unpin(iova, length);
-    const start = readValue(iova, 'iova');
-    const bytes = readValue(length, 'length');
-    const pin = this.#pins.get(start)?.find((candidate) => candidate.length === bytes);
-    if (pin !== undefined) this.#forget(start, pin);
+  unpin(iova: U64Input, length: U64Input, options?: Abortable): Promise<void> {
+    return start(this.#unpinning(iova, length), options);
   }
 
   /**
@@ -199,34 +221,50 @@ export class IommufdAccess extends IommufdObject {
     this.#access.writeSync(iova, source, options);
   }
 
-  async #move(id: number, change: (table: Ioas['table']) => Promise<void>): Promise<void> {
+  *#unpinning(iova: U64Input, length: U64Input): Operation<void> {
+    yield* this.#access.unpinning(iova, length);
+    const start = readValue(iova, 'iova');
+    const bytes = readValue(length, 'length');
+    const pin = this.#pins.get(start)?.find((candidate) => candidate.length === bytes);
+    if (pin !== undefined) this.#forget(start, pin);
+  }
+
+  *#move(id: number, change: (table: Ioas['table']) => Operation<void>): Operation<void> {
     if (this.#ended) throw this.#gone();
     const ioas = this.#context.objects.get(id, Ioas);
-    await holding([ioas], async () => {
-      try {
-        await change(ioas.table);
-        this.#bookOff();
-        ioas.users += 1;
-        this.#ioas = ioas;
-      } finally {
-        // What destroyed the access while its callback ran could not detach it.
-        if (this.#ended) await this.#takeOut();
-      }
-      if (this.#ended) throw this.#gone();
-    });
+    yield* holding([ioas], this.#moveTo(ioas, change(ioas.table)));
+  }
+
+  *#moveTo(ioas: Ioas, change: Operation<void>): Operation<void> {
+    try {
+      yield* change;
+      this.#bookOff();
+      ioas.users += 1;
+      this.#ioas = ioas;
+    } finally {
+      // What destroyed the access while its callback ran could not detach it.
+      if (this.#ended) yield* unstoppable(this.#takeOut());
+    }
+    if (this.#ended) throw this.#gone();
+  }
+
+  /** Detaches the access, and then throws what its callback has thrown meanwhile. */
+  *#takeOut(): Operation<void> {
+    yield* this.#leave();
+    const { complaint } = this;
+    this.complaint = undefined;
+    if (complaint !== undefined) throw complaint.error;
   }
 
   /** Detaches the access; not while its callback runs because it is leaving: that is up to the call it runs for. */
-  async #takeOut(): Promise<void> {
+  *#leave(): Operation<void> {
     this.#detaching += 1;
     try {
-      await this.#access.detach();
+      yield* this.#access.detachment();
       if (this.#access.detached) this.#bookOff();
     } finally {
       this.#detaching -= 1;
     }
-    const complaints = this.#complaints.splice(0);
-    if (complaints.length > 0) throw complaints[0];
   }
 
   #bookOff(): void {
@@ -247,16 +285,19 @@ export class IommufdAccess extends IommufdObject {
     onUnmap: (area: UnmapNotice) => void | PromiseLike<void>,
   ): void | PromiseLike<void> {
     // No area is 2^64 − 1 bytes long: this one stands for everything.
-    return area.length === MAX_U64 ? this.#leave(area, onUnmap) : onUnmap(area);
+    return area.length === MAX_U64 ? this.#letGoOfAll(area, onUnmap) : onUnmap(area);
   }
 
   /** Tells the driver that the access leaves an address space, and unpins what the driver then has left pinned. */
-  async #leave(area: UnmapNotice, onUnmap: (area: UnmapNotice) => void | PromiseLike<void>): Promise<void> {
+  async #letGoOfAll(
+    area: UnmapNotice,
+    onUnmap: (area: UnmapNotice) => void | PromiseLike<void>,
+  ): Promise<void> {
     try {
       await onUnmap(area);
     } catch (error) {
       if (this.#detaching === 0) throw error;
-      this.#complaints.push(error);
+      this.complaint ??= { error };
     }
     for (const [iova, pins] of [...this.#pins]) {
       for (const pin of [...pins]) {

@@ -17,9 +17,11 @@ export interface Caller {
   readonly capable?: ((capability: Capability) => boolean) | undefined;
 }
 
-/** @throws TypeError if `caller`, an argument or its options, is not as `Caller` says. */
-export function checkCaller(caller: Caller, name: string): void {
+/** Reads who makes a call, once. @throws TypeError if `caller`, an argument or its options, is not as `Caller` says. */
+export function readCaller(caller: Caller, name: string): Caller {
   checkObject(caller, name);
-  checkCallback(caller.capable, `${name}.capable`);
-  if (caller.memory !== undefined) checkMemory(caller.memory, `${name}.memory`);
+  const { memory, capable } = caller;
+  checkCallback(capable, `${name}.capable`);
+  if (memory !== undefined) checkMemory(memory, `${name}.memory`);
+  return { memory, capable };
 }

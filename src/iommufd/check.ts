@@ -21,9 +21,6 @@ export function checkObjects(context: Context): void {
   for (const object of objects.all()) {
     if (!objects.has(object)) broken('objects are found by their ids', `${object.kind} ${object.id} is not`);
   }
-  if (context.compat !== undefined && !objects.has(context.compat)) {
-    broken('VFIO calls act on an address space that exists', `object ${context.compat.id} is gone`);
-  }
   for (const ioas of objects.allOf(Ioas)) checkIoas(objects, ioas);
   for (const hwpt of objects.allOf(HwPagetable)) checkHwpt(objects, hwpt);
   for (const device of objects.allOf(BoundDevice)) checkDevice(objects, device);
@@ -38,14 +35,14 @@ export function checkObjects(context: Context): void {
 function checkIoas(objects: ObjectTable, ioas: Ioas): void {
   const { id, users, hwpts, table } = ioas;
   const attached = objects.allOf(IommufdAccess).filter((access) => access.ioas === id).length;
-  expect('an address space is used by its page tables and accesses', id, users, hwpts.length + attached);
+  expect('an address space is used by its page tables and accesses', id, users, hwpts.size + attached);
   const inTable = table.state.accesses.filter((access) => access !== undefined).length;
   // A program may have attached others to the table itself.
   if (inTable < attached) {
     broken('attached accesses are attached to the table', `object ${id}: ${attached}, but ${inTable} there`);
   }
-  const mirrored = new Set(hwpts.map(({ domain }) => domain));
-  const same = table.domains.length === hwpts.length && table.domains.every((domain) => mirrored.has(domain));
+  const mirrored = new Set([...hwpts].map(({ domain }) => domain));
+  const same = table.domains.length === hwpts.size && table.domains.every((domain) => mirrored.has(domain));
   if (!same) broken('the domains of a table are those of its page tables', `object ${id}`);
   for (const hwpt of hwpts) {
     if (!objects.has(hwpt) || hwpt.ioas !== ioas) {
@@ -55,7 +52,7 @@ function checkIoas(objects: ObjectTable, ioas: Ioas): void {
   for (let node = table.state.reserved.head(); node !== undefined; node = table.state.reserved.next(node)) {
     const { owner } = node.value;
     if (!(owner instanceof BoundDevice)) continue;
-    if (!hwpts.some(({ devices }) => devices.has(owner))) {
+    if (![...hwpts].some(({ devices }) => devices.has(owner))) {
       broken('ranges are reserved for attached devices only', `device ${owner.name} in object ${id}`);
     }
   }
@@ -63,13 +60,13 @@ function checkIoas(objects: ObjectTable, ioas: Ioas): void {
 
 function checkHwpt(objects: ObjectTable, hwpt: HwPagetable): void {
   const { id, users, devices, ioas, traits } = hwpt;
-  if (!objects.has(ioas) || !ioas.hwpts.includes(hwpt)) {
+  if (!objects.has(ioas) || !ioas.hwpts.has(hwpt)) {
     broken('a page table is one of its address space', `page table ${id}`);
   }
   expect('a page table is used by its devices', id, users, devices.size);
   for (const device of devices) {
-    if (device.hwpt !== id || !objects.has(device)) {
-      broken('devices of a page table exist and know it', `device ${device.name} of page table ${id}`);
+    if (!(device instanceof BoundDevice) || device.hwpt !== id || !objects.has(device)) {
+      broken('devices of a page table exist and know it', `device ${device.id} of page table ${id}`);
     }
   }
   if (traits.automatic && devices.size === 0) {

@@ -1,15 +1,17 @@
 /** What the calls of one context share: its objects, its accounting mode, its compatibility address space. */
 
 import { checkBoolean } from '../arguments.js';
-import { insideCallOut } from '../call-out.js';
 import { IommuError, refuse } from '../errors.js';
 import type { FaultInjector } from '../faults.js';
 import type { AccountingMode } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
+import { type Abortable, type Operation, start } from '../operation.js';
 import type { Profile } from '../rules.js';
+import { RwLock } from '../rw-lock.js';
+import { Callbacks } from './callbacks.js';
 import type { Caller, Capability } from './caller.js';
 import type { Ioas } from './ioas.js';
-import { type IommufdObject, ObjectTable } from './object-table.js';
+import { ObjectTable } from './object-table.js';
 
 /** Who is charged for the pages that a context's mappings pin, unless the caller may lock without limit. */
 export type ContextAccounting = Exclude<AccountingMode, 'none'>;
@@ -26,11 +28,12 @@ export class Context {
   readonly profile: Profile;
   /** Whom new mappings charge: the `RLIMIT_MODE` option. */
   accounting: ContextAccounting;
-  /** The address space that VFIO calls act on. */
-  compat: Ioas | undefined;
+  /** Code of the user's that calls of the context wait for. */
+  readonly callbacks = new Callbacks();
   readonly #caller: Caller;
+  readonly #closing = new RwLock();
+  #compat: Ioas | undefined;
   #calls = 0;
-  #callbacks = 0;
   #closed = false;
   #whenIdle: (() => void) | undefined;
 
@@ -45,6 +48,15 @@ export class Context {
   /** Whether `close` has begun. */
   get closed(): boolean {
     return this.#closed;
+  }
+
+  /** The address space that VFIO calls act on, while it exists. */
+  get compat(): Ioas | undefined {
+    return this.#compat !== undefined && this.objects.has(this.#compat) ? this.#compat : undefined;
+  }
+
+  set compat(ioas: Ioas | undefined) {
+    this.#compat = ioas;
   }
 
   /**
@@ -65,35 +77,49 @@ export class Context {
     }
   }
 
-  /** Calls a callback that a call in progress waits for. */
-  callBack<T>(callback: () => T): T {
-    this.#callbacks += 1;
-    try {
-      return callback();
-    } finally {
-      this.#callbacks -= 1;
-    }
+  /** As `run`, for a call that is an operation. */
+  perform<T>(syscall: string, operation: Operation<T>, options?: Abortable): Promise<T> {
+    return this.run(syscall, () => start(operation, options));
   }
 
   /**
-   * Refuses new calls and waits until none is in progress. `false` if that was asked for before.
+   * Closes the context: refuses new calls, waits until none is in progress, and then releases all. One close at a time;
+   * a later one waits for it, and does what is left.
    *
+   * @param release - releases the objects
    * @throws EDEADLOCK inside a callback, as the call that waits for the callback is in progress
    */
-  async quiesce(): Promise<boolean> {
-    if (this.#closed) return false;
-    if (this.#callbacks > 0 || insideCallOut()) {
+  *close(release: () => Operation<void>): Operation<void> {
+    if (this.callbacks.inside) {
+      if (this.#closed) return;
       const detail =
         'a callback asked to close the iommufd, which waits for the call that waits for the callback';
       throw refuse('EDEADLOCK', 'state', detail).during('close');
     }
-    this.#closed = true;
-    if (this.#calls > 0) {
-      await new Promise<void>((resolve) => {
-        this.#whenIdle = resolve;
-      });
+    if (!this.#closing.tryWrite()) yield () => this.#closing.write();
+    try {
+      if (!this.#closed) yield* this.#quiesce();
+      yield* release();
+    } finally {
+      this.#closing.releaseWrite();
     }
-    return true;
+  }
+
+  /** Waits for the calls in progress. Where that is stopped, the context is open again. */
+  *#quiesce(): Operation<void> {
+    this.#closed = true;
+    if (this.#calls === 0) return;
+    try {
+      yield () =>
+        new Promise<void>((resolve) => {
+          this.#whenIdle = resolve;
+        });
+    } catch (error) {
+      this.#closed = false;
+      throw error;
+    } finally {
+      this.#whenIdle = undefined;
+    }
   }
 
   /** The memory that user addresses of a call are in. */
@@ -114,15 +140,5 @@ export class Context {
   /** Who is charged for pages that a new mapping of the caller pins. */
   accountingOf(caller: Caller | undefined): AccountingMode {
     return this.capable(caller, 'CAP_IPC_LOCK') ? 'none' : this.accounting;
-  }
-}
-
-/** Keeps objects in use while a call works on them, so that nobody destroys them meanwhile. */
-export async function holding<T>(objects: readonly IommufdObject[], work: () => Promise<T>): Promise<T> {
-  for (const object of objects) object.users += 1;
-  try {
-    return await work();
-  } finally {
-    for (const object of objects) object.users -= 1;
   }
 }

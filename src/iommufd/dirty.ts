@@ -1,11 +1,15 @@
 /** Dirty tracking of page tables: which pages devices have written. */
+import { checkObject } from '../arguments.js';
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { refuse } from '../errors.js';
+import type { Operation } from '../operation.js';
 import type { BitSink } from '../table/dirty.js';
 import { MAX_U64, type U64Input } from '../u64.js';
-import { type Context, holding } from './context.js';
+import { command } from './command.js';
+import type { Context } from './context.js';
 import { HwPagetable } from './hwpt.js';
 import { refuseFlags } from './ioas-commands.js';
+import { holding } from './object-table.js';
 import { readValue } from './read-value.js';
 
 /** Flags of HWPT_SET_DIRTY_TRACKING. */
@@ -25,15 +29,15 @@ export const GET_DIRTY_BITMAP = Object.freeze({
  *
  * @internal
  */
-export async function setDirtyTracking(
+export const setDirtyTracking = command(function* (
   context: Context,
   fields: { readonly flags: number; readonly hwptId: number },
-): Promise<void> {
+): Operation<void> {
   refuseFlags(fields.flags, SET_DIRTY_TRACKING.ENABLE);
   const hwpt = context.objects.get(fields.hwptId, HwPagetable);
   const enable = (fields.flags & SET_DIRTY_TRACKING.ENABLE) !== 0;
-  await holding([hwpt], () => hwpt.ioas.table.setDirtyTracking(hwpt.domain, enable));
-}
+  yield* holding([hwpt], hwpt.ioas.table.settingDirtyTracking(hwpt.domain, enable));
+});
 
 /** The fields of HWPT_GET_DIRTY_BITMAP. */
 export interface GetDirtyBitmapFields {
@@ -54,14 +58,17 @@ export interface GetDirtyBitmapFields {
  *
  * @internal
  */
-export async function getDirtyBitmap(context: Context, fields: GetDirtyBitmapFields): Promise<void> {
+export const getDirtyBitmap = command(function* (
+  context: Context,
+  fields: GetDirtyBitmapFields,
+): Operation<void> {
   const { flags, iova, length, pageSize, bitmap } = fields;
   refuseFlags(flags, GET_DIRTY_BITMAP.NO_CLEAR);
   const hwpt = context.objects.get(fields.hwptId, HwPagetable);
-  const { domain } = hwpt;
   const keep = (flags & GET_DIRTY_BITMAP.NO_CLEAR) !== 0;
-  await holding([hwpt], () => hwpt.ioas.table.readDirty({ domain, iova, length, pageSize, bitmap, keep }));
-}
+  const request = { domain: hwpt.domain, iova, length, pageSize, bitmap, keep };
+  yield* holding([hwpt], hwpt.ioas.table.readingDirty(request));
+});
 
 /** Bytes of the largest bitmap that is made. */
 const LARGEST_BITMAP = 2n ** 31n;
@@ -84,7 +91,9 @@ export function bitmapFor(
   const page = readValue(pageSize, 'pageSize');
   // What a bit stands for is a power of two, also where the page size asked for is none.
   const granule = page & -page;
-  const { last } = domain.aperture;
+  const { aperture } = domain;
+  checkObject(aperture, 'domain.aperture');
+  const last = readValue(aperture.last, 'domain.aperture.last');
   // A request that will be refused needs no bits.
   if (granule === 0n || bytes === 0n || start + bytes - 1n > MAX_U64 || start > last)
     return new Uint8Array(0);

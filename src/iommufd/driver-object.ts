@@ -1,13 +1,15 @@
 /** Objects that drivers add to a context: they share its ids, and DESTROY and close reach them. */
 import { checkObject } from '../arguments.js';
+import type { Operation } from '../operation.js';
 import { invalidType } from '../u64.js';
+import type { Callbacks } from './callbacks.js';
 import { IommufdObject } from './object-table.js';
 
 /** What a driver's object does for the context. */
 export interface DriverObjectParts {
   /** What kind of object it is, in words. */
   readonly kind: string;
-  /** Takes the object apart: DESTROY of its id, or the end of the context. */
+  /** Takes the object apart: DESTROY of its id, or the end of the context. It is gone, whatever this throws. */
   dispose(): Promise<void>;
 }
 
@@ -19,23 +21,26 @@ export interface DriverObjectParts {
 export class DriverObject extends IommufdObject {
   static readonly kind = 'driver object';
   readonly kind: string;
-  readonly #parts: DriverObjectParts;
+  readonly #callbacks: Callbacks;
+  readonly #dispose: () => Promise<void>;
 
-  constructor(id: number, parts: DriverObjectParts) {
+  constructor(id: number, callbacks: Callbacks, parts: DriverObjectParts) {
     super(id);
     checkObject(parts, 'the driver object');
-    if (typeof parts.dispose !== 'function') {
-      throw invalidType('dispose', 'a function of the driver object', parts.dispose);
+    const { kind, dispose } = parts;
+    if (typeof dispose !== 'function') {
+      throw invalidType('dispose', 'a function of the driver object', dispose);
     }
-    this.kind = String(parts.kind);
-    this.#parts = parts;
+    this.kind = String(kind);
+    this.#callbacks = callbacks;
+    this.#dispose = () => dispose.call(parts);
   }
 
   describeUsers(): string {
     return 'a call in progress';
   }
 
-  dispose(): Promise<void> {
-    return this.#parts.dispose();
+  override dispose(): Operation<void> {
+    return this.#callbacks.answer(this.#dispose);
   }
 }

@@ -1,11 +1,15 @@
 /** Making page tables: the HWPT_ALLOC command, and what automatic page tables share with it. */
+import type { IommuDomain } from '../domain/iommu-domain.js';
 import { IommuError, refuse } from '../errors.js';
 import { faultPoint } from '../faults.js';
+import { type Abortable, type Operation, start } from '../operation.js';
 import { BoundDevice } from './bound-device.js';
-import { type Context, holding } from './context.js';
-import { addHwpt, HwPagetable } from './hwpt.js';
+import type { Context } from './context.js';
+import { undoing } from './driver.js';
+import { HwPagetable } from './hwpt.js';
 import { Ioas } from './ioas.js';
-import { aKind, type DeliverId } from './object-table.js';
+import type { DomainRequest } from './iommu-device.js';
+import { type DeliverId, delivering, holding, noSuchId, noTarget } from './object-table.js';
 
 /** Flags of HWPT_ALLOC. */
 export const HWPT_ALLOC = Object.freeze({
@@ -40,55 +44,69 @@ export interface HwptAllocFields {
  *
  * @internal
  */
-export async function hwptAlloc(
+export function hwptAlloc(
   context: Context,
   fields: HwptAllocFields,
   deliver?: DeliverId,
+  options?: Abortable,
 ): Promise<number> {
+  return start(allocHwpt(context, fields, deliver), options);
+}
+
+function* allocHwpt(context: Context, fields: HwptAllocFields, deliver?: DeliverId): Operation<number> {
   const { flags, dataType, dataLen } = fields;
   if ((dataType === 0) !== (dataLen === 0)) {
     throw refuse('EINVAL', 'argument', `data of type ${dataType} cannot have ${dataLen} bytes`);
   }
-  const { device } = context.objects.get(fields.devId, BoundDevice);
+  const bound = context.objects.get(fields.devId, BoundDevice);
   const target = context.objects.find(fields.ptId);
   if (target instanceof HwPagetable) throw refuseNesting(target, flags, dataLen);
-  if (!(target instanceof Ioas)) {
-    const detail =
-      target === undefined
-        ? 'does not exist'
-        : `is ${aKind(target.kind)}, neither an address space nor a page table`;
-    throw new IommuError('EINVAL', { check: 'object', id: String(fields.ptId), detail });
+  if (target === undefined) {
+    const reason = { check: 'object', id: String(fields.ptId), detail: 'does not exist' } as const;
+    throw new IommuError('EINVAL', reason);
   }
+  if (!(target instanceof Ioas)) throw noTarget(target);
   if (flags & ~(HWPT_ALLOC.NEST_PARENT | HWPT_ALLOC.DIRTY_TRACKING)) {
     throw refuse('EOPNOTSUPP', 'unsupported', `flags 0x${flags.toString(16)} are not known here`);
   }
   const dirtyTracking = (flags & HWPT_ALLOC.DIRTY_TRACKING) !== 0;
-  if (dirtyTracking && !device.dirtyTracking) {
-    throw refuse('EOPNOTSUPP', 'unsupported', `device ${device.name} cannot track dirty pages`);
+  if (dirtyTracking && !bound.device.dirtyTracking) {
+    throw refuse('EOPNOTSUPP', 'unsupported', `device ${bound.name} cannot track dirty pages`);
   }
   if (dataLen !== 0) {
-    throw refuse('EOPNOTSUPP', 'unsupported', `device ${device.name} takes no data for its page tables`);
+    throw refuse('EOPNOTSUPP', 'unsupported', `device ${bound.name} takes no data for its page tables`);
   }
   const nestParent = (flags & HWPT_ALLOC.NEST_PARENT) !== 0;
-  const hwpt = await holding([target], () =>
-    target.exclusively(() =>
-      context.objects.create(async (id) => {
-        const domain = device.createDomain({ dirtyTracking, nestParent });
-        let made: HwPagetable | undefined;
-        try {
-          made = await addHwpt(id, target, domain, { automatic: false, nestParent, maker: device });
-          faultPoint(context.faults, 'response');
-          await deliver?.(id);
-          return made;
-        } catch (error) {
-          if (made === undefined) device.freeDomain?.(domain);
-          else await made.dispose();
-          throw error;
-        }
-      }),
-    ),
-  );
-  return hwpt.id;
+  const making = target.exclusively(makeHwpt(context, bound, target, { dirtyTracking, nestParent }, deliver));
+  return (yield* holding([bound, target], making)).id;
+}
+
+/** Makes a page table on an address space whose `exclusively` the caller is inside. */
+function* makeHwpt(
+  context: Context,
+  bound: BoundDevice,
+  ioas: Ioas,
+  request: DomainRequest,
+  deliver: DeliverId | undefined,
+): Operation<HwPagetable> {
+  const { driver } = bound;
+  // It may have been unbound while this waited for its turn.
+  if (!context.objects.has(bound)) throw noSuchId(bound.id);
+  const { nestParent } = request;
+  const mirroring = (id: number) =>
+    function* (domain: IommuDomain): Operation<HwPagetable> {
+      const hwpt = new HwPagetable(id, ioas, domain, driver, { automatic: false, nestParent });
+      yield* hwpt.mirror();
+      try {
+        faultPoint(context.faults, 'response');
+        yield* delivering(id, deliver);
+      } catch (error) {
+        yield* undoing(hwpt.unmirror());
+        throw error;
+      }
+      return hwpt;
+    };
+  return yield* context.objects.creation((id) => driver.withDomain(request, mirroring(id)));
 }
 
 /** Page tables inside page tables are not modelled; what the kernel refuses before it makes one is. */

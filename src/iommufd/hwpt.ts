@@ -1,74 +1,81 @@
 /** A hardware page table as an object of a context. */
 import type { IommuDomain } from '../domain/iommu-domain.js';
-import type { BoundDevice } from './bound-device.js';
-import type { Ioas } from './ioas.js';
-import type { IommuDevice } from './iommu-device.js';
+import type { Operation } from '../operation.js';
+import type { Driver } from './driver.js';
+import type { Ioas, PageTable, PageTableTraits } from './ioas.js';
 import { countOf, IommufdObject } from './object-table.js';
-
-/** How a page table came to be and what it can do. */
-export interface HwPagetableTraits {
-  /** Made by attaching a device to an address space; it goes with its last device. */
-  readonly automatic: boolean;
-  /** Made to be the parent of nested page tables. */
-  readonly nestParent: boolean;
-  /** The device that made the domain. */
-  readonly maker: IommuDevice;
-}
 
 /**
  * A page table (HWPT): a domain that mirrors an address space. Attached devices keep it in use.
  *
  * @internal
  */
-export class HwPagetable extends IommufdObject {
+export class HwPagetable extends IommufdObject implements PageTable {
   static readonly kind = 'page table';
   readonly kind = HwPagetable.kind;
   readonly ioas: Ioas;
   readonly domain: IommuDomain;
-  readonly traits: HwPagetableTraits;
-  /** The devices that are attached. */
-  readonly devices = new Set<BoundDevice>();
+  readonly traits: PageTableTraits;
+  readonly devices = new Set<IommufdObject>();
+  readonly #driver: Driver;
 
-  constructor(id: number, ioas: Ioas, domain: IommuDomain, traits: HwPagetableTraits) {
+  constructor(
+    id: number,
+    ioas: Ioas,
+    domain: IommuDomain,
+    driver: Driver,
+    traits: Omit<PageTableTraits, 'maker'>,
+  ) {
     super(id);
     this.ioas = ioas;
     this.domain = domain;
-    this.traits = traits;
+    this.traits = { ...traits, maker: driver.device };
+    this.#driver = driver;
   }
 
   describeUsers(): string {
     return `${countOf(this.devices.size, 'device')} attached`;
   }
 
-  override exclusively<T>(work: () => Promise<T>): Promise<T> {
-    return this.ioas.exclusively(work);
+  override exclusively<T>(operation: Operation<T>): Operation<T> {
+    return this.ioas.exclusively(operation);
   }
 
-  async dispose(): Promise<void> {
-    const { ioas } = this;
-    await ioas.table.removeDomain(this.domain);
-    ioas.hwpts.splice(ioas.hwpts.indexOf(this), 1);
-    ioas.users -= 1;
-    this.traits.maker.freeDomain?.(this.domain);
+  /**
+   * Lets the domain mirror the address space, whose `exclusively` the caller is inside.
+   *
+   * @throws as `IoPagetable.addDomain`
+   */
+  *mirror(): Operation<void> {
+    const { ioas, domain } = this;
+    yield* ioas.table.addingDomain(domain);
+    ioas.hwpts.add(this);
+    ioas.users += 1;
   }
-}
 
-/**
- * Lets a new domain mirror an address space, whose `exclusively` the caller is inside.
- *
- * @throws as `IoPagetable.addDomain`
- *
- * @internal
- */
-export async function addHwpt(
-  id: number,
-  ioas: Ioas,
-  domain: IommuDomain,
-  traits: HwPagetableTraits,
-): Promise<HwPagetable> {
-  await ioas.table.addDomain(domain);
-  const hwpt = new HwPagetable(id, ioas, domain, traits);
-  ioas.hwpts.push(hwpt);
-  ioas.users += 1;
-  return hwpt;
+  /** The reverse of `mirror`. */
+  *unmirror(): Operation<void> {
+    yield* this.release();
+    this.#leave();
+  }
+
+  override *release(): Operation<void> {
+    const { table } = this.ioas;
+    try {
+      yield* table.removingDomain(this.domain);
+    } catch (error) {
+      if (table.domains.includes(this.domain)) throw error;
+      this.complaint = { error };
+    }
+  }
+
+  override *dispose(): Operation<void> {
+    this.#leave();
+    yield* this.#driver.freeDomain(this.domain);
+  }
+
+  #leave(): void {
+    this.ioas.hwpts.delete(this);
+    this.ioas.users -= 1;
+  }
 }

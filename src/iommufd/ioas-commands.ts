@@ -3,14 +3,26 @@ import { checkedInterval, checkObject, type IovaRange } from '../arguments.js';
 import { type ErrorReason, IommuError, notMapped, refuse } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import { IntervalTree } from '../interval-tree.js';
-import type { Abortable } from '../operation.js';
+import { IoPagetable } from '../io-pagetable.js';
+import { isThenable, mustWait, type Operation, start } from '../operation.js';
 import { type Protection, protectionName, READ, WRITE } from '../protection.js';
 import { addAllowed } from '../table/reservations.js';
-import { type Address, between, hex, isZero, LAST_PAGE, PAGE_MASK, readU64, type U64Input } from '../u64.js';
+import {
+  type Address,
+  between,
+  hex,
+  isZero,
+  join,
+  LAST_PAGE,
+  PAGE_MASK,
+  readU64,
+  type U64Input,
+} from '../u64.js';
 import type { Caller } from './caller.js';
-import { type Context, holding } from './context.js';
+import { command } from './command.js';
+import type { Context } from './context.js';
 import { Ioas } from './ioas.js';
-import type { DeliverId } from './object-table.js';
+import { type DeliverId, delivering, holding } from './object-table.js';
 
 /** Flags of IOAS_MAP and IOAS_COPY. */
 export const IOAS_MAP = Object.freeze({
@@ -51,18 +63,31 @@ export class PartialAnswerError<T> extends IommuError {
  *
  * @internal
  */
-export async function ioasAlloc(
+export function ioasAlloc(
   context: Context,
   fields: { readonly flags: number },
   deliver?: DeliverId,
 ): Promise<number> {
-  refuseFlags(fields.flags, 0);
-  const ioas = await context.objects.create(async (id) => {
-    faultPoint(context.faults, 'response');
-    await deliver?.(id);
-    return new Ioas(id, context);
-  });
+  return start(allocIoas(context, fields.flags, deliver));
+}
+
+function* allocIoas(context: Context, flags: number, deliver?: DeliverId): Operation<number> {
+  refuseFlags(flags, 0);
+  const ioas = yield* context.objects.creation((id) => makeIoas(context, id, deliver));
   return ioas.id;
+}
+
+function* makeIoas(context: Context, id: number, deliver?: DeliverId): Operation<Ioas> {
+  faultPoint(context.faults, 'response');
+  yield* delivering(id, deliver);
+  const memory = context.memoryOf(undefined);
+  const { profile, faults } = context;
+  const table = new IoPagetable({
+    profile,
+    ...(memory === undefined ? {} : { memory }),
+    ...(faults === undefined ? {} : { faults }),
+  });
+  return new Ioas(id, table);
 }
 
 /**
@@ -73,12 +98,12 @@ export async function ioasAlloc(
  *
  * @internal
  */
-export async function ioasIovaRanges(
+export const ioasIovaRanges = command(function* (
   context: Context,
   fields: { readonly ioasId: number; readonly numIovas: number },
-): Promise<IovaRanges> {
+): Operation<IovaRanges> {
   const ioas = context.objects.get(fields.ioasId, Ioas);
-  const { ranges, alignment } = await holding([ioas], () => ioas.table.iovaRanges());
+  const { ranges, alignment } = yield* holding([ioas], ioas.table.listingIovaRanges());
   const total = ranges.length;
   if (total <= fields.numIovas) return { ranges, total, alignment };
   const detail = `there are ${total} ranges, but room for ${fields.numIovas}`;
@@ -86,7 +111,7 @@ export async function ioasIovaRanges(
     { check: 'argument', detail },
     { ranges: ranges.slice(0, fields.numIovas), total, alignment },
   );
-}
+});
 
 /**
  * IOAS_ALLOW_IOVAS: replaces the list of ranges that may not become reserved, and that automatic placement keeps to.
@@ -97,21 +122,46 @@ export async function ioasIovaRanges(
  *
  * @internal
  */
-export async function ioasAllowIovas(
+export const ioasAllowIovas = command(function* (
   context: Context,
-  fields: { readonly ioasId: number; readonly ranges: Iterable<IovaRange> | AsyncIterable<IovaRange> },
-): Promise<void> {
+  fields: { readonly ioasId: number; readonly ranges: Ranges },
+): Operation<void> {
   const ioas = context.objects.get(fields.ioasId, Ioas);
-  await holding([ioas], async () => {
-    const ranges: IovaRange[] = [];
-    const earlier = new IntervalTree<undefined>();
-    for await (const range of fields.ranges) {
-      checkObject(range, 'range');
-      addAllowed(earlier, between(readU64(range.start, 'start'), readU64(range.last, 'last')));
-      ranges.push(range);
-    }
-    await ioas.table.setAllowedIova(ranges);
+  yield* holding([ioas], allowIovas(ioas, fields.ranges));
+});
+
+/** Ranges that come one after the other, perhaps late. */
+type Ranges = Iterable<IovaRange> | AsyncIterable<IovaRange>;
+
+function* allowIovas(ioas: Ioas, from: Ranges): Operation<void> {
+  const ranges: IovaRange[] = [];
+  const earlier = new IntervalTree<undefined>();
+  yield* forEach(from, (range) => {
+    checkObject(range, 'range');
+    const start = readU64(range.start, 'start');
+    const last = readU64(range.last, 'last');
+    addAllowed(earlier, between(start, last));
+    ranges.push({ start: join(start.page, start.offset), last: join(last.page, last.offset) });
   });
+  yield* ioas.table.settingAllowedIova(ranges);
+}
+
+/** As `for await`, as a part of an operation. */
+function* forEach<T>(values: Iterable<T> | AsyncIterable<T>, use: (value: T) => void): Operation<void> {
+  const iterator =
+    Symbol.asyncIterator in values ? values[Symbol.asyncIterator]() : values[Symbol.iterator]();
+  for (;;) {
+    const coming = iterator.next();
+    const next = isThenable(coming) ? ((yield () => coming) as IteratorResult<T>) : coming;
+    if (next.done) return;
+    try {
+      use(next.value);
+    } catch (error) {
+      const closing = iterator.return?.();
+      if (isThenable(closing)) yield mustWait(() => closing);
+      throw error;
+    }
+  }
 }
 
 /** The fields of IOAS_MAP. */
@@ -132,31 +182,29 @@ export interface IoasMapFields {
  *
  * @internal
  */
-export async function ioasMap(
+export const ioasMap = command(function* (
   context: Context,
   fields: IoasMapFields,
-  caller?: Caller & Abortable,
-): Promise<bigint> {
+  caller?: Caller,
+): Operation<bigint> {
   const { flags, iova, userVa, length } = fields;
   refuseFlags(flags, IOAS_MAP.FIXED_IOVA | IOAS_MAP.WRITEABLE | IOAS_MAP.READABLE);
   refuseLargest('iova', readU64(iova, 'iova'));
   refuseLargest('length', readU64(length, 'length'));
   refuseNoPermission(flags);
   const ioas = context.objects.get(fields.ioasId, Ioas);
-  const placed = await holding([ioas], () =>
-    ioas.table.map({
-      uptr: userVa,
-      length,
-      prot: protectionOf(flags),
-      accounting: context.accountingOf(caller),
-      iova: flags & IOAS_MAP.FIXED_IOVA ? iova : undefined,
-      memory: caller?.memory,
-      signal: caller?.signal,
-    }),
-  );
+  const request = {
+    uptr: userVa,
+    length,
+    prot: protectionOf(flags),
+    accounting: context.accountingOf(caller),
+    iova: flags & IOAS_MAP.FIXED_IOVA ? iova : undefined,
+    memory: caller?.memory,
+  };
+  const placed = yield* holding([ioas], ioas.table.mapping(request));
   faultPoint(context.faults, 'response');
   return placed;
-}
+});
 
 /** The fields of IOAS_COPY. */
 export interface IoasCopyFields {
@@ -178,11 +226,7 @@ export interface IoasCopyFields {
  *
  * @internal
  */
-export async function ioasCopy(
-  context: Context,
-  fields: IoasCopyFields,
-  options?: Abortable,
-): Promise<bigint> {
+export const ioasCopy = command(function* (context: Context, fields: IoasCopyFields): Operation<bigint> {
   const { flags, length, srcIova, dstIova } = fields;
   refuseFlags(flags, IOAS_MAP.FIXED_IOVA | IOAS_MAP.WRITEABLE | IOAS_MAP.READABLE);
   const bytes = readU64(length, 'length');
@@ -195,19 +239,17 @@ export async function ioasCopy(
   // The source range is looked at before the destination; where it is not mapped, the answer is ENOENT either way.
   if (!(context.objects.find(fields.dstIoasId) instanceof Ioas)) checkedInterval(from, bytes);
   const target = context.objects.get(fields.dstIoasId, Ioas);
-  const placed = await holding([source, target], () =>
-    target.table.copy({
-      from: source.table,
-      srcIova,
-      length,
-      prot: protectionOf(flags),
-      iova: flags & IOAS_MAP.FIXED_IOVA ? dstIova : undefined,
-      signal: options?.signal,
-    }),
-  );
+  const request = {
+    from: source.table,
+    srcIova,
+    length,
+    prot: protectionOf(flags),
+    iova: flags & IOAS_MAP.FIXED_IOVA ? dstIova : undefined,
+  };
+  const placed = yield* holding([source, target], target.table.copying(request));
   faultPoint(context.faults, 'response');
   return placed;
-}
+});
 
 /** The fields of IOAS_UNMAP. */
 export interface IoasUnmapFields {
@@ -226,24 +268,23 @@ export interface IoasUnmapFields {
  *
  * @internal
  */
-export async function ioasUnmap(
-  context: Context,
-  fields: IoasUnmapFields,
-  options?: Abortable,
-): Promise<bigint> {
+export const ioasUnmap = command(function* (context: Context, fields: IoasUnmapFields): Operation<bigint> {
   const ioas = context.objects.get(fields.ioasId, Ioas);
   const iova = readU64(fields.iova, 'iova');
   const length = readU64(fields.length, 'length');
-  const unmapped = await holding([ioas], async () => {
-    if (isZero(iova) && isLargest(length)) return await ioas.table.unmapAll(options);
-    refuseLargest('iova', iova);
-    refuseLargest('length', length);
-    const bytes = await ioas.table.unmap(fields.iova, fields.length, options);
-    if (bytes === 0n) throw notMapped(iova);
-    return bytes;
-  });
+  const unmapped = yield* holding([ioas], unmap(ioas, iova, length));
   faultPoint(context.faults, 'response');
   return unmapped;
+});
+
+function* unmap(ioas: Ioas, iova: Address, length: Address): Operation<bigint> {
+  if (isZero(iova) && isLargest(length)) return yield* ioas.table.unmappingAll();
+  refuseLargest('iova', iova);
+  refuseLargest('length', length);
+  const from = join(iova.page, iova.offset);
+  const bytes = yield* ioas.table.unmapping(from, join(length.page, length.offset));
+  if (bytes === 0n) throw notMapped(iova);
+  return bytes;
 }
 
 /** @throws EOPNOTSUPP if `flags` has bits outside `known`. */

@@ -9,13 +9,13 @@ import { checkBoolean, checkObject, checkWord, type IovaRange, readProtection } 
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { checkFaults, type FaultInjector } from '../faults.js';
 import type { IoPagetable } from '../io-pagetable.js';
-import type { Abortable } from '../operation.js';
+import { type Abortable, type Operation, start } from '../operation.js';
 import { type Protection, READ, WRITE } from '../protection.js';
 import { type ProfileName, readProfile } from '../rules.js';
 import { checkInteger, invalidType, type U64Input } from '../u64.js';
 import { type AccessOptions, IommufdAccess } from './access-object.js';
 import { BoundDevice } from './bound-device.js';
-import { type Caller, checkCaller } from './caller.js';
+import { type Caller, readCaller } from './caller.js';
 import { checkObjects } from './check.js';
 import { Context, type ContextAccounting } from './context.js';
 import {
@@ -134,7 +134,7 @@ export interface VfioUnmapRequest extends Abortable {
 }
 
 /** What `getDirtyBitmap` takes. */
-export interface DirtyBitmapRequest {
+export interface DirtyBitmapRequest extends Abortable {
   /** Id of the page table. */
   readonly hwpt: number;
   /** First byte of the range. */
@@ -161,10 +161,10 @@ export class Iommufd implements AsyncDisposable {
    */
   constructor(options: IommufdOptions = {}) {
     checkObject(options, 'options');
-    const { profile: asked, accounting = 'user', faults, ...caller } = options;
+    const { profile: asked, accounting = 'user', faults } = options;
     const profile = readProfile(asked, 'options.profile');
     checkWord(accounting, ['user', 'mm'], 'options.accounting');
-    checkCaller(caller, 'options');
+    const caller = readCaller(options, 'options');
     checkFaults(faults);
     this.context = new Context(caller, profile, accounting, faults);
   }
@@ -175,15 +175,19 @@ export class Iommufd implements AsyncDisposable {
    * Destroys the object with an id: an address space with all its mappings, or a page table.
    *
    * @throws ENOENT if there is no such object, EBUSY if it is in use: an address space by page tables or accesses, a
-   * page table by devices, devices and accesses by their drivers, any object by a call in progress.
+   * page table by devices, devices and accesses by their drivers, any object by a call in progress; as
+   * `IoPagetable.unmapAll` where a program has attached an access to an address space's table itself. The object stays
+   * then and can be destroyed later, an address space perhaps with fewer mappings.
    */
-  destroy(id: number): Promise<void> {
-    return this.context.run('destroy', async () => {
-      const { objects } = this.context;
-      const object = objects.find(id);
-      if (object === undefined) throw noSuchId(id);
-      await objects.destroy(object);
-    });
+  destroy(id: number, options?: Abortable): Promise<void> {
+    return this.context.perform('destroy', this.#destroy(id), options);
+  }
+
+  *#destroy(id: number): Operation<void> {
+    const { objects } = this.context;
+    const object = objects.find(id);
+    if (object === undefined) throw noSuchId(id);
+    yield* objects.destruction(object);
   }
 
   /**
@@ -192,27 +196,41 @@ export class Iommufd implements AsyncDisposable {
    * @param make - called with the id, which is free again if it fails
    * @returns the id
    */
-  addDriverObject(make: (id: number) => Promise<DriverObjectParts>): Promise<number> {
-    return this.context.run('object', async () => {
-      if (typeof make !== 'function') throw invalidType('make', 'a function', make);
-      const object = await this.context.objects.create(
-        async (id) => new DriverObject(id, await this.context.callBack(() => make(id))),
-      );
-      return object.id;
-    });
+  addDriverObject(make: (id: number) => Promise<DriverObjectParts>, options?: Abortable): Promise<number> {
+    return this.context.perform('object', this.#addDriverObject(make), options);
+  }
+
+  *#addDriverObject(make: (id: number) => Promise<DriverObjectParts>): Operation<number> {
+    if (typeof make !== 'function') throw invalidType('make', 'a function', make);
+    const { objects, callbacks } = this.context;
+    const making = function* (id: number): Operation<DriverObject> {
+      return new DriverObject(id, callbacks, yield* callbacks.answer(() => make(id)));
+    };
+    return (yield* objects.creation(making)).id;
   }
 
   /**
    * Closes the context: waits for the calls in progress, then releases what drivers added, accesses (their callbacks
-   * are called), devices, page tables and address spaces. Nothing of it is pinned or charged afterwards.
+   * are called), devices, page tables and address spaces. Nothing of it is pinned or charged afterwards. Done twice,
+   * the second call waits for the first one, and releases what that had to leave.
+   *
+   * A signal that stops it while it waits for calls in progress leaves the context open. While it releases, the signal
+   * is heard where an access is asked to let go: what has been released is gone, and `close` can be called again.
    *
    * @throws EDEADLOCK, and closes nothing, if a callback calls it: it would wait for the call that waits for the
-   * callback. AggregateError with what callbacks and drivers threw meanwhile; everything has been released all the same.
+   * callback. (A callback that is called because the context is closing has nothing to wait for.) Behind the first
+   * `await` of a callback, browsers cannot tell, and the call waits for ever.
+   * AggregateError with what callbacks and drivers threw meanwhile; all has been released but what a program that has
+   * attached an access to an address space's table itself holds on to.
    */
-  async close(): Promise<void> {
-    const { context } = this;
-    if (!(await context.quiesce())) return;
-    const { objects } = context;
+  async close(options?: Abortable): Promise<void> {
+    const signal = options?.signal;
+    const closing = this.context.close(() => this.#releaseAll(signal));
+    await start(closing, { signal });
+  }
+
+  *#releaseAll(signal: AbortSignal | undefined): Operation<void> {
+    const { objects } = this.context;
     const order: readonly ObjectType<IommufdObject>[] = [
       DriverObject,
       IommufdAccess,
@@ -222,10 +240,11 @@ export class Iommufd implements AsyncDisposable {
     ];
     const complaints: unknown[] = [];
     for (const type of order) {
-      for (const object of objects.allOf(type)) {
+      for (const object of objects.remaining(type)) {
         try {
-          await object.exclusively(() => objects.remove(object));
+          yield* object.exclusively(objects.removal(object));
         } catch (error) {
+          if (signal?.aborted && objects.has(object)) throw error;
           complaints.push(error);
         }
       }
@@ -279,12 +298,14 @@ export class Iommufd implements AsyncDisposable {
    * @throws ENOENT if there is no such address space; EMSGSIZE if there are more ranges than `max`: the error is a
    * `PartialAnswerError` with the first ones and their total.
    */
-  ioasIovaRanges(request: { readonly ioas: number; readonly max?: number | undefined }): Promise<IovaRanges> {
+  ioasIovaRanges(
+    request: { readonly ioas: number; readonly max?: number | undefined } & Abortable,
+  ): Promise<IovaRanges> {
     return this.context.run('ioas_iova_ranges', () => {
       checkObject(request, 'request');
-      const { ioas, max } = request;
+      const { ioas, max, signal } = request;
       const numIovas = max === undefined ? Number.POSITIVE_INFINITY : Number(readValue(max, 'request.max'));
-      return ioasIovaRanges(this.context, { ioasId: ioas, numIovas });
+      return ioasIovaRanges(this.context, { ioasId: ioas, numIovas }, { signal });
     });
   }
 
@@ -295,14 +316,16 @@ export class Iommufd implements AsyncDisposable {
    * @throws ENOENT if there is no such address space, EINVAL if a range has fewer than two bytes or meets another,
    * EADDRINUSE if one meets a reserved range. The old list stays then.
    */
-  ioasAllowIovas(request: { readonly ioas: number; readonly ranges: Iterable<IovaRange> }): Promise<void> {
+  ioasAllowIovas(
+    request: { readonly ioas: number; readonly ranges: Iterable<IovaRange> } & Abortable,
+  ): Promise<void> {
     return this.context.run('ioas_allow_iovas', () => {
       checkObject(request, 'request');
-      const { ioas, ranges } = request;
+      const { ioas, ranges, signal } = request;
       if (typeof ranges?.[Symbol.iterator] !== 'function') {
         throw invalidType('request.ranges', 'an iterable', ranges);
       }
-      return ioasAllowIovas(this.context, { ioasId: ioas, ranges });
+      return ioasAllowIovas(this.context, { ioasId: ioas, ranges }, { signal });
     });
   }
 
@@ -314,11 +337,11 @@ export class Iommufd implements AsyncDisposable {
    */
   ioasMap(request: IoasMapRequest): Promise<bigint> {
     return this.context.run('ioas_map', () => {
-      checkCaller(request, 'request');
-      const { ioas, uptr, length, iova, prot } = request;
+      const caller = readCaller(request, 'request');
+      const { ioas, uptr, length, iova, prot, signal } = request;
       const flags = mapFlags(prot, iova);
       const fields = { flags, ioasId: ioas, userVa: uptr, length, iova: iova ?? 0n };
-      return ioasMap(this.context, fields, request);
+      return ioasMap(this.context, fields, { ...caller, signal });
     });
   }
 
@@ -332,10 +355,10 @@ export class Iommufd implements AsyncDisposable {
   ioasCopy(request: IoasCopyRequest): Promise<bigint> {
     return this.context.run('ioas_copy', () => {
       checkObject(request, 'request');
-      const { from, srcIova, to, iova, length, prot } = request;
+      const { from, srcIova, to, iova, length, prot, signal } = request;
       const flags = mapFlags(prot, iova);
       const fields = { flags, dstIoasId: to, srcIoasId: from, length, srcIova, dstIova: iova ?? 0n };
-      return ioasCopy(this.context, fields, request);
+      return ioasCopy(this.context, fields, { signal });
     });
   }
 
@@ -350,8 +373,8 @@ export class Iommufd implements AsyncDisposable {
   ioasUnmap(request: IoasUnmapRequest): Promise<bigint> {
     return this.context.run('ioas_unmap', () => {
       checkObject(request, 'request');
-      const { ioas, iova, length } = request;
-      return ioasUnmap(this.context, { ioasId: ioas, iova, length }, request);
+      const { ioas, iova, length, signal } = request;
+      return ioasUnmap(this.context, { ioasId: ioas, iova, length }, { signal });
     });
   }
 
@@ -366,16 +389,16 @@ export class Iommufd implements AsyncDisposable {
    */
   option(request: IommufdOptionRequest): Promise<bigint> {
     return this.context.run('option', () => {
-      checkCaller(request, 'request');
-      checkWord(request.option, ['rlimit-mode', 'huge-pages'], 'request.option');
-      const { value } = request;
+      const caller = readCaller(request, 'request');
+      const { option: name, ioas, value, signal } = request;
+      checkWord(name, ['rlimit-mode', 'huge-pages'], 'request.option');
       const fields = {
-        optionId: request.option === 'rlimit-mode' ? OPTION.RLIMIT_MODE : OPTION.HUGE_PAGES,
+        optionId: name === 'rlimit-mode' ? OPTION.RLIMIT_MODE : OPTION.HUGE_PAGES,
         op: value === undefined ? OPTION_OP.GET : OPTION_OP.SET,
-        objectId: request.option === 'rlimit-mode' ? 0 : request.ioas,
+        objectId: name === 'rlimit-mode' ? 0 : ioas,
         value: value === undefined ? 0n : readValue(value, 'request.value'),
       };
-      return option(this.context, fields, request);
+      return option(this.context, fields, { ...caller, signal });
     });
   }
 
@@ -394,10 +417,10 @@ export class Iommufd implements AsyncDisposable {
   /** Binds a device to the context; attaching it is up to the result. */
   deviceBind(device: IommuDevice): Promise<BoundDevice> {
     const { context } = this;
-    return context.run('device_bind', () => {
+    return context.run('device_bind', async () => {
       checkObject(device, 'device');
       if (typeof device.createDomain !== 'function') throw invalidType('device', 'an IommuDevice', device);
-      return context.objects.create((id) => new BoundDevice(id, context, device));
+      return await start(context.objects.creation((id) => new BoundDevice(id, context, device)));
     });
   }
 
@@ -423,21 +446,23 @@ export class Iommufd implements AsyncDisposable {
    * @throws ENOENT if there is no such device, EINVAL if there is no such address space, EOPNOTSUPP for dirty tracking
    * that the device lacks, what the device's driver throws, and as `IoPagetable.addDomain`. No id is used up then.
    */
-  hwptAlloc(request: {
-    readonly device: number;
-    readonly ioas: number;
-    readonly dirtyTracking?: boolean | undefined;
-    readonly nestParent?: boolean | undefined;
-  }): Promise<number> {
+  hwptAlloc(
+    request: {
+      readonly device: number;
+      readonly ioas: number;
+      readonly dirtyTracking?: boolean | undefined;
+      readonly nestParent?: boolean | undefined;
+    } & Abortable,
+  ): Promise<number> {
     return this.context.run('hwpt_alloc', () => {
       checkObject(request, 'request');
-      const { device, ioas, nestParent = false, dirtyTracking = false } = request;
+      const { device, ioas, nestParent = false, dirtyTracking = false, signal } = request;
       checkBoolean(nestParent, 'request.nestParent');
       checkBoolean(dirtyTracking, 'request.dirtyTracking');
       const flags =
         (nestParent ? HWPT_ALLOC.NEST_PARENT : 0) | (dirtyTracking ? HWPT_ALLOC.DIRTY_TRACKING : 0);
       const fields = { flags, devId: device, ptId: ioas, dataType: 0, dataLen: 0 };
-      return hwptAlloc(this.context, fields);
+      return hwptAlloc(this.context, fields, undefined, { signal });
     });
   }
 
@@ -446,13 +471,13 @@ export class Iommufd implements AsyncDisposable {
    *
    * @throws ENOENT if there is no such page table, EOPNOTSUPP if it was not made for dirty tracking.
    */
-  setDirtyTracking(request: { readonly hwpt: number; readonly enable: boolean }): Promise<void> {
+  setDirtyTracking(request: { readonly hwpt: number; readonly enable: boolean } & Abortable): Promise<void> {
     return this.context.run('hwpt_set_dirty_tracking', () => {
       checkObject(request, 'request');
-      const { hwpt, enable } = request;
+      const { hwpt, enable, signal } = request;
       checkBoolean(enable, 'request.enable');
       const flags = enable ? SET_DIRTY_TRACKING.ENABLE : 0;
-      return setDirtyTracking(this.context, { flags, hwptId: hwpt });
+      return setDirtyTracking(this.context, { flags, hwptId: hwpt }, { signal });
     });
   }
 
@@ -469,11 +494,11 @@ export class Iommufd implements AsyncDisposable {
   getDirtyBitmap(request: DirtyBitmapRequest): Promise<Uint8Array> {
     return this.context.run('hwpt_get_dirty_bitmap', async () => {
       checkObject(request, 'request');
-      const { hwpt, iova, length, pageSize, noClear = false } = request;
+      const { hwpt, iova, length, pageSize, noClear = false, signal, bitmap: given } = request;
       checkBoolean(noClear, 'request.noClear');
-      const bitmap = request.bitmap ?? bitmapFor(this.hwptDomain(hwpt), iova, length, pageSize);
-      const flags = noClear ? GET_DIRTY_BITMAP.NO_CLEAR : 0;
-      await getDirtyBitmap(this.context, { flags, hwptId: hwpt, iova, length, pageSize, bitmap });
+      const bitmap = given ?? bitmapFor(this.hwptDomain(hwpt), iova, length, pageSize);
+      const fields = { flags: noClear ? GET_DIRTY_BITMAP.NO_CLEAR : 0, hwptId: hwpt, iova, length, pageSize };
+      await getDirtyBitmap(this.context, { ...fields, bitmap }, { signal });
       return bitmap;
     });
   }
@@ -490,11 +515,13 @@ export class Iommufd implements AsyncDisposable {
     const { context } = this;
     return context.run('access_create', () => {
       checkObject(options, 'options');
-      return context.objects.create(async (id) => {
-        const access = new IommufdAccess(id, context, options);
-        if (options.ioas !== undefined) await access.enter(options.ioas);
+      const { ioas, signal, needsPin, onUnmap } = options;
+      const making = function* (id: number): Operation<IommufdAccess> {
+        const access = new IommufdAccess(id, context, { needsPin, onUnmap });
+        if (ioas !== undefined) yield* access.entering(ioas);
         return access;
-      });
+      };
+      return start(context.objects.creation(making), { signal });
     });
   }
 
@@ -543,10 +570,10 @@ export class Iommufd implements AsyncDisposable {
    *
    * @throws EINVAL for another type, ENODEV if no address space was set; type 1: as `IoPagetable.setLargePages`.
    */
-  vfioSetIommu(type: number): Promise<void> {
+  vfioSetIommu(type: number, options?: Abortable): Promise<void> {
     return this.context.run('vfio_set_iommu', () => {
       checkInteger(type, 'type', 0, LARGEST_U32);
-      return vfioSetIommu(this.context, type);
+      return vfioSetIommu(this.context, type, options);
     });
   }
 
@@ -557,10 +584,10 @@ export class Iommufd implements AsyncDisposable {
    */
   vfioMap(request: VfioMapRequest): Promise<void> {
     return this.context.run('vfio_map', () => {
-      checkCaller(request, 'request');
-      const { iova, uptr, length, prot } = request;
+      const caller = readCaller(request, 'request');
+      const { iova, uptr, length, prot, signal } = request;
       const fields = { flags: readProtection(prot), vaddr: uptr, iova, size: length };
-      return vfioMap(this.context, fields, request);
+      return vfioMap(this.context, fields, { ...caller, signal });
     });
   }
 
@@ -575,10 +602,10 @@ export class Iommufd implements AsyncDisposable {
   vfioUnmap(request: VfioUnmapRequest): Promise<bigint> {
     return this.context.run('vfio_unmap', () => {
       checkObject(request, 'request');
-      const { iova = 0n, length = 0n, all = false } = request;
+      const { iova = 0n, length = 0n, all = false, signal } = request;
       checkBoolean(all, 'request.all');
       const fields = { flags: all ? VFIO_UNMAP.ALL : 0, iova, size: length };
-      return vfioUnmap(this.context, fields, request);
+      return vfioUnmap(this.context, fields, { signal });
     });
   }
 
@@ -587,17 +614,18 @@ export class Iommufd implements AsyncDisposable {
    *
    * @throws ENODEV if no address space was set.
    */
-  vfioInfo(): Promise<VfioInfo> {
-    return this.context.run('vfio_get_info', () => vfioInfo(this.context));
+  vfioInfo(options?: Abortable): Promise<VfioInfo> {
+    return this.context.run('vfio_get_info', () => vfioInfo(this.context, options));
   }
 }
 
 /** What `Iommufd.option` takes. */
-export type IommufdOptionRequest = Caller & {
-  /** The new value, 0 or 1; absent: the setting is only read. */
-  readonly value?: number | bigint | undefined;
-} & (
-    | { readonly option: 'rlimit-mode' }
+export type IommufdOptionRequest = Caller &
+  Abortable & {
+    /** The new value, 0 or 1; absent: the setting is only read. */
+    readonly value?: number | bigint | undefined;
+  } & (
+    | { readonly option: 'rlimit-mode'; readonly ioas?: undefined }
     | {
         readonly option: 'huge-pages';
         /** Id of the address space. */

@@ -82,17 +82,17 @@ export interface LockedBytesAnswer {
  */
 export function lockedBytesIfMapped(context: Context, question: LockedBytesQuestion): LockedBytesAnswer {
   checkObject(question, 'question');
-  if (!Array.isArray(question.mappings))
-    throw invalidType('question.mappings', 'an array', question.mappings);
-  checkFlag(question.attached, 'question.attached');
-  if (question.memory !== undefined) checkMemory(question.memory, 'question.memory');
-  const memory = context.memoryOf(question);
+  const { mappings, attached, memory: named } = question;
+  if (!Array.isArray(mappings)) throw invalidType('question.mappings', 'an array', mappings);
+  checkFlag(attached, 'question.attached');
+  if (named !== undefined) checkMemory(named, 'question.memory');
+  const memory = context.memoryOf({ memory: named });
   const copied = new CopiedPages();
   let mapped = 0n;
-  for (const mapping of question.mappings) {
+  for (const mapping of mappings) {
     checkObject(mapping, 'a mapping');
     const { table } = context.objects.get(mapping.ioas, Ioas);
-    const locks = question.attached === true || table.domains.length > 0;
+    const locks = attached === true || table.domains.length > 0;
     if ('from' in mapping) {
       const source = context.objects.get(mapping.from, Ioas);
       copied.plan(source, mapping, locks);

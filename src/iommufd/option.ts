@@ -1,8 +1,11 @@
 /** The OPTION command: settings of a context and of its address spaces. */
 import { type IommuError, refuse } from '../errors.js';
+import type { Operation } from '../operation.js';
 import type { Caller } from './caller.js';
-import { type Context, holding } from './context.js';
+import { command } from './command.js';
+import type { Context } from './context.js';
 import { Ioas } from './ioas.js';
+import { holding } from './object-table.js';
 
 /** Which setting an OPTION command is about. */
 export const OPTION = Object.freeze({
@@ -34,16 +37,20 @@ export interface OptionFields {
  *
  * @internal
  */
-export async function option(context: Context, fields: OptionFields, caller?: Caller): Promise<bigint> {
+export const option = command(function* (
+  context: Context,
+  fields: OptionFields,
+  caller?: Caller,
+): Operation<bigint> {
   switch (fields.optionId) {
     case OPTION.RLIMIT_MODE:
       return rlimitMode(context, fields, caller);
     case OPTION.HUGE_PAGES:
-      return await hugePages(context.objects.get(fields.objectId, Ioas), fields);
+      return yield* hugePages(context.objects.get(fields.objectId, Ioas), fields);
     default:
       throw refuse('EOPNOTSUPP', 'unsupported', `option ${fields.optionId} is not known`);
   }
-}
+});
 
 function rlimitMode(context: Context, { op, objectId, value }: OptionFields, caller?: Caller): bigint {
   if (objectId !== 0) {
@@ -65,11 +72,11 @@ function rlimitMode(context: Context, { op, objectId, value }: OptionFields, cal
   return value;
 }
 
-async function hugePages(ioas: Ioas, { op, value }: OptionFields): Promise<bigint> {
+function* hugePages(ioas: Ioas, { op, value }: OptionFields): Operation<bigint> {
   if (op === OPTION_OP.GET) return ioas.table.largePages ? 1n : 0n;
   if (op !== OPTION_OP.SET) throw unknownOperation(op);
   const enable = readSwitch(value);
-  await holding([ioas], () => ioas.table.setLargePages(enable));
+  yield* holding([ioas], ioas.table.settingLargePages(enable));
   return value;
 }
 

@@ -1,6 +1,9 @@
 /** VFIO IOMMU_GET_INFO: page sizes and the chain of capabilities. */
+import { type Abortable, type Operation, start } from '../operation.js';
 import { MAX_U64, PAGE_SIZE } from '../u64.js';
-import { type Context, holding } from './context.js';
+import type { Context } from './context.js';
+import { holding } from './object-table.js';
+import { readValue } from './read-value.js';
 import { compat } from './vfio.js';
 
 /** One link of the capability chain. */
@@ -54,14 +57,18 @@ const UNLIMITED = 0xffff_ffff;
  *
  * @internal
  */
-export async function vfioInfo(context: Context): Promise<VfioInfo> {
+export function vfioInfo(context: Context, options?: Abortable): Promise<VfioInfo> {
+  return start(info(context), options);
+}
+
+function* info(context: Context): Operation<VfioInfo> {
   const ioas = compat(context);
-  const { ranges, alignment } = await holding([ioas], () => ioas.table.iovaRanges());
+  const { ranges, alignment } = yield* holding([ioas], ioas.table.listingIovaRanges());
   const rangesOffset = HEADER_SIZE + AVAILABLE_SIZE;
   return {
     flags: FLAGS,
     pageSizes: pageSizes(
-      ioas.table.domains.map((domain) => domain.pageSizeBitmap),
+      ioas.table.domains.map((domain) => readValue(domain.pageSizeBitmap, 'domain.pageSizeBitmap')),
       BigInt(alignment),
     ),
     ranges,

@@ -1,12 +1,14 @@
 /** VFIO type 1 calls on a context. They act on the compatibility address space, which VFIO_IOAS names. */
 
 import { IommuError, refuse } from '../errors.js';
-import type { Abortable } from '../operation.js';
+import type { Operation } from '../operation.js';
 import { protectionName } from '../protection.js';
 import { MAX_U64, type U64Input } from '../u64.js';
 import type { Caller } from './caller.js';
-import { type Context, holding } from './context.js';
+import { command } from './command.js';
+import type { Context } from './context.js';
 import { Ioas } from './ioas.js';
+import { holding } from './object-table.js';
 import { readValue } from './read-value.js';
 
 /** What a VFIO_IOAS command does. */
@@ -71,7 +73,7 @@ export async function vfioCheckExtension(context: Context, extension: number): P
     case VFIO_EXTENSION.UNMAP_ALL:
       return 1;
     case VFIO_EXTENSION.DMA_CC_IOMMU:
-      return compat(context).hwpts.every((hwpt) => hwpt.traits.maker.enforcesCoherency === true) ? 1 : 0;
+      return [...compat(context).hwpts].every((hwpt) => hwpt.traits.maker.enforcesCoherency === true) ? 1 : 0;
     default:
       return 0;
   }
@@ -86,13 +88,13 @@ export async function vfioCheckExtension(context: Context, extension: number): P
  *
  * @internal
  */
-export async function vfioSetIommu(context: Context, type: number): Promise<void> {
+export const vfioSetIommu = command(function* (context: Context, type: number): Operation<void> {
   if (type !== VFIO_EXTENSION.TYPE1_IOMMU && type !== VFIO_EXTENSION.TYPE1V2_IOMMU) {
     throw refuse('EINVAL', 'argument', `${type} is not a type of IOMMU that is supported`);
   }
   const ioas = compat(context);
-  if (type === VFIO_EXTENSION.TYPE1_IOMMU) await holding([ioas], () => ioas.table.setLargePages(false));
-}
+  if (type === VFIO_EXTENSION.TYPE1_IOMMU) yield* holding([ioas], ioas.table.settingLargePages(false));
+});
 
 /** The fields of VFIO MAP_DMA. */
 export interface VfioMapFields {
@@ -110,26 +112,24 @@ export interface VfioMapFields {
  *
  * @internal
  */
-export async function vfioMap(
+export const vfioMap = command(function* (
   context: Context,
   fields: VfioMapFields,
-  caller?: Caller & Abortable,
-): Promise<void> {
+  caller?: Caller,
+): Operation<void> {
   const { flags, vaddr, iova, size } = fields;
   if (flags & ~MAP_READ_WRITE) throw refuse('EINVAL', 'argument', `flags ${flags} are not all known`);
   const ioas = compat(context);
-  await holding([ioas], () =>
-    ioas.table.map({
-      iova,
-      uptr: vaddr,
-      length: size,
-      prot: protectionName(flags),
-      accounting: context.accountingOf(caller),
-      memory: caller?.memory,
-      signal: caller?.signal,
-    }),
-  );
-}
+  const request = {
+    iova,
+    uptr: vaddr,
+    length: size,
+    prot: protectionName(flags),
+    accounting: context.accountingOf(caller),
+    memory: caller?.memory,
+  };
+  yield* holding([ioas], ioas.table.mapping(request));
+});
 
 /** The fields of VFIO UNMAP_DMA. */
 export interface VfioUnmapFields {
@@ -148,36 +148,33 @@ export interface VfioUnmapFields {
  *
  * @internal
  */
-export async function vfioUnmap(
-  context: Context,
-  fields: VfioUnmapFields,
-  options?: Abortable,
-): Promise<bigint> {
-  if (fields.flags & ~VFIO_UNMAP.ALL) {
-    throw refuse('EINVAL', 'argument', `flags ${fields.flags} are not all known`);
-  }
+export const vfioUnmap = command(function* (context: Context, fields: VfioUnmapFields): Operation<bigint> {
+  const { flags } = fields;
+  if (flags & ~VFIO_UNMAP.ALL) throw refuse('EINVAL', 'argument', `flags ${flags} are not all known`);
   const ioas = compat(context);
   const iova = readValue(fields.iova, 'iova');
   const size = readValue(fields.size, 'size');
-  return await holding([ioas], async () => {
-    if (fields.flags & VFIO_UNMAP.ALL) {
-      if (iova !== 0n || size !== 0n) {
-        throw refuse('EINVAL', 'argument', 'to unmap everything, iova and size must be 0');
-      }
-      return await reaching(ioas.table.unmapAll(options));
+  return yield* holding([ioas], unmap(ioas, flags === VFIO_UNMAP.ALL, iova, size));
+});
+
+function* unmap({ table }: Ioas, all: boolean, iova: bigint, size: bigint): Operation<bigint> {
+  if (all) {
+    if (iova !== 0n || size !== 0n) {
+      throw refuse('EINVAL', 'argument', 'to unmap everything, iova and size must be 0');
     }
-    if (!ioas.table.largePages) {
-      const last = (iova + size - 1n) & MAX_U64;
-      await ioas.table.cutIova(iova === 0n ? [last] : [last, iova - 1n]);
-    }
-    return await reaching(ioas.table.unmap(iova, size, options));
-  });
+    return yield* reaching(table.unmappingAll());
+  }
+  if (!table.largePages) {
+    const last = (iova + size - 1n) & MAX_U64;
+    yield* table.cuttingIova(iova === 0n ? [last] : [last, iova - 1n]);
+  }
+  return yield* reaching(table.unmapping(iova, size));
 }
 
 /** An unmap that was reached tells how many bytes went, also where its arguments were refused. */
-async function reaching(unmap: Promise<bigint>): Promise<bigint> {
+function* reaching(unmapping: Operation<bigint>): Operation<bigint> {
   try {
-    return await unmap;
+    return yield* unmapping;
   } catch (error) {
     if (error instanceof IommuError) error.unmapped ??= 0n;
     throw error;

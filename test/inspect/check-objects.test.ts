@@ -51,13 +51,6 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
     ({ other }) => Object.assign(other, { id: 77 }),
   ],
   [
-    'VFIO calls act on an address space that exists',
-    'one that is gone',
-    ({ iommufd }) => {
-      iommufd.context.compat = new Ioas(99, iommufd.context);
-    },
-  ],
-  [
     'an address space is used by its page tables and accesses',
     'a user that is gone',
     ({ other }) => Object.assign(other, { users: 1 }),
@@ -84,7 +77,7 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
     'the domains of a table are those of its page tables',
     'a page table of which the table knows nothing',
     ({ other, hwpt }) => {
-      other.hwpts.push(hwpt);
+      other.hwpts.add(hwpt);
       other.users += 1;
     },
   ],
@@ -108,7 +101,7 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
     'a page table is one of its address space',
     'of which the address space knows nothing',
     ({ ioas }) => {
-      ioas.hwpts.length = 0;
+      ioas.hwpts.clear();
       ioas.users -= 1;
       ioas.table.state.domains.length = 0;
       for (const area of ioas.table.state.areas) {

@@ -2,8 +2,9 @@
  * The owner's side of a domain whose page table other threads read.
  */
 import { invalidType } from '../u64.js';
+import { newTicket, type RadixHandle, readHandle, takeBack } from './radix-handle.js';
 import { ReaderSlots } from './reader-slots.js';
-import { newControl, type RadixHandle, TRACKING } from './shared-control.js';
+import { newControl, TRACKING } from './shared-control.js';
 import { TablePublisher } from './table-publisher.js';
 
 /** What a `RadixDomain` keeps for its readers. */
@@ -22,17 +23,21 @@ export class DomainSharing {
   /** A handle of its own for a table. */
   share(tables: SharedArrayBuffer, pageSizeBitmap: bigint): RadixHandle {
     this.#handles += 1;
-    return { tables, control: this.#control, id: this.#handles, pageSizeBitmap };
+    const id = this.#handles;
+    return { tables, control: this.#control, ticket: newTicket(id), id, pageSizeBitmap };
   }
 
   /**
-   * Frees the slots of a handle's readers.
+   * Frees the slots of a handle's readers; no others can be made of it.
    *
    * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if the handle is not of this domain.
    */
   unshare(handle: RadixHandle): void {
-    if (handle?.control !== this.#control) throw invalidType('handle', 'one that this domain gave', handle);
-    this.#slots.evict(handle.id);
+    const { control, ticket, id } = readHandle(handle);
+    if (control !== this.#control) throw invalidType('handle', 'one that this domain gave', handle);
+    // First: a reader that is being made takes its slot, then looks at the ticket.
+    takeBack(ticket);
+    this.#slots.evict(id);
   }
 
   /** Waits for readers that are using translations; `undefined` if none is. */

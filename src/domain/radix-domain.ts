@@ -19,8 +19,8 @@ import {
 import { DomainSharing } from './domain-sharing.js';
 import type { DirtyOperations, IommuDomain, PageOperations, Translation } from './iommu-domain.js';
 import { readPageSizes } from './page-sizes.js';
+import type { RadixHandle } from './radix-handle.js';
 import { RadixTable } from './radix-table.js';
-import type { RadixHandle } from './shared-control.js';
 import { canShare } from './table-pool.js';
 
 /** Options of a `RadixDomain`. */

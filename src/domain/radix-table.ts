@@ -14,6 +14,7 @@ import {
   DIRTY,
   ENTRIES,
   emptied,
+  FIRST_ROOT_LEVEL,
   FRAME_LIMIT,
   frameOf,
   INDEX_MASK,
@@ -31,8 +32,6 @@ import {
 import { TablePool } from './table-pool.js';
 import type { TablePublisher } from './table-publisher.js';
 
-/** Level of the root of an empty table; as high as pages may be large. */
-const FIRST_ROOT_LEVEL = 3;
 /** The most tables that one descent adds: above the old root and below it. */
 const TABLES_PER_DESCENT = 2 * TOP_LEVEL;
 

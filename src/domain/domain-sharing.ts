@@ -15,9 +15,11 @@ export class DomainSharing {
   readonly #slots: ReaderSlots;
   #handles = 0;
 
-  constructor() {
+  /** @param tracking - whether readers are to mark the pages that they write */
+  constructor(tracking: boolean) {
     this.publisher = new TablePublisher(this.#control);
     this.#slots = new ReaderSlots(this.#control);
+    this.setTracking(tracking);
   }
 
   /** A handle of its own for a table. */

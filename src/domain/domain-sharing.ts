@@ -2,7 +2,7 @@
  * The owner's side of a domain whose page table other threads read.
  */
 import { invalidType } from '../u64.js';
-import { newTicket, type RadixHandle, readHandle, takeBack } from './radix-handle.js';
+import { newTicket, type RadixHandle, takeBack } from './radix-handle.js';
 import { ReaderSlots } from './reader-slots.js';
 import { newControl, TRACKING } from './shared-control.js';
 import { TablePublisher } from './table-publisher.js';
@@ -13,6 +13,7 @@ export class DomainSharing {
   readonly publisher: TablePublisher;
   readonly #control = newControl();
   readonly #slots: ReaderSlots;
+  readonly #ids = new WeakMap<SharedArrayBuffer, number>();
   #handles = 0;
 
   /** @param tracking - whether readers are to mark the pages that they write */
@@ -26,7 +27,9 @@ export class DomainSharing {
   share(tables: SharedArrayBuffer, pageSizeBitmap: bigint): RadixHandle {
     this.#handles += 1;
     const id = this.#handles;
-    return { tables, control: this.#control, ticket: newTicket(id), id, pageSizeBitmap };
+    const ticket = newTicket(id);
+    this.#ids.set(ticket, id);
+    return { tables, control: this.#control, ticket, id, pageSizeBitmap };
   }
 
   /**
@@ -35,8 +38,9 @@ export class DomainSharing {
    * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if the handle is not of this domain.
    */
   unshare(handle: RadixHandle): void {
-    const { control, ticket, id } = readHandle(handle);
-    if (control !== this.#control) throw invalidType('handle', 'one that this domain gave', handle);
+    const ticket = handle?.ticket;
+    const id = this.#ids.get(ticket);
+    if (id === undefined) throw invalidType('handle', 'one that this domain gave', handle);
     // First: a reader that is being made takes its slot, then looks at the ticket.
     takeBack(ticket);
     this.#slots.evict(id);

@@ -20,11 +20,10 @@ export interface RadixHandle {
   readonly pageSizeBitmap: bigint;
 }
 
-/** Word of a ticket: the handle's id while it counts, then `TAKEN_BACK`. */
+/** Words of a ticket: the handle's id, and whether it was taken back. */
 const ID = 0;
-const TAKEN_BACK = 0;
-const TICKET_BYTES = Int32Array.BYTES_PER_ELEMENT;
-const MOST_HANDLES = 2 ** 31 - 1;
+const TAKEN_BACK = 1;
+const TICKET_BYTES = 2 * Int32Array.BYTES_PER_ELEMENT;
 
 /** A new ticket of the handle with a number. */
 export function newTicket(id: number): SharedArrayBuffer {
@@ -35,12 +34,12 @@ export function newTicket(id: number): SharedArrayBuffer {
 
 /** Says that a handle counts no more. */
 export function takeBack(ticket: SharedArrayBuffer): void {
-  Atomics.store(new Int32Array(ticket), ID, TAKEN_BACK);
+  Atomics.store(new Int32Array(ticket), TAKEN_BACK, 1);
 }
 
 /** Whether a handle was taken back. */
 export function isTakenBack(ticket: SharedArrayBuffer): boolean {
-  return Atomics.load(new Int32Array(ticket), ID) === TAKEN_BACK;
+  return Atomics.load(new Int32Array(ticket), TAKEN_BACK) !== 0;
 }
 
 /**
@@ -56,16 +55,11 @@ export function readHandle(handle: RadixHandle): RadixHandle {
     bytes % TABLE_BYTES === 0 &&
     isControl(control) &&
     sharedBytes(ticket) === TICKET_BYTES &&
-    isIdOf(ticket, id) &&
+    new Int32Array(ticket)[ID] === id &&
+    id > 0 &&
     typeof pageSizeBitmap === 'bigint' &&
     pageSizeBitmap !== 0n &&
     (pageSizeBitmap & ~SUPPORTED_PAGE_SIZES) === 0n;
   if (!sound) throw invalidType('handle', 'what RadixDomain.share gave', handle);
   return { tables, control, ticket, id, pageSizeBitmap };
-}
-
-function isIdOf(ticket: SharedArrayBuffer, id: unknown): boolean {
-  const own = Atomics.load(new Int32Array(ticket), ID);
-  const possible = Number.isInteger(id) && Number(id) >= 1 && Number(id) <= MOST_HANDLES;
-  return possible && (own === id || own === TAKEN_BACK);
 }

@@ -332,6 +332,7 @@ export class RadixReader {
     if (!this.#active) this.#enter();
     // After the bytes that the marks are for: who takes a mark off and then reads the page sees them.
     Atomics.store(this.#control, this.#fence, 0);
+    if (!this.#slot.held) this.#giveUp();
     if (Atomics.load(this.#control, TRACKING) === 0) return;
     const progress = new Progress();
     for (let page = first; page < past; ) {

@@ -65,7 +65,6 @@ export class RadixReader {
   readonly #records: readonly [Float64Array, Float64Array];
   readonly #tables: SharedArrayBuffer;
   readonly #slot: ReaderSlot;
-  readonly #fence: number;
   #words: Int32Array;
   #tableCount: number;
   #active = false;
@@ -107,7 +106,6 @@ export class RadixReader {
     this.#words = wordsOf(tables);
     this.#tableCount = tableCountOf(this.#words);
     this.#slot = new ReaderSlot(control, id);
-    this.#fence = this.#slot.fence;
     if (!isTakenBack(ticket)) return;
     this.#slot.free();
     throw lost();
@@ -227,10 +225,8 @@ export class RadixReader {
       const sequence = Atomics.load(control, SEQUENCE);
       if (sequence !== this.#sequence) this.#readRecord(sequence);
       const whole = this.#look(page, hidden);
-      // Loads before a store, and loads after a load that comes after it, stay in order.
-      Atomics.store(control, this.#fence, 0);
+      if (!this.#slot.fence()) this.#giveUp();
       if (Atomics.load(control, SEQUENCE) !== sequence) continue;
-      if (!this.#slot.held) this.#giveUp();
       if (!whole) this.#renew();
       else if (this.#unchanged()) return;
     }
@@ -331,8 +327,7 @@ export class RadixReader {
   #mark(first: number, past: number): void {
     if (!this.#active) this.#enter();
     // After the bytes that the marks are for: who takes a mark off and then reads the page sees them.
-    Atomics.store(this.#control, this.#fence, 0);
-    if (!this.#slot.held) this.#giveUp();
+    if (!this.#slot.fence()) this.#giveUp();
     if (Atomics.load(this.#control, TRACKING) === 0) return;
     const progress = new Progress();
     for (let page = first; page < past; ) {

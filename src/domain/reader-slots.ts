@@ -10,17 +10,7 @@
  * So whoever takes a slot away moves its counter on, and a reader moves it only from where it left it.
  */
 import { refuse } from '../errors.js';
-import {
-  COUNT,
-  EVICTED,
-  FENCE,
-  FREE,
-  MOST_READERS,
-  OWNER,
-  SLOTS_USED,
-  slotAt,
-  WAITING,
-} from './shared-control.js';
+import { COUNT, EVICTED, FREE, MOST_READERS, OWNER, SLOTS_USED, slotAt, WAITING } from './shared-control.js';
 
 /** Milliseconds between two looks at a counter, where nobody can be told that it moved. */
 const POLL_INTERVAL = 1;
@@ -111,7 +101,8 @@ const CLOSED = -2;
 /** A reader's own slot. */
 export class ReaderSlot {
   readonly #words: Int32Array;
-  readonly #at: number;
+  readonly #owner: number;
+  readonly #counter: number;
   #handle: number;
   #count: number;
 
@@ -130,22 +121,21 @@ export class ReaderSlot {
     }
     this.#words = words;
     this.#handle = handle;
-    this.#at = slotAt(slot);
-    this.#count = Atomics.load(words, this.#at + COUNT);
+    this.#owner = slotAt(slot) + OWNER;
+    this.#counter = slotAt(slot) + COUNT;
+    this.#count = Atomics.load(words, this.#counter);
     for (;;) {
       const used = Atomics.load(words, SLOTS_USED);
       if (used > slot || Atomics.compareExchange(words, SLOTS_USED, used, slot + 1) === used) return;
     }
   }
 
-  /** The word that keeps what its reader loads in order. */
-  get fence(): number {
-    return this.#at + FENCE;
-  }
-
-  /** Whether, for a reader that uses translations, the owner waits for it still. */
-  get held(): boolean {
-    return Atomics.load(this.#words, this.#at + COUNT) === this.#count;
+  /**
+   * Keeps what its reader loads and stores before it from what comes after. Gives whether, for a reader that uses
+   * translations, the owner waits for it still.
+   */
+  fence(): boolean {
+    return Atomics.add(this.#words, this.#counter, 0) === this.#count;
   }
 
   /** Begins to use translations; `false` if the slot was given up or taken away. */
@@ -156,20 +146,20 @@ export class ReaderSlot {
   /** Has done with all translations: a quiescent point. */
   leave(): void {
     if (!this.#move() || Atomics.load(this.#words, WAITING) === 0) return;
-    Atomics.notify(this.#words, this.#at + COUNT);
+    Atomics.notify(this.#words, this.#counter);
   }
 
   /** Gives the slot up, once. */
   free(): void {
-    Atomics.compareExchange(this.#words, this.#at + OWNER, this.#handle, FREE);
+    Atomics.compareExchange(this.#words, this.#owner, this.#handle, FREE);
     this.#handle = CLOSED;
   }
 
   #move(): boolean {
     const words = this.#words;
-    if (Atomics.load(words, this.#at + OWNER) !== this.#handle) return false;
+    if (Atomics.load(words, this.#owner) !== this.#handle) return false;
     const next = (this.#count + 1) | 0;
-    if (Atomics.compareExchange(words, this.#at + COUNT, this.#count, next) !== this.#count) return false;
+    if (Atomics.compareExchange(words, this.#counter, this.#count, next) !== this.#count) return false;
     this.#count = next;
     return true;
   }

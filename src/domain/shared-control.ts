@@ -49,8 +49,6 @@ export const FREE = 0;
 export const EVICTED = -1;
 /** Word of a slot: odd while its reader may be using translations. */
 export const COUNT = 1;
-/** Word of a slot: written by its reader only to keep loads before it from loads after it. */
-export const FENCE = 2;
 
 const byteLength =
   typeof SharedArrayBuffer === 'function'

@@ -140,13 +140,12 @@ export class ReaderSlot {
 
   /** Begins to use translations; `false` if the slot was given up or taken away. */
   enter(): boolean {
-    return this.#move();
+    return Atomics.load(this.#words, this.#owner) === this.#handle && this.#move();
   }
 
   /** Has done with all translations: a quiescent point. */
   leave(): void {
-    if (!this.#move() || Atomics.load(this.#words, WAITING) === 0) return;
-    Atomics.notify(this.#words, this.#counter);
+    if (this.#move() && Atomics.load(this.#words, WAITING) !== 0) Atomics.notify(this.#words, this.#counter);
   }
 
   /** Gives the slot up, once. */
@@ -156,11 +155,8 @@ export class ReaderSlot {
   }
 
   #move(): boolean {
-    const words = this.#words;
-    if (Atomics.load(words, this.#owner) !== this.#handle) return false;
-    const next = (this.#count + 1) | 0;
-    if (Atomics.compareExchange(words, this.#counter, this.#count, next) !== this.#count) return false;
-    this.#count = next;
-    return true;
+    const count = this.#count;
+    this.#count = (count + 1) | 0;
+    return Atomics.compareExchange(this.#words, this.#counter, count, this.#count) === count;
   }
 }

@@ -17,8 +17,8 @@ export type { DeviceMemory } from './domain/device-dma.js';
 export { DmaFault, deviceRead, deviceWrite } from './domain/device-dma.js';
 export type { DirtyOperations, IommuDomain, PageOperations, Translation } from './domain/iommu-domain.js';
 export { RadixDomain } from './domain/radix-domain.js';
+export type { RadixHandle } from './domain/radix-handle.js';
 export { RadixReader } from './domain/radix-reader.js';
-export type { RadixHandle } from './domain/shared-control.js';
 export { type AreaInTheWay, ERRNO, type ErrorCode, type ErrorReason, IommuError } from './errors.js';
 export type {
   Alternative,

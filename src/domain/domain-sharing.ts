@@ -2,8 +2,9 @@
  * The owner's side of a domain whose page table other threads read.
  */
 import { invalidType } from '../u64.js';
+import { newTicket, type RadixHandle, takeBack } from './radix-handle.js';
 import { ReaderSlots } from './reader-slots.js';
-import { newControl, type RadixHandle, TRACKING } from './shared-control.js';
+import { newControl, TRACKING } from './shared-control.js';
 import { TablePublisher } from './table-publisher.js';
 
 /** What a `RadixDomain` keeps for its readers. */
@@ -12,27 +13,37 @@ export class DomainSharing {
   readonly publisher: TablePublisher;
   readonly #control = newControl();
   readonly #slots: ReaderSlots;
+  readonly #ids = new WeakMap<SharedArrayBuffer, number>();
   #handles = 0;
 
-  constructor() {
+  /** @param tracking - whether readers are to mark the pages that they write */
+  constructor(tracking: boolean) {
     this.publisher = new TablePublisher(this.#control);
     this.#slots = new ReaderSlots(this.#control);
+    this.setTracking(tracking);
   }
 
   /** A handle of its own for a table. */
   share(tables: SharedArrayBuffer, pageSizeBitmap: bigint): RadixHandle {
     this.#handles += 1;
-    return { tables, control: this.#control, id: this.#handles, pageSizeBitmap };
+    const id = this.#handles;
+    const ticket = newTicket(id);
+    this.#ids.set(ticket, id);
+    return { tables, control: this.#control, ticket, id, pageSizeBitmap };
   }
 
   /**
-   * Frees the slots of a handle's readers.
+   * Frees the slots of a handle's readers; no others can be made of it.
    *
    * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if the handle is not of this domain.
    */
   unshare(handle: RadixHandle): void {
-    if (handle?.control !== this.#control) throw invalidType('handle', 'one that this domain gave', handle);
-    this.#slots.evict(handle.id);
+    const ticket = handle?.ticket;
+    const id = this.#ids.get(ticket);
+    if (id === undefined) throw invalidType('handle', 'one that this domain gave', handle);
+    // First: a reader that is being made takes its slot, then looks at the ticket.
+    takeBack(ticket);
+    this.#slots.evict(id);
   }
 
   /** Waits for readers that are using translations; `undefined` if none is. */

@@ -3,6 +3,10 @@ import { invalidType, join, outOfRange, PAGE_SHIFT, readU64, type U64Input } fro
 import { INDEX_BITS, TOP_LEAF_LEVEL } from './table-entry.js';
 
 const LARGEST_SHIFT = PAGE_SHIFT + INDEX_BITS * TOP_LEAF_LEVEL;
+/** All sizes that a domain can have, as a bit mask. */
+export const SUPPORTED_PAGE_SIZES = 2n * 2n ** BigInt(LARGEST_SHIFT) - 2n ** BigInt(PAGE_SHIFT);
+/** More than there are sizes; what goes on longer than that is no list of them. */
+const MOST_SIZES = 64;
 const SUPPORTED = 'one or more powers of two from 4096 (4 KiB) to 2^39 (512 GiB)';
 
 /** A checked list of page sizes. */
@@ -19,12 +23,13 @@ export interface PageSizes {
  * Reads a list of page sizes. A size that is no level's own (512 times the one below: 4 KiB, 2 MiB, 1 GiB,
  * 512 GiB) is kept as entries of a lower level.
  *
- * @throws TypeError (`ERR_INVALID_ARG_TYPE`) or RangeError (`ERR_OUT_OF_RANGE`) if the list is empty or a size is
- * not a power of two from 4096 to 2^39.
+ * @throws TypeError (`ERR_INVALID_ARG_TYPE`) or RangeError (`ERR_OUT_OF_RANGE`) if the list is empty or longer
+ * than 64, or a size is not a power of two from 4096 to 2^39.
  */
 export function readPageSizes(sizes: Iterable<U64Input>): PageSizes {
-  if (typeof sizes?.[Symbol.iterator] !== 'function') throw invalidType('pageSizes', 'an iterable', sizes);
-  const shifts = [...sizes].map(shiftOf).sort((a, b) => a - b);
+  const shifts = listOf(sizes)
+    .map(shiftOf)
+    .sort((a, b) => a - b);
   const smallest = shifts[0];
   if (smallest === undefined) throw outOfRange('pageSizes', SUPPORTED, 'an empty list');
   const leafLevels = [Math.floor((smallest - PAGE_SHIFT) / INDEX_BITS)];
@@ -34,6 +39,18 @@ export function readPageSizes(sizes: Iterable<U64Input>): PageSizes {
   }
   const bitmap = shifts.reduce((bits, shift) => bits | (1n << BigInt(shift)), 0n);
   return { bitmap, ioPages: 2 ** (smallest - PAGE_SHIFT), leafLevels };
+}
+
+/** What an iterable gives, which may be without end. */
+function listOf(sizes: Iterable<U64Input>): readonly U64Input[] {
+  const iterate = sizes?.[Symbol.iterator];
+  if (typeof iterate !== 'function') throw invalidType('pageSizes', 'an iterable', sizes);
+  const list: U64Input[] = [];
+  for (const size of { [Symbol.iterator]: () => iterate.call(sizes) }) {
+    if (list.length === MOST_SIZES) throw outOfRange('pageSizes', SUPPORTED, `more than ${MOST_SIZES}`);
+    list.push(size);
+  }
+  return list;
 }
 
 function shiftOf(size: U64Input): number {

@@ -19,9 +19,9 @@ import {
 import { DomainSharing } from './domain-sharing.js';
 import type { DirtyOperations, IommuDomain, PageOperations, Translation } from './iommu-domain.js';
 import { readPageSizes } from './page-sizes.js';
+import type { RadixHandle } from './radix-handle.js';
 import { RadixTable } from './radix-table.js';
-import type { RadixHandle } from './shared-control.js';
-import { canShare } from './table-pool.js';
+import { canShare } from './table-reserve.js';
 
 /** Options of a `RadixDomain`. */
 export interface RadixDomainOptions {
@@ -66,7 +66,9 @@ export class RadixDomain implements IommuDomain {
 
   readonly #table: RadixTable;
   readonly #ioPages: number;
-  readonly #sharing: DomainSharing | undefined;
+  readonly #shared: boolean;
+  /** Made when it is needed: of many domains few are read by other threads. */
+  #sharing: DomainSharing | undefined;
 
   /**
    * @throws TypeError (`ERR_INVALID_ARG_TYPE`) or RangeError (`ERR_OUT_OF_RANGE`) if an option is not as
@@ -91,19 +93,18 @@ export class RadixDomain implements IommuDomain {
     if (shared && !canShare()) {
       throw refuse('EOPNOTSUPP', 'unsupported', 'there is no SharedArrayBuffer here');
     }
-    const sharing = shared ? new DomainSharing() : undefined;
-    this.#sharing = sharing;
+    this.#shared = shared;
     this.#table = new RadixTable({
       leafLevels,
       firstPage: start.offset === 0 ? start.page : start.page + 1,
       lastPage: last.offset === PAGE_MASK ? last.page : last.page - 1,
-      publisher: sharing?.publisher,
     });
     if (ioPages === 1) this.pages = this.#table;
-    if (dirty) this.dirty = new RadixDirty(this.#table, ioPages, sharing);
-    if (sharing === undefined) return;
-    this.flush = () => sharing.flush();
-    this.hide = (from, to) => sharing.hide(readU64(from, 'start').page, readU64(to, 'last').page);
+    if (dirty) this.dirty = new RadixDirty(this.#table, ioPages, () => this.#sharing);
+    if (!shared) return;
+    this.flush = () => this.#sharing?.flush();
+    // Also where nobody reads yet: somebody may begin while the range is hidden.
+    this.hide = (from, to) => this.#share().hide(readU64(from, 'start').page, readU64(to, 'last').page);
   }
 
   /** Bytes that are mapped now. */
@@ -190,14 +191,15 @@ export class RadixDomain implements IommuDomain {
    * What another thread needs to translate, with `RadixReader.from`: to be sent to it. Each call gives another handle;
    * one for each thread lets `unshare` tell them apart.
    *
-   * @throws EOPNOTSUPP if the domain was made without `shared: true`
+   * @throws EOPNOTSUPP if the domain was made without `shared: true`; ENOMEM if 16 384 domains of this thread are
+   * shared, or have tables of more than 1 MiB
    */
   share(): RadixHandle {
-    const { shared } = this.#table;
-    if (this.#sharing === undefined || shared === undefined) {
+    if (!this.#shared) {
       throw refuse('EOPNOTSUPP', 'unsupported', 'the domain was made without `shared: true`');
     }
-    return this.#sharing.share(shared, this.pageSizeBitmap);
+    const sharing = this.#share();
+    return sharing.share(this.#table.publish(sharing.publisher), this.pageSizeBitmap);
   }
 
   /**
@@ -221,6 +223,11 @@ export class RadixDomain implements IommuDomain {
     await this.#sharing?.quiesce();
   }
 
+  #share(): DomainSharing {
+    this.#sharing ??= new DomainSharing(this.dirty?.tracking ?? false);
+    return this.#sharing;
+  }
+
   #exactPhys(iova: bigint): bigint | undefined {
     const { page, offset } = readU64(iova, 'iova');
     const frame = this.#table.frameAt(page);
@@ -239,10 +246,10 @@ export class RadixDomain implements IommuDomain {
 class RadixDirty implements DirtyOperations {
   readonly #table: RadixTable;
   readonly #ioPages: number;
-  readonly #sharing: DomainSharing | undefined;
+  readonly #sharing: () => DomainSharing | undefined;
   #tracking = false;
 
-  constructor(table: RadixTable, ioPages: number, sharing: DomainSharing | undefined) {
+  constructor(table: RadixTable, ioPages: number, sharing: () => DomainSharing | undefined) {
     this.#table = table;
     this.#ioPages = ioPages;
     this.#sharing = sharing;
@@ -254,7 +261,7 @@ class RadixDirty implements DirtyOperations {
 
   setTracking(enable: boolean): void {
     this.#tracking = enable;
-    this.#sharing?.setTracking(enable);
+    this.#sharing()?.setTracking(enable);
   }
 
   mark(iova: U64Input, size: U64Input): void {

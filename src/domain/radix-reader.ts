@@ -1,9 +1,11 @@
 /**
  * Reading the page table of another thread's `RadixDomain`. Nothing here needs Node.
  */
-import { invalidType, isZero, join, PAGE_MASK, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
+import { type IommuError, refuse } from '../errors.js';
+import { isZero, join, PAGE_MASK, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
 import { type DeviceMemory, deviceRead, deviceWrite } from './device-dma.js';
 import type { Translation } from './iommu-domain.js';
+import { isTakenBack, type RadixHandle, readHandle } from './radix-handle.js';
 import { ReaderSlot } from './reader-slots.js';
 import {
   COVER_FIRST,
@@ -13,7 +15,6 @@ import {
   COVER_STATE,
   HIDDEN_FIRST,
   HIDDEN_LAST,
-  type RadixHandle,
   ROOT,
   ROOT_LEVEL,
   recordOf,
@@ -22,6 +23,8 @@ import {
 } from './shared-control.js';
 import {
   DIRTY,
+  ENTRIES,
+  FIRST_ROOT_LEVEL,
   frameOf,
   indexOf,
   LEAF,
@@ -31,10 +34,15 @@ import {
   TABLE,
   TABLE_BYTES,
   TABLE_WORD_BITS,
+  TOP_LEVEL,
 } from './table-entry.js';
 
 /** Where the entry is that decides about a page, if it is not in a table. */
 const NOWHERE = -1;
+/** More steps than it takes from the end of the smallest root's span to the last page. */
+const STEPS_PAST_ROOT = 2 ** 17;
+/** Milliseconds in which an owner certainly finishes splitting a page. */
+const PATIENCE = 1000;
 
 /**
  * Translates as a `RadixDomain` of another thread does, at the same time as that maps and unmaps, without messages
@@ -57,7 +65,6 @@ export class RadixReader {
   readonly #records: readonly [Float64Array, Float64Array];
   readonly #tables: SharedArrayBuffer;
   readonly #slot: ReaderSlot;
-  readonly #fence: number;
   #words: Int32Array;
   #tableCount: number;
   #active = false;
@@ -83,23 +90,25 @@ export class RadixReader {
   /**
    * A reader of the domain that gave the handle; any number may be made of one.
    *
-   * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if it is no handle; ENOSPC if the domain has 256 readers already
+   * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if it is no handle; ENODEV if it was taken back; ENOSPC if the domain has
+   * 256 readers already; EIO as `iovaToPhys`
    */
   static from(handle: RadixHandle): RadixReader {
     return new RadixReader(handle);
   }
 
   private constructor(handle: RadixHandle) {
-    if (!isHandle(handle)) throw invalidType('handle', 'what RadixDomain.share gave', handle);
-    const { tables, control, pageSizeBitmap } = handle;
+    const { tables, control, ticket, id, pageSizeBitmap } = readHandle(handle);
     this.pageSizeBitmap = pageSizeBitmap;
     this.#control = new Int32Array(control);
     this.#records = [recordOf(control, 0), recordOf(control, 1)];
     this.#tables = tables;
     this.#words = wordsOf(tables);
     this.#tableCount = tableCountOf(this.#words);
-    this.#slot = new ReaderSlot(control, handle.id);
-    this.#fence = this.#slot.fence;
+    this.#slot = new ReaderSlot(control, id);
+    if (!isTakenBack(ticket)) return;
+    this.#slot.free();
+    throw lost();
   }
 
   /**
@@ -107,7 +116,8 @@ export class RadixReader {
    * until the next quiescent point.
    *
    * @throws TypeError (`ERR_INVALID_ARG_TYPE`) or RangeError (`ERR_OUT_OF_RANGE`) if `iova` is not a 64-bit address
-   * or a safe integer; ENODEV if the reader is closed
+   * or a safe integer; ENODEV if the reader is closed or its handle was taken back; EIO if what it reads are not the
+   * tables of a domain, or the owner ended in the middle of changing them
    */
   iovaToPhys(iova: bigint): bigint | undefined;
   /** The same with numbers, exact: `iova` is a safe integer. */
@@ -170,7 +180,10 @@ export class RadixReader {
     this.#slot.leave();
   }
 
-  /** Lets go of the domain: nobody waits for this reader any more, and it translates nothing more (ENODEV). */
+  /**
+   * Lets go of the domain: nobody waits for this reader any more, and it translates nothing more (ENODEV). Closed again
+   * it stays closed.
+   */
   close(): void {
     this.quiescent();
     this.#slot.free();
@@ -212,9 +225,10 @@ export class RadixReader {
       const sequence = Atomics.load(control, SEQUENCE);
       if (sequence !== this.#sequence) this.#readRecord(sequence);
       const whole = this.#look(page, hidden);
-      // Loads before a store, and loads after a load that comes after it, stay in order.
-      Atomics.store(control, this.#fence, 0);
-      if (Atomics.load(control, SEQUENCE) === sequence && whole && this.#unchanged()) return;
+      if (!this.#slot.fence()) this.#giveUp();
+      if (Atomics.load(control, SEQUENCE) !== sequence) continue;
+      if (!whole) this.#renew();
+      else if (this.#unchanged()) return;
     }
   }
 
@@ -224,8 +238,22 @@ export class RadixReader {
   }
 
   #enter(): void {
-    this.#slot.enter();
+    if (!this.#slot.enter()) throw lost();
     this.#active = true;
+  }
+
+  /** Its slot was taken away; the owner does not wait for it any more. */
+  #giveUp(): never {
+    this.#active = false;
+    throw lost();
+  }
+
+  /** Looks for tables that were added. If there are none, what cannot be followed is no way between two states either. */
+  #renew(): void {
+    const words = wordsOf(this.#tables);
+    if (words.length <= this.#words.length) throw damaged();
+    this.#words = words;
+    this.#tableCount = tableCountOf(words);
   }
 
   #readRecord(sequence: number): void {
@@ -240,6 +268,16 @@ export class RadixReader {
     this.#coverLow = record[COVER_LOW]! | 0;
     this.#coverState = record[COVER_STATE]! | 0;
     this.#coverLevel = record[COVER_LEVEL]! | 0;
+    const sound =
+      isWithin(this.#rootLevel, FIRST_ROOT_LEVEL, TOP_LEVEL) && isWithin(this.#coverLevel, 0, TOP_LEVEL);
+    if (!sound) this.#believeNothing();
+  }
+
+  /** Instead of a record that no owner wrote: no way leads anywhere. */
+  #believeNothing(): void {
+    this.#root = NOWHERE;
+    this.#rootLevel = TOP_LEVEL;
+    this.#hiddenLast = this.#coverLast = NOWHERE;
   }
 
   /** Looks a page up. What it finds counts only if the sequence is still the same; `false` if it must be done again. */
@@ -282,9 +320,6 @@ export class RadixReader {
       table = words[at]!;
       level -= 1;
     }
-    // There are more tables now, or the way was one between two states.
-    this.#words = wordsOf(this.#tables);
-    this.#tableCount = tableCountOf(this.#words);
     return false;
   }
 
@@ -292,15 +327,20 @@ export class RadixReader {
   #mark(first: number, past: number): void {
     if (!this.#active) this.#enter();
     // After the bytes that the marks are for: who takes a mark off and then reads the page sees them.
-    Atomics.store(this.#control, this.#fence, 0);
+    if (!this.#slot.fence()) this.#giveUp();
     if (Atomics.load(this.#control, TRACKING) === 0) return;
+    const progress = new Progress();
     for (let page = first; page < past; ) {
       // What is hidden may yet turn out to stay.
       this.#find(page, true);
+      progress.step(this.#sequence, this.#tableCount);
       const state = this.#state;
       if ((state & LEAF) !== 0 && (state & DIRTY) === 0) {
         // An entry that is being split, or has changed since, is looked at again.
-        if (this.#at === NOWHERE) continue;
+        if (this.#at === NOWHERE) {
+          progress.wait();
+          continue;
+        }
         if (Atomics.compareExchange(this.#words, this.#at + 1, state, soiled(state)) !== state) continue;
       }
       const span = SPAN[this.#level]!;
@@ -309,21 +349,49 @@ export class RadixReader {
   }
 }
 
+/** Sees to it that going through the tables ends, whatever is in them. */
+class Progress {
+  #sequence: number | undefined;
+  #steps = 0;
+  #waitingSince = 0;
+
+  /** Before each entry. @throws EIO if there are not as many without the owner having changed anything meanwhile */
+  step(sequence: number, tables: number): void {
+    if (sequence !== this.#sequence) {
+      this.#sequence = sequence;
+      this.#steps = this.#waitingSince = 0;
+    }
+    this.#steps += 1;
+    if (this.#steps > tables * ENTRIES + STEPS_PAST_ROOT) throw damaged();
+  }
+
+  /** When an entry is to be looked at again. @throws EIO if the owner does not get on */
+  wait(): void {
+    this.#steps -= 1;
+    const now = Date.now();
+    if (this.#waitingSince === 0) this.#waitingSince = now;
+    else if (now > this.#waitingSince + PATIENCE) throw damaged();
+  }
+}
+
 /** A view of fixed length: it is faster than one that grows with the buffer. */
 function wordsOf(tables: SharedArrayBuffer): Int32Array {
-  return new Int32Array(tables, 0, tables.byteLength / Int32Array.BYTES_PER_ELEMENT);
+  const whole = Math.floor(tables.byteLength / TABLE_BYTES) * TABLE_BYTES;
+  return new Int32Array(tables, 0, whole / Int32Array.BYTES_PER_ELEMENT);
 }
 
 function tableCountOf(words: Int32Array): number {
   return words.byteLength / TABLE_BYTES;
 }
 
-/** By name, since buffers from another realm (a test runner's, for one) are instances of another class. */
-function isHandle(handle: Partial<RadixHandle> | null | undefined): handle is RadixHandle {
-  const { tables, control, id, pageSizeBitmap } = handle ?? {};
-  return isShared(tables) && isShared(control) && Number.isInteger(id) && typeof pageSizeBitmap === 'bigint';
+function isWithin(level: number, lowest: number, highest: number): boolean {
+  return level >= lowest && level <= highest;
 }
 
-function isShared(buffer: unknown): buffer is SharedArrayBuffer {
-  return Object.prototype.toString.call(buffer) === '[object SharedArrayBuffer]';
+function lost(): IommuError {
+  return refuse('ENODEV', 'state', 'the reader was closed, or its handle taken back');
+}
+
+function damaged(): IommuError {
+  return refuse('EIO', 'state', 'these are no tables of a domain, or it ended while it changed them');
 }

@@ -14,6 +14,7 @@ import {
   DIRTY,
   ENTRIES,
   emptied,
+  FIRST_ROOT_LEVEL,
   FRAME_LIMIT,
   frameOf,
   INDEX_MASK,
@@ -26,15 +27,9 @@ import {
   soiled,
   TABLE,
   TABLE_WORD_BITS,
-  TOP_LEVEL,
 } from './table-entry.js';
 import { TablePool } from './table-pool.js';
 import type { TablePublisher } from './table-publisher.js';
-
-/** Level of the root of an empty table; as high as pages may be large. */
-const FIRST_ROOT_LEVEL = 3;
-/** The most tables that one descent adds: above the old root and below it. */
-const TABLES_PER_DESCENT = 2 * TOP_LEVEL;
 
 /** What a `RadixTable` is made for. */
 export interface RadixTableOptions {
@@ -44,8 +39,6 @@ export interface RadixTableOptions {
   readonly firstPage: number;
   /** Last page that may be mapped (inclusive); below `firstPage` if none may. */
   readonly lastPage: number;
-  /** Tells other threads, if they read the table. */
-  readonly publisher?: TablePublisher | undefined;
 }
 
 /** What a `RadixTable` knows of a page. */
@@ -67,7 +60,7 @@ export class RadixTable implements PageOperations {
   readonly #smallestLarge: number;
   readonly #firstPage: number;
   readonly #lastPage: number;
-  readonly #publisher: TablePublisher | undefined;
+  #publisher: TablePublisher | undefined;
   #root: number;
   #rootLevel = FIRST_ROOT_LEVEL;
   #mappedPages = 0;
@@ -93,16 +86,20 @@ export class RadixTable implements PageOperations {
     this.#firstPage = options.firstPage;
     this.#lastPage = options.lastPage;
     this.#root = this.#pool.allocate();
-    this.#publisher = options.publisher;
-    this.#publisher?.settle(this.#root, this.#rootLevel);
   }
 
   /**
-   * The memory of the tables, for other threads; it stays the same if the table has a publisher. `undefined` where
-   * threads cannot share any.
+   * Lets other threads read the table from now on: they are told of changes by `publisher`, the same each time. Gives the
+   * memory of the tables, which stays the same. Only where threads can share memory.
+   *
+   * @throws ENOMEM if there is no room for it to grow in; nothing has changed.
    */
-  get shared(): SharedArrayBuffer | undefined {
-    return this.#pool.shared;
+  publish(publisher: TablePublisher): SharedArrayBuffer {
+    const shared = this.#pool.share();
+    this.#words = this.#pool.words;
+    if (this.#publisher === undefined) publisher.settle(this.#root, this.#rootLevel);
+    this.#publisher = publisher;
+    return shared;
   }
 
   /** Number of 4096-byte pages that are mapped. */
@@ -180,6 +177,8 @@ export class RadixTable implements PageOperations {
 
   /** Does a published `map` that fills one entry of a table that is there; `false` for all others, with nothing done. */
   #mapEntry(page: number, frames: FrameRuns, from: number, count: number, protection: number): boolean {
+    // An empty table may have no memory.
+    if (this.#mappedPages === 0) return false;
     const level = SPAN.indexOf(count);
     if (!this.#leafLevels.includes(level) || (count > 1 && frames.runs > 1)) return false;
     const frame = frames.at(from);
@@ -461,10 +460,12 @@ export class RadixTable implements PageOperations {
   #open(level: number): void {
     const page = this.#close();
     const pool = this.#pool;
-    this.#reserve(TABLES_PER_DESCENT);
+    let rootLevel = this.#rootLevel;
+    while (page >= SPAN[rootLevel + 1]!) rootLevel++;
+    this.#reserve(rootLevel - this.#rootLevel + rootLevel - level);
     const publisher = this.#publisher;
-    if (page >= SPAN[this.#rootLevel + 1]!) {
-      while (page >= SPAN[this.#rootLevel + 1]!) this.#raiseRoot();
+    if (rootLevel > this.#rootLevel) {
+      while (rootLevel > this.#rootLevel) this.#raiseRoot();
       publisher?.moveRoot(this.#root, this.#rootLevel);
     }
     let covered = publisher === undefined;

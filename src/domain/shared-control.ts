@@ -15,6 +15,11 @@ export const WAITING = 17;
 /** Word: whether the owner tracks which pages devices write. */
 export const TRACKING = 18;
 
+/** Word: says that these are the words of a domain, and laid out as here. */
+const FORMAT = 19;
+/** To be counted up whenever the layout changes. */
+const FORMAT_NUMBER = 0x69_6f_70_02;
+
 const FIRST_RECORD_BYTE = 128;
 /** Doubles of a record, with room to spare. */
 const RECORD_DOUBLES = 16;
@@ -38,30 +43,42 @@ export const COVER_LEVEL = 8;
 export const MOST_READERS = 256;
 const FIRST_SLOT = 128;
 const SLOT_WORDS = 16;
-/** Word of a slot: number of the handle that its reader was made from; 0: nobody's. */
+/** Word of a slot: number of the handle that its reader was made from, `FREE`, or `EVICTED` while it is taken away. */
 export const OWNER = 0;
+export const FREE = 0;
+export const EVICTED = -1;
 /** Word of a slot: odd while its reader may be using translations. */
 export const COUNT = 1;
-/** Word of a slot: written by its reader only to keep loads before it from loads after it. */
-export const FENCE = 2;
+
+const byteLength =
+  typeof SharedArrayBuffer === 'function'
+    ? Object.getOwnPropertyDescriptor(SharedArrayBuffer.prototype, 'byteLength')?.get
+    : undefined;
 
 const CONTROL_BYTES = (FIRST_SLOT + SLOT_WORDS * MOST_READERS) * Int32Array.BYTES_PER_ELEMENT;
 
-/** What another thread needs to read a domain's page table. It can be sent to it (`postMessage`, `workerData`). */
-export interface RadixHandle {
-  /** The tables. */
-  readonly tables: SharedArrayBuffer;
-  /** What the owner and the readers tell each other. */
-  readonly control: SharedArrayBuffer;
-  /** Which handle of the domain's it is, from 1 on. */
-  readonly id: number;
-  /** The domain's page sizes, as in `IommuDomain.pageSizeBitmap`. */
-  readonly pageSizeBitmap: bigint;
+/** New words: all 0, but for what says that they are the words of a domain. */
+export function newControl(): SharedArrayBuffer {
+  const control = new SharedArrayBuffer(CONTROL_BYTES);
+  new Int32Array(control)[FORMAT] = FORMAT_NUMBER;
+  return control;
 }
 
-/** New words, all 0. */
-export function newControl(): SharedArrayBuffer {
-  return new SharedArrayBuffer(CONTROL_BYTES);
+/** Whether a buffer holds the words of a domain. */
+export function isControl(buffer: SharedArrayBuffer): boolean {
+  return sharedBytes(buffer) === CONTROL_BYTES && new Int32Array(buffer)[FORMAT] === FORMAT_NUMBER;
+}
+
+/**
+ * Length of a `SharedArrayBuffer`, or `undefined` if the value is none. The getter knows its kind by what is inside, so a
+ * buffer from another realm (a test runner's, for one) counts, and an object that only looks like one does not.
+ */
+export function sharedBytes(value: unknown): number | undefined {
+  try {
+    return byteLength?.call(value);
+  } catch {
+    return undefined;
+  }
 }
 
 /** The record that has number `sequence`. */

@@ -22,6 +22,8 @@ export const TABLE_WORD_BITS = 10;
 export const TABLE_BYTES = 4096;
 /** The highest level: its table spans the 52 bits of a page number. */
 export const TOP_LEVEL = 5;
+/** Level of the root of an empty table; as high as pages may be large. */
+export const FIRST_ROOT_LEVEL = 3;
 /** The highest level whose entries may be pages: 512 GiB each. */
 export const TOP_LEAF_LEVEL = 3;
 

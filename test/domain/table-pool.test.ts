@@ -1,25 +1,59 @@
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { TablePool } from '../../src/domain/table-pool.js';
 import { expectErrorNow } from '../helpers/expect-error.js';
 
+/** A pool with one table, in which something is written. */
+function poolWithOne(): { readonly pool: TablePool; readonly table: number } {
+  const pool = new TablePool();
+  pool.reserve(1);
+  const table = pool.allocate();
+  pool.words[table * 1024 + 3] = 77;
+  pool.used[table] = 1;
+  return { pool, table };
+}
+
 describe('TablePool', () => {
-  it('keeps the content of tables while it grows', () => {
+  test('takes no memory before it is told to, and reads as an empty table', () => {
     const pool = new TablePool();
-    const table = pool.allocate();
-    pool.words[table * 1024 + 3] = 77;
-    pool.used[table] = 1;
-    const before = pool.words;
-    pool.reserve(1000);
-    expect(pool.words.length).toBeGreaterThanOrEqual(1001 * 1024);
-    expect(pool.words[table * 1024 + 3]).toBe(77);
-    expect(pool.used[table]).toBe(1);
-    pool.words[table * 1024 + 4] = 78;
-    expect(before[table * 1024 + 4]).toBe(78);
-    expect(pool.bytes).toBe(pool.words.byteLength);
+    const root = pool.allocate();
+    expect([pool.bytes, pool.live, pool.large, pool.used[root]]).toEqual([0, 1, false, 0]);
+    expect(pool.words.every((word) => word === 0)).toBe(true);
+    pool.reserve(3);
+    expect(pool.bytes).toBe(4 * 4096);
+    pool.words[root * 1024] = 7;
+    expect(new TablePool().words[0]).toBe(0);
   });
 
-  it('hands out returned tables first', () => {
+  test('keeps the content of tables while it grows, small, large and shared', () => {
+    const { pool, table } = poolWithOne();
+    for (const more of [2, 30, 255, 256, 1000, 3000]) {
+      pool.reserve(more);
+      expect(pool.words.length).toBeGreaterThanOrEqual((1 + more) * 1024);
+      expect(pool.large).toBe(more > 255);
+      expect(pool.words[table * 1024 + 3]).toBe(77);
+      expect(pool.used[table]).toBe(1);
+      expect(pool.bytes).toBe(pool.words.byteLength);
+    }
+    const { words } = pool;
+    const shared = pool.share();
+    expect(shared).toBe(words.buffer);
+    pool.reserve(6000);
+    expect(pool.share()).toBe(shared);
+    words[table * 1024 + 4] = 78;
+    expect(pool.words[table * 1024 + 4]).toBe(78);
+  });
+
+  test('is shared with what is in it, small as it may be', () => {
+    const { pool, table } = poolWithOne();
+    const shared = pool.share();
+    expect(new Int32Array(shared)[table * 1024 + 3]).toBe(77);
+    pool.words[table * 1024 + 4] = 78;
+    expect(new Int32Array(shared)[table * 1024 + 4]).toBe(78);
+    expect(new TablePool().share()).toBeInstanceOf(SharedArrayBuffer);
+  });
+
+  test('hands out returned tables first', () => {
     const pool = new TablePool();
     const first = pool.allocate();
     pool.allocate();
@@ -29,8 +63,11 @@ describe('TablePool', () => {
     expect(pool.live).toBe(2);
   });
 
-  it('refuses more than 4 GiB with ENOMEM, and is as before', () => {
-    const pool = new TablePool();
+  test.each([
+    ['new', () => new TablePool()],
+    ['large', () => grown()],
+  ])('(%s) refuses more than 4 GiB with ENOMEM, and is as before', (_how, make) => {
+    const pool = make();
     const { bytes, words } = pool;
     expectErrorNow(() => pool.reserve(2 ** 20 + 1), 'ENOMEM');
     expect(pool.bytes).toBe(bytes);
@@ -38,16 +75,48 @@ describe('TablePool', () => {
     pool.reserve(100);
   });
 
-  it('gives its memory back when it is cleared', () => {
-    const pool = new TablePool();
-    const { bytes } = pool;
-    pool.reserve(500);
-    expect(pool.large).toBe(true);
+  test('gives its memory back when it is cleared', () => {
+    const pool = grown();
     pool.allocate();
     pool.release(pool.allocate());
     pool.clear();
-    expect([pool.bytes, pool.live, pool.large]).toEqual([bytes, 0, false]);
+    expect([pool.bytes, pool.live, pool.large]).toEqual([0, 0, false]);
     expect(pool.allocate()).toBe(0);
+  });
+});
+
+function grown(): TablePool {
+  const pool = new TablePool();
+  pool.reserve(500);
+  expect(pool.large).toBe(true);
+  return pool;
+}
+
+describe('where there is no more room to grow in place', () => {
+  afterEach(() => {
+    vi.unstubAllGlobals();
+  });
+
+  const SharedBuffer = SharedArrayBuffer;
+
+  test('a large pool moves when it grows, and cannot be shared', () => {
+    vi.stubGlobal(
+      'SharedArrayBuffer',
+      class {
+        constructor() {
+          throw new RangeError('Array buffer allocation failed');
+        }
+      },
+    );
+    const { pool, table } = poolWithOne();
+    for (const more of [1000, 3000]) {
+      pool.reserve(more);
+      expect(pool.words[table * 1024 + 3]).toBe(77);
+    }
+    expectErrorNow(() => pool.share(), 'ENOMEM');
+    expectErrorNow(() => pool.reserve(2 ** 20 + 1), 'ENOMEM');
+    vi.stubGlobal('SharedArrayBuffer', SharedBuffer);
+    expect(new Int32Array(pool.share())[table * 1024 + 3]).toBe(77);
   });
 });
 
@@ -56,16 +125,13 @@ describe('where threads cannot share memory', () => {
     vi.unstubAllGlobals();
   });
 
-  it('a pool has memory of its own, and grows', () => {
-    const shared = new TablePool().shared;
-    expect(shared).toBeInstanceOf(SharedArrayBuffer);
+  test('a pool has memory of its own, and grows', () => {
     vi.stubGlobal('SharedArrayBuffer', undefined);
-    const pool = new TablePool();
-    expect(pool.shared).toBeUndefined();
-    const table = pool.allocate();
+    const { pool, table } = poolWithOne();
     pool.words[table * 1024] = 77;
-    const before = pool.words;
     pool.reserve(1000);
+    const before = pool.words;
+    pool.reserve(3000);
     expect(pool.words[table * 1024]).toBe(77);
     before[table * 1024] = 78;
     expect(pool.words[table * 1024]).toBe(78);
@@ -75,7 +141,7 @@ describe('where threads cannot share memory', () => {
     expect(pool.words[table * 1024]).toBe(0);
   });
 
-  it('a domain translates, but for its own thread only', () => {
+  test('a domain translates, but for its own thread only', () => {
     vi.stubGlobal('SharedArrayBuffer', undefined);
     const domain = new RadixDomain();
     for (let page = 0n; page < 64n; page++) domain.map(page << 39n, page << 12n, 4096n, 3);

@@ -1,5 +1,5 @@
 /** What the owner and the readers of a stress test tell each other, in words of a shared buffer. */
-import type { RadixHandle } from '../../src/domain/shared-control.js';
+import type { RadixHandle } from '../../src/domain/radix-handle.js';
 import type { SharedMemoryHandle } from '../../src/memory/shared-frames.js';
 
 /** Regions of a GiB each: a page in one needs tables of its own. */

@@ -28,6 +28,7 @@ const PIN_SYNC = 'io-pagetable (pinSync + unpinSync)';
 const PLAIN = '@flatten-js/interval-tree';
 const NAIVE = 'naive composition';
 const COPY = 'typed-array copy';
+const WAITING_MAPS = ['io-pagetable (for its pin)', 'io-pagetable (for a lock)'];
 const READER_IDLE = 'io-pagetable (reader, the owner idle)';
 const READER_BUSY = 'io-pagetable (reader, the owner maps and unmaps a page)';
 const DOOR = 'io-pagetable (ioctl)';
@@ -189,6 +190,7 @@ const GOALS: readonly Goal[] = [
     .map((row) => grows(row)),
   (results) => ({ ...grows('latePins')(results), goal: 7 }),
   ...[1000, 10_000].map((size) => atMost(7, 'latePinsOrder', size, 0)),
+  ...WAITING_MAPS.map((subject) => atMost(7, 'heapOfWaitingMap', 10_000, 4096, subject)),
   ...[1000, 100_000].map((size) =>
     within(8, 'translateElsewhere', size, LARGEST_DISTURBANCE, READER_BUSY, { subject: READER_IDLE, size }),
   ),

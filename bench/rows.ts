@@ -65,6 +65,7 @@ export const ROWS = {
     sizes: 'areas',
   },
   heapOfPin: { title: 'Heap and buffers of a pin of contiguous frames', unit: 'bytes', sizes: 'pages' },
+  heapOfWaitingMap: { title: 'Heap of a map that waits', unit: 'bytes', sizes: 'calls' },
   chooseIova: {
     title: 'map at an IOVA the table chooses + unmap, a hole near the start',
     unit: 'ns',
@@ -105,6 +106,16 @@ export const ROWS = {
     unit: 'ns',
     sizes: 'calls',
     grows: 'each',
+  },
+  queuedWriters: {
+    title: 'unmap of nothing that queues for a lock, for each',
+    unit: 'ns',
+    sizes: 'calls',
+  },
+  queuedReaders: {
+    title: 'read of 8 bytes that queues for a lock, for each',
+    unit: 'ns',
+    sizes: 'calls',
   },
   latePins: {
     title: 'Concurrent maps whose pins resolve later, for each',

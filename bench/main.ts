@@ -12,6 +12,7 @@
  *
  * The exit status says whether everything could be measured; how fast it was never decides it.
  */
+import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -55,6 +56,10 @@ const { quick, profile, against } = values;
 const runs = Number(values.runs);
 if (!(Number.isInteger(runs) && runs >= 1)) {
   console.error(`'${values.runs}' is no number of runs`);
+  process.exit(2);
+}
+if (against !== undefined && !existsSync(`${against}/src/index.ts`)) {
+  console.error(`'${against}' is no work tree of the project`);
   process.exit(2);
 }
 const names = values.only?.split(',') ?? Object.keys(GROUPS);

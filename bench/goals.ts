@@ -28,9 +28,10 @@ const PIN_SYNC = 'io-pagetable (pinSync + unpinSync)';
 const PLAIN = '@flatten-js/interval-tree';
 const NAIVE = 'naive composition';
 const COPY = 'typed-array copy';
+const WAITING_MAPS = ['io-pagetable (for its pin)', 'io-pagetable (for a lock)'];
 const READER_IDLE = 'io-pagetable (reader, the owner idle)';
 const READER_BUSY = 'io-pagetable (reader, the owner maps and unmaps a page)';
-const DOOR = 'io-pagetable (ioctl)';
+const UAPI = 'io-pagetable (ioctl)';
 /** Maps, unmaps and answered translations of the log. */
 const REAL_LOG_REQUESTS = 10_289 + 10_287 + 31_169;
 /**
@@ -91,13 +92,13 @@ function within(
   };
 }
 
-/** What the binary door adds to the typed call, at most `bound`. */
+/** What `uapi` adds to the typed call, at most `bound`. */
 function adds(goal: number, row: RowName, size: number, bound: number): Goal {
   const { title, unit } = ROWS[row];
   return (results) => {
-    const door = results.find(row, size, DOOR);
+    const ours = results.find(row, size, UAPI);
     const typed = results.find(row, size, OURS);
-    const more = door && typed && median(door.rounds) - median(typed.rounds);
+    const more = ours && typed && median(ours.rounds) - median(typed.rounds);
     return {
       goal,
       what: `${title}: what it adds to the typed call`,
@@ -189,6 +190,7 @@ const GOALS: readonly Goal[] = [
     .map((row) => grows(row)),
   (results) => ({ ...grows('latePins')(results), goal: 7 }),
   ...[1000, 10_000].map((size) => atMost(7, 'latePinsOrder', size, 0)),
+  ...WAITING_MAPS.map((subject) => atMost(7, 'heapOfWaitingMap', 10_000, 4096, subject)),
   ...[1000, 100_000].map((size) =>
     within(8, 'translateElsewhere', size, LARGEST_DISTURBANCE, READER_BUSY, { subject: READER_IDLE, size }),
   ),

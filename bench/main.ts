@@ -5,20 +5,26 @@
  *   --json FILE    writes all figures and verdicts to a file
  *   --only A,B     runs only these groups
  *   --profile      adds where the time of the library's own rows goes
+ *   --against DIR  measures the library of another work tree too, round by round in turns, and says for each row how
+ *                  many times as much this one takes; the largest last. Writes no pictures
+ *   --runs N       how often each group is run; the rounds of all runs count. Two processes with the same code
+ *                  differ by some per cent for as long as they live, so a small ratio needs several
  *
  * The exit status says whether everything could be measured; how fast it was never decides it.
  */
+import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { type Comparison, compare, pooled } from './comparison.js';
 import { judge } from './goals.js';
 import { GROUPS } from './groups/index.js';
-import { build, PROJECT } from './harness/build.js';
-import { forkGroup } from './harness/fork-group.js';
+import { build, buildAgainst, PROJECT } from './harness/build.js';
+import { forkGroup, forkPair } from './harness/fork-group.js';
 import { plot } from './plot.js';
 import { type Figure, median, Results } from './results.js';
 import type { RowName } from './rows.js';
-import { goalsText, growthText, profileText, rowText } from './text.js';
+import { comparisonText, goalsText, growthText, profileText, rowText, worstText } from './text.js';
 
 interface Picture {
   readonly file: string;
@@ -42,9 +48,20 @@ const { values } = parseArgs({
     json: { type: 'string' },
     only: { type: 'string' },
     profile: { type: 'boolean', default: false },
+    against: { type: 'string' },
+    runs: { type: 'string', default: '1' },
   },
 });
-const { quick, profile } = values;
+const { quick, profile, against } = values;
+const runs = Number(values.runs);
+if (!(Number.isInteger(runs) && runs >= 1)) {
+  console.error(`'${values.runs}' is no number of runs`);
+  process.exit(2);
+}
+if (against !== undefined && !existsSync(`${against}/src/index.ts`)) {
+  console.error(`'${against}' is no work tree of the project`);
+  process.exit(2);
+}
 const names = values.only?.split(',') ?? Object.keys(GROUPS);
 const unknown = names.find((name) => !Object.hasOwn(GROUPS, name));
 if (unknown !== undefined) {
@@ -56,15 +73,39 @@ const machine = `${cpus()[0]?.model.trim() ?? 'unknown processor'}, ${cpus().len
 console.log(`${machine}. Medians over rounds in which all subjects of a row took turns.\n`);
 
 const script = await build();
+const other = against === undefined ? undefined : await buildAgainst(against);
+const comparisons: Comparison[] = [];
+
+/** Runs a group as often as was asked for. Its figures; those of the other tree are compared with them. */
+async function figuresOf(name: string): Promise<Figure[]> {
+  const ours: Figure[] = [];
+  const theirs: Figure[] = [];
+  for (let run = 0; run < runs; run++) {
+    if (other === undefined) {
+      ours.push(...(await forkGroup(script, name, { quick, profile })));
+      continue;
+    }
+    const pair = await forkPair({ ours: script, theirs: other }, name, { quick, profile }, run % 2 === 1);
+    ours.push(...pair.ours);
+    theirs.push(...(pair.theirs ?? []));
+    if (pair.theirs === undefined) console.log(`${against} cannot run the group '${name}'\n`);
+  }
+  const measured = pooled(ours);
+  comparisons.push(...compare(measured, pooled(theirs)));
+  return measured;
+}
+
 const figures: Figure[] = [];
 for (const name of names) {
   const start = performance.now();
-  const measured = await forkGroup(script, name, { quick, profile });
+  const compared = comparisons.length;
+  const measured = await figuresOf(name);
   console.log(`## ${name}, ${((performance.now() - start) / 1000).toFixed(0)} s\n`);
   figures.push(...measured);
   const results = new Results(measured);
   for (const row of results.rows) console.log(`${rowText(results, row)}\n`);
   for (const figure of measured) if (figure.profile !== undefined) console.log(`${profileText(figure)}\n`);
+  if (comparisons.length > compared) console.log(`${comparisonText(comparisons.slice(compared))}\n`);
 }
 
 const results = new Results(figures);
@@ -78,7 +119,9 @@ console.log(
   `\n${passed} met, ${short} fall short, ${verdicts.length - passed - short} not measured in this run`,
 );
 
-if (!quick) {
+if (comparisons.length > 0) console.log(`\n${worstText(comparisons)}`);
+
+if (!quick && against === undefined) {
   const folder = `${PROJECT}docs/performance`;
   await mkdir(folder, { recursive: true });
   for (const { file, title, rows } of PICTURES) {
@@ -90,6 +133,6 @@ if (values.json !== undefined) {
   const medians = figures.map((figure) => ({ ...figure, median: median(figure.rounds) }));
   await writeFile(
     values.json,
-    `${JSON.stringify({ machine, quick, figures: medians, verdicts }, null, 2)}\n`,
+    `${JSON.stringify({ machine, quick, figures: medians, verdicts, comparisons }, null, 2)}\n`,
   );
 }

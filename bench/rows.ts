@@ -65,6 +65,7 @@ export const ROWS = {
     sizes: 'areas',
   },
   heapOfPin: { title: 'Heap and buffers of a pin of contiguous frames', unit: 'bytes', sizes: 'pages' },
+  heapOfWaitingMap: { title: 'Heap of a map that waits', unit: 'bytes', sizes: 'calls' },
   chooseIova: {
     title: 'map at an IOVA the table chooses + unmap, a hole near the start',
     unit: 'ns',
@@ -106,6 +107,16 @@ export const ROWS = {
     sizes: 'calls',
     grows: 'each',
   },
+  queuedWriters: {
+    title: 'unmap of nothing that queues for a lock, for each',
+    unit: 'ns',
+    sizes: 'calls',
+  },
+  queuedReaders: {
+    title: 'read of 8 bytes that queues for a lock, for each',
+    unit: 'ns',
+    sizes: 'calls',
+  },
   latePins: {
     title: 'Concurrent maps whose pins resolve later, for each',
     unit: 'ns',
@@ -113,8 +124,8 @@ export const ROWS = {
     grows: 'each',
   },
   latePinsOrder: { title: 'Of those, calls that finished out of order', unit: 'calls', sizes: 'calls' },
-  uapiRw: { title: 'access_rw through the binary door', unit: 'ns', sizes: 'bytes' },
-  uapiUnmap: { title: 'IOAS_UNMAP of nothing through the binary door', unit: 'ns', sizes: 'bytes' },
+  uapiRw: { title: 'access_rw through `uapi`', unit: 'ns', sizes: 'bytes' },
+  uapiUnmap: { title: 'IOAS_UNMAP of nothing through `uapi`', unit: 'ns', sizes: 'bytes' },
   translateElsewhere: {
     title: 'Translate a random address in a second thread, 4 KiB pages',
     unit: 'ns',

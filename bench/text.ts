@@ -1,6 +1,7 @@
 /**
  * The report as text. Tables are Markdown, so that they can be kept as they are printed.
  */
+import { type Comparison, isOurs } from './comparison.js';
 import { growthOf } from './fit.js';
 import { count, figureText, times } from './format.js';
 import type { Verdict } from './goals.js';
@@ -84,4 +85,37 @@ export function goalsText(verdicts: readonly Verdict[]): string {
 export function profileText({ row, subject, size, profile = [] }: Figure): string {
   const lines = profile.map(({ name, share }) => `  ${(100 * share).toFixed(1).padStart(5)} %  ${name}`);
   return [`${rowInfo(row).title}, ${count(size)}: ${subject}`, ...lines].join('\n');
+}
+
+/** The largest ratios that are listed. */
+const MOST_WORST = 15;
+
+function nameOf({ row, subject, size }: Comparison): string {
+  const name = `${rowInfo(row).title}, ${count(size)} ${rowInfo(row).sizes}`;
+  return subject === OURS ? name : `${name}: ${subject}`;
+}
+
+function ratioText({ ratio, quarters: [lower, upper] }: Comparison): string[] {
+  return [`${ratio.toFixed(3)}×`, `${lower.toFixed(3)} to ${upper.toFixed(3)}`];
+}
+
+/** What this tree takes against another one, row by row. */
+export function comparisonText(comparisons: readonly Comparison[]): string {
+  const rows = comparisons.map((comparison) => {
+    const { theirs, ours, row } = comparison;
+    const { unit } = rowInfo(row);
+    return [nameOf(comparison), figureText(theirs, unit), figureText(ours, unit), ...ratioText(comparison)];
+  });
+  return tableText([['Against the other tree', 'other', 'this', 'ratio', 'half of the rounds'], ...rows]);
+}
+
+/** The rows that lost most, and what the same code of peers gave: how far the machine is to be trusted. */
+export function worstText(comparisons: readonly Comparison[]): string {
+  const worst = comparisons.filter(({ subject }) => isOurs(subject)).sort((a, b) => b.ratio - a.ratio);
+  const peers = comparisons.filter(({ subject }) => !isOurs(subject)).map(({ ratio }) => ratio);
+  const rows = worst.slice(0, MOST_WORST).map((comparison) => [nameOf(comparison), ...ratioText(comparison)]);
+  const table = tableText([['Largest ratios to the other tree', 'ratio', 'half of the rounds'], ...rows]);
+  if (peers.length === 0) return table;
+  const [least, most] = [Math.min(...peers), Math.max(...peers)].map((ratio) => ratio.toFixed(3));
+  return `${table}\n\nPeers, whose code is the same in both: ${least} to ${most}`;
 }

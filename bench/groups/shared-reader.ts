@@ -127,15 +127,18 @@ export async function sharedReaderGroup(run: GroupRun): Promise<void> {
   for (const pages of run.sizes(SIZES, SIZES.slice(0, 2))) {
     const scene = await sceneOf(pages);
     await run.measure([translations(scene)]);
+    await run.giveWay();
     const idle = await readerTimes(scene, rounds, () => sleep(IDLE));
     run.record('translateElsewhere', pages, idle, `${OURS} (reader, the owner idle)`);
     for (const [count, what] of [
       [1, 'a page'],
       [MANY, `${MANY} pages`],
     ] as const) {
+      await run.giveWay();
       const busy = await readerTimes(scene, rounds, () => mapAndUnmap(scene, count));
       run.record('translateElsewhere', pages, busy, `${OURS} (reader, the owner maps and unmaps ${what})`);
     }
+    await run.giveWay();
     run.record('pairWithReader', pages, await pairTimes(scene, rounds));
   }
 }

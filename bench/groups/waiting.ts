@@ -11,6 +11,10 @@ import { BASE, PAGE, scatteredMemory } from '../scene/space.js';
 
 const WAITERS = [10_000, 100_000, 1_000_000];
 const QUICK_WAITERS = [10_000, 20_000, 40_000];
+/** Calls that queue behind one holder, where the holder's own work hardly shows. */
+const QUEUE = 100;
+/** Queues in a batch. */
+const QUEUES = 20;
 const MAPS = [100, 1000, 10_000, 100_000];
 const QUICK_MAPS = [100, 1000, 10_000];
 
@@ -39,6 +43,64 @@ async function waiters(size: number): Promise<Subject> {
       await holding;
       await Promise.all(calls);
       await access.unpin(BASE, PAGE);
+    },
+  };
+}
+
+/** The same with a short queue, over and over. */
+async function queuedWriters(): Promise<Subject> {
+  const { memory, ram } = scatteredMemory(1);
+  const late = new LateMemory(memory);
+  const table = new IoPagetable({ memory: late });
+  await table.map({ iova: BASE, uptr: ram.uptr, length: PAGE, prot: 'rw' });
+  const access = new IoptAccess({ needsPin: true, onUnmap: () => undefined });
+  await access.attach(table);
+  return {
+    row: 'queuedWriters',
+    subject: OURS,
+    size: QUEUE,
+    batch: QUEUE * QUEUES,
+    async run() {
+      for (let queue = 0; queue < QUEUES; queue++) {
+        late.late = true;
+        const calls: Promise<unknown>[] = [access.pin(BASE, PAGE)];
+        for (let call = 0; call < QUEUE; call++) calls.push(table.unmap(0, PAGE));
+        late.settle();
+        await Promise.all(calls);
+        await access.unpin(BASE, PAGE);
+      }
+    },
+  };
+}
+
+/** A domain that is added holds the locks for writing until its pin comes; reads of as many accesses wait for it. */
+async function queuedReaders(): Promise<Subject> {
+  const { memory, ram } = scatteredMemory(1);
+  const late = new LateMemory(memory);
+  const table = new IoPagetable({ memory: late });
+  await table.map({ iova: BASE, uptr: ram.uptr, length: PAGE, prot: 'rw' });
+  const accesses: IoptAccess[] = [];
+  for (let at = 0; at < QUEUE; at++) {
+    const access = new IoptAccess({ needsPin: false });
+    await access.attach(table);
+    accesses.push(access);
+  }
+  const domain = new RadixDomain();
+  const word = new Uint8Array(8);
+  return {
+    row: 'queuedReaders',
+    subject: OURS,
+    size: QUEUE,
+    batch: QUEUE * QUEUES,
+    async run() {
+      for (let queue = 0; queue < QUEUES; queue++) {
+        late.late = true;
+        const calls: Promise<unknown>[] = [table.addDomain(domain)];
+        for (const access of accesses) calls.push(access.read(BASE, word));
+        late.settle();
+        await Promise.all(calls);
+        await table.removeDomain(domain);
+      }
     },
   };
 }
@@ -109,6 +171,7 @@ function latePins(
 
 /** The rows of the group. */
 export async function waitingGroup(run: GroupRun): Promise<void> {
+  await run.measure([await queuedWriters(), await queuedReaders()]);
   for (const size of run.sizes(WAITERS, QUICK_WAITERS)) {
     // The larger ones are warm from the others, and take their time.
     if (size > 10_000) await run.measureWhole([await waiters(size)], 3, 0);

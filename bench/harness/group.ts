@@ -21,11 +21,14 @@ export type Group = (run: GroupRun) => Promise<void>;
 export class GroupRun {
   readonly quick: boolean;
   readonly figures: Figure[] = [];
+  /** Lets a process that measures another tree have its turn; done between rounds. */
+  readonly giveWay: () => Promise<void>;
   readonly #usual: Effort;
 
-  constructor(options: GroupOptions) {
+  constructor(options: GroupOptions, giveWay: () => Promise<void>) {
     const { quick, profile } = options;
     this.quick = quick;
+    this.giveWay = giveWay;
     this.#usual = quick
       ? { rounds: 5, turn: 3, warmup: 6, profile }
       : { rounds: 21, turn: 25, warmup: 50, profile };
@@ -38,7 +41,7 @@ export class GroupRun {
 
   /** Measures subjects side by side. */
   async measure(subjects: readonly Subject[], effort: Partial<Effort> = {}): Promise<void> {
-    this.figures.push(...(await sideBySide(subjects, { ...this.#usual, ...effort })));
+    this.figures.push(...(await sideBySide(subjects, { ...this.#usual, ...effort }, this.giveWay)));
   }
 
   /** Measures what takes long enough to be timed once a turn, and `rounds` times in all. */

@@ -50,8 +50,12 @@ const STALE_WINDOWS = 3;
 const MOST_WINDOWS = 40;
 const FASTER = 0.95;
 
-/** Measures all subjects in turns. */
-export async function sideBySide(subjects: readonly Subject[], effort: Effort): Promise<Figure[]> {
+/** Measures all subjects in turns. Before each round `giveWay` lets another process have one. */
+export async function sideBySide(
+  subjects: readonly Subject[],
+  effort: Effort,
+  giveWay: () => Promise<void>,
+): Promise<Figure[]> {
   const entrants: Entrant[] = [];
   for (const subject of subjects) entrants.push(new Entrant(subject, await batchOf(subject, 1)));
   // Twice: what one subject teaches the compiler can undo what it made of another, and so can a whole collection.
@@ -62,18 +66,23 @@ export async function sideBySide(subjects: readonly Subject[], effort: Effort): 
     }
     if (pass === 0) globalThis.gc?.();
   }
-  await runRounds(entrants, effort);
+  await runRounds(entrants, effort, giveWay);
   const figures: Figure[] = [];
   for (const entrant of entrants) figures.push(await figureOf(entrant, effort.profile));
   return figures;
 }
 
-async function runRounds(entrants: readonly Entrant[], { rounds, turn, warmup }: Effort): Promise<void> {
+async function runRounds(
+  entrants: readonly Entrant[],
+  { rounds, turn, warmup }: Effort,
+  giveWay: () => Promise<void>,
+): Promise<void> {
   const bench = new Bench({ iterations: 1, time: turn, warmup: false, throws: true });
   for (const [number, { measure, hooks }] of entrants.entries()) bench.add(String(number), measure, hooks);
   const random = randomNumbers();
   // The first round, in cold caches, does not count.
   for (let round = warmup === 0 ? 0 : -1; round < rounds; round++) {
+    await giveWay();
     // Another order each round: what a scheduler does to a process depends on how long ago it slept.
     for (const number of shuffled(entrants.length, random)) {
       const time = await turnOf(bench.tasks[number]!);

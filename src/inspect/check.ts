@@ -181,7 +181,7 @@ function checkArea(table: TableState, area: IoptArea): void {
   if (shown === undefined || shown.lastPage !== area.lastIndex || area.lastIndex >= pages.npages) {
     broken('an area shows the page indexes its length implies', name);
   }
-  // A copy of several areas may leave inner cuts that only the domains' io pages fit; the kernel lets it (spec Q1).
+  // A copy of several areas may leave inner cuts that only the domains' io pages fit; the kernel lets it.
   const misfit = misalignedPart(area, Math.max(1, ...table.domains.map(ioPageSize)));
   if (misfit !== undefined) {
     broken('areas conform to the io pages of domains', `${misfit.what} ${hex(misfit.value)} of ${name}`);

@@ -198,7 +198,7 @@ describe('replace and detach', () => {
     world.check();
   });
 
-  it('pages of one table stay pinned through another while the access moves (spec 10.13)', async () => {
+  it('pages of one table stay pinned through another while the access moves', async () => {
     const world = new World();
     const [first, second, third] = [world.table(), world.table(), world.table()];
     await first.map({ uptr: USER, iova: 0x1000n, length: 2n * PAGE, prot: 'rw' });

@@ -1,4 +1,4 @@
-/** Pins and unpins (spec 3.10, 3.11). */
+/** Pins and unpins: rows P of docs/checks.md. */
 import { describe, expect, it } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import type { FrameRuns } from '../../src/memory/frame-runs.js';
@@ -61,7 +61,7 @@ describe('the checks of a pin, in order', () => {
     const table = world.table();
     const access = accessOf();
     await access.attach(table);
-    // The second area begins mid-page in iova, at a page boundary of its memory (Q1).
+    // The second area begins mid-page in iova, at a page boundary of its memory.
     await table.copy({ from, srcIova: 0x10000n, iova: 0x1000n, length: 4096n, prot: 'rw' });
     await world.unchanged(() => expectError(access.pin(0x1000n, PAGE), 'EINVAL'));
     // It is the offset in the memory that counts, not the iova.

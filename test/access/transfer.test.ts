@@ -1,4 +1,4 @@
-/** Reading and writing through an access (spec 3.12). */
+/** Reading and writing through an access: rows R of docs/checks.md. */
 import { describe, expect, it } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import type { TransferOptions } from '../../src/access/transfer.js';

@@ -4,7 +4,7 @@
 import { type Call, type Outcome, type Run, runSchedule, runSerially, type Scene } from './run.js';
 import { earlySteps, type Step } from './schedule.js';
 
-/** A result that no serial order explains, and that the specification allows when calls meet. */
+/** A result that no serial order explains, and that the kernel gives when calls meet. */
 export interface Race<S extends Scene> {
   /** Names of the calls that may get it. */
   readonly calls: readonly string[];

@@ -230,22 +230,22 @@ function unmapOf(result: string): Call<IommufdScene> {
   });
 }
 
-/** The errnos that the specification allows when calls meet. */
+/** The errnos that the kernel gives when calls meet; U4 and others are rows of docs/checks.md. */
 export const IOMMUFD_RACES: readonly Race<IommufdScene>[] = [
   {
     calls: ['unmap', 'unmapAll'],
     code: 'EBUSY',
-    reason: '§2.2: an area in the range is being set up or torn down; areas before it are gone (§3.4)',
+    reason: 'U4: an area in the range is being set up or torn down; areas before it are gone',
     done: unmapOf,
   },
   {
     calls: ['access', 'read'],
     code: 'EINVAL',
-    reason: '§2.3: an unmap is asking the users of the area to let go',
+    reason: 'P6, R5: an unmap is asking the users of the area to let go',
   },
   {
     calls: ['destroy'],
     code: 'EBUSY',
-    reason: '§5.7: a call in progress holds the address space',
+    reason: 'a call in progress holds the address space',
   },
 ];

@@ -176,34 +176,34 @@ function unmapOf(result: string): Call<TableScene> {
   });
 }
 
-/** The errnos that the specification allows when calls meet (section 2). */
+/** The errnos that the kernel gives when calls meet; U4 and others are rows of docs/checks.md. */
 export const TABLE_RACES: readonly Race<TableScene>[] = [
   {
     calls: ['unmap', 'unmapAll'],
     code: 'EBUSY',
-    reason: '§2.2: an area in the range is being set up or torn down; areas before it are gone (§3.4)',
+    reason: 'U4: an area in the range is being set up or torn down; areas before it are gone',
     done: unmapOf,
   },
   {
     calls: ['map fixed', 'copy'],
     code: 'EEXIST',
-    reason: '§2.2: a half-initialised area occupies its IOVA, whatever becomes of it',
+    reason: 'M10: a half-initialised area occupies its IOVA, whatever becomes of it',
   },
   {
     calls: ['map auto'],
     code: 'OK',
-    reason: '§2.2: a half-initialised area is avoided, whatever becomes of it',
+    reason: 'M6: a half-initialised area is avoided, whatever becomes of it',
     done: mapTo,
   },
   {
     calls: ['access', 'read', 'read directly'],
     code: 'EINVAL',
-    reason: '§2.3: an unmap is asking the users of the area to let go',
+    reason: 'P6, R5: an unmap is asking the users of the area to let go',
   },
   {
     calls: ['reserve', 'addDomain'],
     code: 'EADDRINUSE',
-    reason: '§2.2: a half-initialised area stands in the way of a reservation',
+    reason: 'V1: a half-initialised area stands in the way of a reservation',
   },
 ];
 

@@ -1,4 +1,4 @@
-/** Who is charged for pinned pages, and when (spec 3.22). */
+/** Who is charged for pinned pages, and when. */
 import { describe, expect, it } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import { IoPagetable } from '../../src/io-pagetable.js';

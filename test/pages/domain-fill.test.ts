@@ -1,4 +1,4 @@
-/** The requests that a domain gets (spec 4.5, 4.7, 4.8). */
+/** The requests that a domain gets. */
 import { describe, expect, it } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import type { PageOperations } from '../../src/domain/iommu-domain.js';
@@ -29,7 +29,7 @@ class GivenFrames extends ProcessMemory {
 }
 
 describe('a map', () => {
-  it("is one request a run: the specification's example", async () => {
+  it('is one request a run of frames', async () => {
     const table = new IoPagetable({ memory: new GivenFrames(10, 11, 12, 40, 41) });
     const domain = new RecordingDomain({ ioPage: 2048 });
     await table.addDomain(domain);

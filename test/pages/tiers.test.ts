@@ -1,4 +1,4 @@
-/** Where frames come from and who keeps them pinned (spec 4.2 to 4.10). */
+/** Where frames come from and who keeps them pinned. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';
@@ -154,7 +154,7 @@ describe('transitions', () => {
   });
 });
 
-describe('pins of accesses (spec 4.6, 4.9, 10.10)', () => {
+describe('pins of accesses', () => {
   let world: World;
   let table: IoPagetable;
   let access: IoptAccess;

@@ -1,4 +1,4 @@
-/** Splitting areas, and the large-pages option (spec 3.19, 3.20). */
+/** Splitting areas, and the large-pages option: rows T and G of docs/checks.md. */
 import { describe, expect, it } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';
@@ -76,7 +76,7 @@ describe('cut', () => {
     await from.map({ uptr: USER + PAGE, iova: 0x10a00n, length: 1536n + 4096n, prot: 'rw' });
     const table = world.table();
     await new IoptAccess({ needsPin: true, onUnmap: () => undefined }).attach(table);
-    // A copy of several areas may leave areas that are less aligned than the table (Q1).
+    // A copy of several areas may leave areas that are less aligned than the table.
     await table.copy({ from, srcIova: 0x10000n, iova: 0x1000n, length: 8192n, prot: 'rw' });
     await world.unchanged(async () => {
       const error = await expectError(table.cutIova([0x1fffn]), 'EINVAL');

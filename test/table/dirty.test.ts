@@ -1,4 +1,4 @@
-/** Dirty tracking (spec 3.21). */
+/** Dirty tracking: rows Y of docs/checks.md. */
 import { describe, expect, it } from 'vitest';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { IommuError } from '../../src/errors.js';

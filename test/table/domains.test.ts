@@ -1,4 +1,4 @@
-/** Adding and removing domains (spec 3.13, 3.14). */
+/** Adding and removing domains: rows D of docs/checks.md. */
 import { describe, expect, it } from 'vitest';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { MAX_U64 } from '../../src/u64.js';
@@ -24,7 +24,7 @@ describe('adding a domain, row by row', () => {
       const error = await expectError(table.addDomain(new RadixDomain({ pageSizes: [pageSize] })), 'EINVAL');
       expect(error.message).toContain(`${pageSize} bytes`);
     }
-    // The alignment does not fit a 32-bit number, nor even a safe integer (D23).
+    // The alignment does not fit a 32-bit number, nor even a safe integer.
     for (const ioPage of [2 ** 32, 2 ** 60]) {
       await world.unchanged(() => expectError(table.addDomain(new RecordingDomain({ ioPage })), 'EINVAL'));
     }

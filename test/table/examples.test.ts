@@ -1,4 +1,4 @@
-/** The worked examples of the specification (section 10), by number. A "mock" is the kernel's test domain. */
+/** Worked examples, from one call to whole stories. A "mock" is the kernel's test domain. */
 import { describe, expect, it } from 'vitest';
 import { IoptAccess, type UnmapNotice } from '../../src/access/iopt-access.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';

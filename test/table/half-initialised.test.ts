@@ -1,4 +1,4 @@
-/** What others see of an area between a map's first and last step, and while an unmap takes it down (spec 2.2). */
+/** What others see of an area between a map's first and last step, and while an unmap takes it down. */
 import { describe, expect, it } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
@@ -272,7 +272,7 @@ describe('an area that waits for its turn', () => {
   });
 });
 
-describe('while an unmap waits for accesses (spec 2.3)', () => {
+describe('while an unmap waits for accesses', () => {
   /** An area in the middle of being unmapped; `letGo` ends that. */
   async function beingAsked() {
     const { world, table, domain } = await basis();

@@ -35,49 +35,49 @@ it('user memory may not end at 2^64, nor past it: EOVERFLOW', async () => {
   }
 });
 
-describe('the checks of a map, row by row (spec 3.2)', () => {
+describe('the checks of a map, row by row (docs/checks.md)', () => {
   const refused: [
     row: string,
     request: Partial<MapOptions>,
     code: 'EINVAL' | 'EOVERFLOW' | 'EEXIST',
     reason: object,
   ][] = [
-    ['A1 length 0', { length: 0 }, 'EINVAL', { check: 'argument' }],
-    ['A1 length 0 before A2', { uptr: MAX_U64, length: 0 }, 'EINVAL', { check: 'argument' }],
-    ['A1 length above 2^64 - 1 - 4096', { uptr: 0, length: LAST_PAGE }, 'EINVAL', { check: 'argument' }],
-    ['A1 length 2^64 - 1, before A2', { uptr: MAX_U64, length: MAX_U64 }, 'EINVAL', { check: 'argument' }],
+    ['M1 length 0', { length: 0 }, 'EINVAL', { check: 'argument' }],
+    ['M1 length 0 before M2', { uptr: MAX_U64, length: 0 }, 'EINVAL', { check: 'argument' }],
+    ['M1 length above 2^64 - 1 - 4096', { uptr: 0, length: LAST_PAGE }, 'EINVAL', { check: 'argument' }],
+    ['M1 length 2^64 - 1, before M2', { uptr: MAX_U64, length: MAX_U64 }, 'EINVAL', { check: 'argument' }],
     [
-      'A2 user memory up to 2^64 exactly',
+      'M2 user memory up to 2^64 exactly',
       { uptr: LAST_PAGE, length: PAGE },
       'EOVERFLOW',
       { check: 'overflow' },
     ],
-    ['A2 before B3e', { uptr: LAST_PAGE, iova: 0x10000n, length: PAGE }, 'EOVERFLOW', { check: 'overflow' }],
-    ['A2 before B2', { uptr: LAST_PAGE, length: 0x1800 }, 'EOVERFLOW', { check: 'overflow' }],
-    ['B2 length', { length: 0x1800 }, 'EINVAL', { check: 'alignment', what: 'length', value: '0x1800' }],
-    ['B2 before B3b', { iova: 0x800, length: 0x1800 }, 'EINVAL', { check: 'alignment', what: 'length' }],
-    ['B3b iova', { iova: 0x800 }, 'EINVAL', { check: 'alignment', what: 'iova', value: '0x800' }],
-    ['B3b before B3c', { iova: MAX_U64, length: 2n * PAGE }, 'EINVAL', { check: 'alignment', what: 'iova' }],
-    ['B3c iova', { iova: LAST_PAGE, length: 2n * PAGE }, 'EOVERFLOW', { check: 'overflow' }],
+    ['M2 before M10', { uptr: LAST_PAGE, iova: 0x10000n, length: PAGE }, 'EOVERFLOW', { check: 'overflow' }],
+    ['M2 before M3', { uptr: LAST_PAGE, length: 0x1800 }, 'EOVERFLOW', { check: 'overflow' }],
+    ['M3 length', { length: 0x1800 }, 'EINVAL', { check: 'alignment', what: 'length', value: '0x1800' }],
+    ['M3 before M7', { iova: 0x800, length: 0x1800 }, 'EINVAL', { check: 'alignment', what: 'length' }],
+    ['M7 iova', { iova: 0x800 }, 'EINVAL', { check: 'alignment', what: 'iova', value: '0x800' }],
+    ['M7 before M8', { iova: MAX_U64, length: 2n * PAGE }, 'EINVAL', { check: 'alignment', what: 'iova' }],
+    ['M8 iova', { iova: LAST_PAGE, length: 2n * PAGE }, 'EOVERFLOW', { check: 'overflow' }],
     [
-      'B3d reserved',
+      'M9 reserved',
       { iova: 0x1f000n, length: 2n * PAGE },
       'EINVAL',
       { check: 'reserved', range: '[0x20000, 0x20fff]', owner: 'Object the test' },
     ],
-    ['B3d before B3e', { iova: 0x10000n, length: 0x11000n }, 'EINVAL', { check: 'reserved' }],
+    ['M9 before M10', { iova: 0x10000n, length: 0x11000n }, 'EINVAL', { check: 'reserved' }],
     [
-      'B3e overlap at the start',
+      'M10 overlap at the start',
       { iova: 0xf000n, length: 2n * PAGE },
       'EEXIST',
       { check: 'overlap', area: { iova: '0x10000', last: '0x11fff', uptr: '0x10000000' } },
     ],
-    ['B3e overlap at the end', { iova: 0x11000n }, 'EEXIST', { check: 'overlap' }],
-    ['B3e the same range', { iova: 0x10000n, length: 2n * PAGE }, 'EEXIST', { check: 'overlap' }],
-    ['B3e all around', { iova: 0xf000n, length: 4n * PAGE }, 'EEXIST', { check: 'overlap' }],
-    ['B3e before B5', { iova: 0x10000n, uptr: USER + 0x800n }, 'EEXIST', { check: 'overlap' }],
+    ['M10 overlap at the end', { iova: 0x11000n }, 'EEXIST', { check: 'overlap' }],
+    ['M10 the same range', { iova: 0x10000n, length: 2n * PAGE }, 'EEXIST', { check: 'overlap' }],
+    ['M10 all around', { iova: 0xf000n, length: 4n * PAGE }, 'EEXIST', { check: 'overlap' }],
+    ['M10 before M12', { iova: 0x10000n, uptr: USER + 0x800n }, 'EEXIST', { check: 'overlap' }],
     [
-      'B5 user address',
+      'M12 user address',
       { iova: 0x30000n, uptr: USER + 0x800n },
       'EINVAL',
       { check: 'alignment', what: 'user address', value: '0x10000800', alignment: 4096 },
@@ -93,7 +93,7 @@ describe('the checks of a map, row by row (spec 3.2)', () => {
     });
   });
 
-  it('B3e a half-initialised area is in the way, too', async () => {
+  it('M10 a half-initialised area is in the way, too', async () => {
     const { world, table } = await occupied();
     world.memory.close();
     const first = table.map({ ...rw, iova: 0x40000n });
@@ -104,7 +104,7 @@ describe('the checks of a map, row by row (spec 3.2)', () => {
     world.check();
   });
 
-  it('the longest length and the highest user address that A1 and A2 let through', async () => {
+  it('the longest length and the highest user address that M1 and M2 let through', async () => {
     const world = new World();
     const table = world.table();
     expect(await table.map({ uptr: 0, iova: 0, length: MAX_U64 - PAGE, prot: 'r' })).toBe(0n);

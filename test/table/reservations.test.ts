@@ -1,4 +1,4 @@
-/** Reserved and allowed IOVA, and the regions of devices (spec 3.15 to 3.18). */
+/** Reserved and allowed IOVA, and the regions of devices: rows V and L of docs/checks.md. */
 import { describe, expect, it } from 'vitest';
 import type { ReservedRegion } from '../../src/table/reservations.js';
 import { MAX_U64 } from '../../src/u64.js';
@@ -193,7 +193,7 @@ describe("a device's regions", () => {
         ),
       );
     }
-    // An earlier reservation of the same device goes, too (Q9).
+    // An earlier reservation of the same device goes, too.
     await table.enforceReservedRegions(device, [region(0x8000n, 'reserved')]);
     await expectError(table.enforceReservedRegions(device, [region(0x1000n, 'reserved')]), 'EADDRINUSE');
     expect(table.snapshot().reserved).toEqual([{ start: '0x9000', last: '0x9fff', owner: 'Object b' }]);

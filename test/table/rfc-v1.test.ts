@@ -1,4 +1,4 @@
-/** What the first public patch does otherwise (spec 7.1). */
+/** What the first public patch does otherwise (docs/profiles.md). */
 import { describe, expect, it } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
@@ -70,7 +70,7 @@ describe('map', () => {
     await world.unchanged(() => expectError(copy(0x1000n, 'r'), 'EADDRINUSE'));
   });
 
-  it('checks length and user address of an automatic placement as of a fixed one (D2, D3 repaired)', async () => {
+  it('checks length and user address of an automatic placement as of a fixed one', async () => {
     const { world, table } = fresh();
     await world.domain(table, new RecordingDomain({ ioPage: 2048 }));
     await world.unchanged(() => expectError(table.map({ uptr: USER, length: 3000n, prot: 'r' }), 'EINVAL'));
@@ -150,7 +150,7 @@ describe('unmap', () => {
     world.check();
   });
 
-  it('of a pinned area: EBUSY, nobody is asked, and the area is as good as before (D6)', async () => {
+  it('of a pinned area: EBUSY, nobody is asked, and the area is as good as before', async () => {
     const { world, table } = await twoAreas();
     const access = new IoptAccess({ needsPin: true, onUnmap: () => expect.fail('nobody is to be asked') });
     await access.attach(table);
@@ -169,7 +169,7 @@ describe('unmap', () => {
 });
 
 describe('access', () => {
-  it('a hole is EINVAL, wherever it is (D7 to D9)', async () => {
+  it('a hole is EINVAL, wherever it is', async () => {
     const { world, table } = await twoAreas();
     const access = new IoptAccess({ needsPin: true, onUnmap: () => undefined });
     await access.attach(table);

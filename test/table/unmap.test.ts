@@ -22,7 +22,7 @@ async function twoAreas() {
   return { world, table };
 }
 
-describe('unmap, step by step (spec 3.4)', () => {
+describe('unmap, rows U of docs/checks.md', () => {
   it('length 0: EINVAL; past 2^64 - 1: EOVERFLOW; neither says how much was unmapped', async () => {
     const { world, table } = await twoAreas();
     for (const [length, code] of [

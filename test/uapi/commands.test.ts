@@ -1,4 +1,4 @@
-/** uapi.md §2: the commands, check by check. */
+/** The commands, check by check (docs/checks.md). */
 import { describe, expect, test } from 'vitest';
 import {
   APERTURE,
@@ -65,7 +65,7 @@ test('2.2 IOAS_ALLOC', async () => {
   await program.end();
 });
 
-describe('2.3 IOAS_IOVA_RANGES', () => {
+describe('IOAS_IOVA_RANGES', () => {
   const request = (ioas: number, count: number, array = BUFFER, reserved = 0) =>
     struct(32, u32(4, ioas), u32(8, count), u32(12, reserved), u64(16, array), u64(24, 99n));
 
@@ -164,7 +164,7 @@ test('2.4 IOAS_ALLOW_IOVAS', async () => {
   await program.end();
 });
 
-describe('2.5 IOAS_MAP', () => {
+describe('IOAS_MAP', () => {
   const map = (flags: number, ioas: number, uptr: bigint, length: bigint, iova: bigint, reserved = 0) =>
     struct(40, u32(4, flags), u32(8, ioas), u32(12, reserved), u64(16, uptr), u64(24, length), u64(32, iova));
 
@@ -261,7 +261,7 @@ test('2.7 IOAS_UNMAP', async () => {
   await program.end();
 });
 
-describe('2.8 OPTION', () => {
+describe('OPTION', () => {
   const option = (id: number, op: number, object: number, value: bigint, reserved = 0) =>
     struct(24, u32(4, id), u16(8, op), u16(10, reserved), u32(12, object), u64(16, value));
 
@@ -343,7 +343,7 @@ test('2.9 VFIO_IOAS', async () => {
   await program.end();
 });
 
-describe('2.10 HWPT_ALLOC', () => {
+describe('HWPT_ALLOC', () => {
   interface Fields {
     flags?: number;
     device?: number;
@@ -441,7 +441,7 @@ describe('2.10 HWPT_ALLOC', () => {
   });
 });
 
-describe('2.11 GET_HW_INFO', () => {
+describe('GET_HW_INFO', () => {
   const request = (device: number, length: number, data = BUFFER, more: ((view: DataView) => void)[] = []) =>
     struct(
       40,
@@ -642,7 +642,7 @@ describe('dirty tracking', () => {
   });
 });
 
-describe('2.14 not modelled', () => {
+describe('not modelled', () => {
   test('HWPT_INVALIDATE writes back always', async () => {
     const { program, ioas, hwpt } = await withDevice();
     const request = (id: number, data: bigint, length: number, count: number, reserved = 0) =>

@@ -1,4 +1,4 @@
-/** uapi.md §1: dispatch, size rules, write-back, object ids. */
+/** Dispatch and size rules (rows X of docs/checks.md), write-back, object ids. */
 import { describe, expect, test } from 'vitest';
 import { IommufdDevice } from '../../src/uapi/index.js';
 import {
@@ -22,7 +22,7 @@ import {
 
 /** Just behind the room, and other places that are no memory. */
 const NOWHERE = [0n, 1n, ROOM - 1n, ROOM + ROOM_LENGTH, 1n << 63n, MAX - 3n, MAX];
-/** Requests with least and known sizes (§1.2). */
+/** Requests with least and known sizes. */
 const SIZES: readonly (readonly [name: string, request: number, least: number, known: number])[] = [
   ['DESTROY', 0x3b80, 8, 8],
   ['IOAS_ALLOC', 0x3b81, 12, 12],
@@ -43,8 +43,8 @@ const SIZES: readonly (readonly [name: string, request: number, least: number, k
 ];
 const VFIO_WITH_POINTER = [0x3b70, 0x3b71, 0x3b72];
 
-describe('1.1 dispatch', () => {
-  test('row 1: numbers below 0x80 and past the table are VFIO; unknown ones never touch their argument', async () => {
+describe('dispatch', () => {
+  test('X1: numbers below 0x80 and past the table are VFIO; unknown ones never touch their argument', async () => {
     const program = new Program();
     for (const argument of [...NOWHERE, ROOM]) {
       for (const number of [0, 1, 0x63, 0x67, 0x6f, 0x73, 0x75, 0x7f, 0xa1, 0xff]) {
@@ -55,7 +55,7 @@ describe('1.1 dispatch', () => {
     await program.end();
   });
 
-  test('row 2: the size is read before the request is looked at', async () => {
+  test('X2: the size is read before the request is looked at', async () => {
     const program = new Program();
     for (const argument of NOWHERE) {
       for (let number = 0x80; number <= 0xa0; number++) {
@@ -69,7 +69,7 @@ describe('1.1 dispatch', () => {
     await program.end();
   });
 
-  test('row 3: the request must match in all 32 bits', async () => {
+  test('X3: the request must match in all 32 bits', async () => {
     const program = new Program();
     const requests = Array.from({ length: 0x11 }, (_, at) => 0x3b8f + at);
     requests.push(0x3c81, 0x81, 0x8000_3b81, 0x400c_3b81, 0xc00c_3b81, 0x3a81, 0xffff_3ba0);
@@ -81,7 +81,7 @@ describe('1.1 dispatch', () => {
     await program.end();
   });
 
-  test.each(SIZES)('row 4: %s is not called with less than its least size', async (_name, request, least) => {
+  test.each(SIZES)('X4: %s is not called with less than its least size', async (_name, request, least) => {
     const program = new Program();
     for (const size of [0, 1, 4, least - 1]) {
       expect(await program.refused(request, struct(least, u32(0, size)))).toBe(EINVAL);
@@ -162,7 +162,7 @@ describe('1.1 dispatch', () => {
   });
 });
 
-describe('1.2 write-back', () => {
+describe('write-back', () => {
   test('a struct that is larger than known is written back as far as known, its size as it was', async () => {
     const program = new Program();
     const answer = await program.call(0x3b81, struct(2000));
@@ -205,7 +205,7 @@ describe('1.2 write-back', () => {
   });
 });
 
-describe('1.3 object ids', () => {
+describe('object ids', () => {
   test('the lowest free one is taken, and a failed call takes none', async () => {
     const program = new Program();
     expect([await program.ioas(), await program.ioas(), await program.ioas()]).toEqual([1, 2, 3]);

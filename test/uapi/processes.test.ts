@@ -1,4 +1,4 @@
-/** uapi.md §4.2 and §6: several processes, access files that outlive the device, memory that answers later. */
+/** Several processes, access files that outlive the device, memory that answers later. */
 import { describe, expect, test } from 'vitest';
 import type { Caller } from '../../src/iommufd/caller.js';
 import type { FrameRuns } from '../../src/memory/frame-runs.js';

@@ -1,4 +1,4 @@
-/** uapi.md §4: the test command, operation by operation. */
+/** The test command, operation by operation. */
 import { describe, expect, test } from 'vitest';
 import {
   APERTURE,
@@ -50,7 +50,7 @@ test('unknown operations; reserved and last are ignored', async () => {
   await program.end();
 });
 
-describe('4.1 devices and domains', () => {
+describe('devices and domains', () => {
   test('MOCK_DOMAIN: the flags are looked at by the second of its operations', async () => {
     const { program, ioas } = await open();
     const id = u32(8, ioas);
@@ -221,7 +221,7 @@ describe('4.1 devices and domains', () => {
   });
 });
 
-describe('4.2 accesses', () => {
+describe('accesses', () => {
   test('CREATE_ACCESS', async () => {
     const { program, ioas } = await open();
     expect(await refused(program, 5, u32(8, 99), u32(20, 2))).toBe(EOPNOTSUPP);

@@ -1,4 +1,4 @@
-/** uapi.md §3: the VFIO type 1 calls. */
+/** The VFIO type 1 calls. */
 import { describe, expect, test } from 'vitest';
 import {
   APERTURE,

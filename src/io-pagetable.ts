@@ -14,14 +14,14 @@ import {
   readRange,
 } from './arguments.js';
 import { checkDomain, type IommuDomain } from './domain/iommu-domain.js';
-import { during, IommuError, wouldWait } from './errors.js';
+import { during, wouldWait } from './errors.js';
 import { explainCall } from './explain/explain.js';
 import type { Explanation } from './explain/explanation.js';
 import { type ExplainRequest, readRequest } from './explain/request.js';
 import { checkFaults, type FaultInjector } from './faults.js';
 import { checkTable } from './inspect/check.js';
 import { snapshotTable, type TableSnapshot } from './inspect/snapshot.js';
-import { logCopy, logDomain, logMap, logUnmap } from './log.js';
+import { logDomain } from './log.js';
 import { ACCOUNTING_MODES, type AccountingMode } from './memory/locked-memory.js';
 import { checkMemory, type UserMemory } from './memory/user-memory.js';
 import {
@@ -33,16 +33,13 @@ import {
   start,
   startQuickly,
 } from './operation.js';
-import { type Protection, protectionName } from './protection.js';
+import type { Protection } from './protection.js';
 import { type ProfileName, readProfile } from './rules.js';
-import { Copying, copyPages, copyQuickly } from './table/copy.js';
 import { cutAreas } from './table/cut.js';
 import { type BitSink, readDirty, setDirtyTracking } from './table/dirty.js';
 import { addDomain, removeDomain } from './table/domains.js';
 import { IovaSpace } from './table/iova-space.js';
 import { setLargePages } from './table/large-pages.js';
-import { mappingOf } from './table/map.js';
-import { type Mapping, mapPages, mapQuickly } from './table/map-pages.js';
 import {
   allowedTree,
   type DeviceRegion,
@@ -55,19 +52,10 @@ import {
   usableRanges,
 } from './table/reservations.js';
 import { withBoth, withIova } from './table/table-locks.js';
-import { Unmapping, unmapQuickly, unmapRange } from './table/unmap.js';
+import { unmapRange } from './table/unmap.js';
 import { unmapNow } from './table/unmap-now.js';
-import {
-  type Address,
-  firstOf,
-  hex,
-  invalidType,
-  join,
-  lastOf,
-  readU64,
-  type U64Input,
-  WHOLE_SPACE,
-} from './u64.js';
+import { advised, CopyCall, MapCall, UnmapAllCall, UnmapCall } from './table-calls.js';
+import { type Address, firstOf, invalidType, join, lastOf, readU64, type U64Input } from './u64.js';
 
 /** How a table is made. */
 export interface IoPagetableOptions {
@@ -186,22 +174,7 @@ export class IoPagetable extends IovaSpace {
     const uptr = readU64(options.uptr, 'options.uptr');
     const length = readU64(options.length, 'options.length');
     const prot = readProtection(options.prot, 'options.prot');
-    const request = { memory, accounting, uptr, length, iova, prot };
-    const { state } = this;
-    let mapping: Mapping | undefined;
-    return {
-      quickly: () => {
-        mapping = mappingOf(state, request);
-        return mapQuickly(mapping);
-      },
-      rest: () => mapPages(mapping!),
-      done: (at) => {
-        if (logMap.enabled) logMap('%s + %s at %s %s', hex(uptr), hex(length), hex(at), protectionName(prot));
-      },
-      failed: (error) => {
-        return this.#advised(during(error, 'map', iova, length), { call: 'map', ...options });
-      },
-    };
+    return new MapCall(this, { memory, accounting, uptr, length, iova, prot });
   }
 
   /**
@@ -230,20 +203,7 @@ export class IoPagetable extends IovaSpace {
     const iova = options.iova === undefined ? undefined : readU64(options.iova, 'options.iova');
     const length = readU64(options.length, 'options.length');
     const prot = readProtection(options.prot, 'options.prot');
-    const request = { from, srcIova, length, iova, prot };
-    const copying = new Copying(this.state, request);
-    return {
-      quickly: () => copyQuickly(copying),
-      rest: () => copyPages(copying),
-      done: (at) => {
-        if (logCopy.enabled) {
-          logCopy('%s + %s to %s %s', hex(srcIova), hex(length), hex(at), protectionName(prot));
-        }
-      },
-      failed: (error) => {
-        return this.#advised(during(error, 'copy', iova ?? srcIova, length), { call: 'copy', ...options });
-      },
-    };
+    return new CopyCall(this, options.from, { from, srcIova, length, iova, prot });
   }
 
   /**
@@ -270,43 +230,17 @@ export class IoPagetable extends IovaSpace {
   }
 
   #unmap(iova: U64Input, length: U64Input, rest: typeof unmapRange): QuickCall<bigint> {
-    const from = readU64(iova, 'iova');
-    const bytes = readU64(length, 'length');
-    const { state } = this;
-    let unmapping: Unmapping | undefined;
-    return {
-      quickly: () => {
-        unmapping = new Unmapping(state, checkedInterval(from, bytes), state.rules.unmapTakes === 'one-area');
-        return unmapQuickly(unmapping);
-      },
-      rest: () => rest(unmapping!),
-      done: (gone) => {
-        if (logUnmap.enabled) logUnmap('%s + %s: %s bytes', hex(from), hex(bytes), hex(gone));
-      },
-      failed: (error) => {
-        return this.#advised(during(error, 'unmap', from, bytes), { call: 'unmap', iova, length });
-      },
-    };
+    return new UnmapCall(this, readU64(iova, 'iova'), readU64(length, 'length'), rest);
   }
 
   /** Unmaps everything. @throws EBUSY, EDEADLOCK as `unmap` */
   unmapAll(options?: Abortable): Promise<bigint> {
-    return startQuickly(() => this.#unmapAll(unmapRange), options);
+    return startQuickly(() => new UnmapAllCall(this, unmapRange), options);
   }
 
   /** As `unmapAll`, now. @throws EAGAIN as `unmapSync`; EBUSY as `unmap` */
   unmapAllSync(): bigint {
-    return finishQuickly(this.#unmapAll(unmapNow), wouldWait);
-  }
-
-  #unmapAll(rest: typeof unmapRange): QuickCall<bigint> {
-    const unmapping = new Unmapping(this.state, WHOLE_SPACE);
-    return {
-      quickly: () => unmapQuickly(unmapping),
-      rest: () => rest(unmapping),
-      done: () => undefined,
-      failed: (error) => during(error, 'unmapAll'),
-    };
+    return finishQuickly(new UnmapAllCall(this, unmapNow), wouldWait);
   }
 
   /**
@@ -329,7 +263,7 @@ export class IoPagetable extends IovaSpace {
     try {
       return yield* pinForUse(this, checkedInterval(from, bytes), { write, onUnmap });
     } catch (error) {
-      throw this.#advised(during(error, 'access', from, bytes), { call: 'access', iova, length, write });
+      throw advised(this, during(error, 'access', from, bytes), { call: 'access', iova, length, write });
     }
   }
 
@@ -350,7 +284,7 @@ export class IoPagetable extends IovaSpace {
       if (logDomain.enabled) logDomain('add a domain to %d others', this.state.domains.length);
       yield* addDomain(this.state, domain);
     } catch (error) {
-      throw this.#advised(during(error, 'addDomain'), { call: 'addDomain', domain });
+      throw advised(this, during(error, 'addDomain'), { call: 'addDomain', domain });
     }
   }
 
@@ -562,12 +496,6 @@ export class IoPagetable extends IovaSpace {
     return yield* explainCall(subject, call);
   }
 
-  /** Lets an error be asked for advice. Nothing is worked out before that. */
-  #advised(error: unknown, request: ExplainRequest): unknown {
-    if (error instanceof IommuError) error.adviseBy(async () => (await this.explain(request)).text);
-    return error;
-  }
-
   // The calls as parts of larger operations
 
   /** @internal */
@@ -587,7 +515,7 @@ export class IoPagetable extends IovaSpace {
 
   /** @internal */
   unmappingAll(): Operation<bigint> {
-    return quickCall(() => this.#unmapAll(unmapRange));
+    return quickCall(() => new UnmapAllCall(this, unmapRange));
   }
 
   /** @internal */

@@ -8,14 +8,14 @@ import type { AccountingMode } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import type { Operation } from '../operation.js';
 import { protectionBits } from '../protection.js';
-import { Copying, copyPages } from '../table/copy.js';
+import { copyingOf, copyPages } from '../table/copy.js';
 import { cutAreas } from '../table/cut.js';
 import { addDomain } from '../table/domains.js';
 import { mappingOf } from '../table/map.js';
 import { mapPages } from '../table/map-pages.js';
 import { allowedTree, replaceAllowed } from '../table/reservations.js';
 import type { TableState } from '../table/table-state.js';
-import { Unmapping, unmapRange } from '../table/unmap.js';
+import { unmappingOf, unmapRange } from '../table/unmap.js';
 import { between, type Interval, intervalOf, isZero, PAGE_SIZE, split, WHOLE_SPACE } from '../u64.js';
 import type { DryRun } from './dry-run.js';
 import type { AlternativeStep } from './explanation.js';
@@ -64,7 +64,7 @@ export function* runStep(dry: DryRun, subject: Subject, step: AlternativeStep): 
       const { srcIova, iova, length } = step;
       const from = dry.space(subject.from!, windowOf(srcIova, length)).state;
       const state = dry.space(table, windowOf(iova, length)).state;
-      const copying = new Copying(state, {
+      const copying = copyingOf(state, {
         from,
         srcIova: split(srcIova),
         length: split(length),
@@ -77,7 +77,7 @@ export function* runStep(dry: DryRun, subject: Subject, step: AlternativeStep): 
       const range = checkedInterval(split(step.iova), split(step.length));
       const { state } = dry.space(table, range);
       const exactly = table.rules.unmapTakes === 'one-area';
-      return { unmapped: yield* unmapRange(new Unmapping(state, range, exactly)) };
+      return { unmapped: yield* unmapRange(unmappingOf(state, range, exactly)) };
     }
     case 'access': {
       const range = checkedInterval(split(step.iova), split(step.length));

@@ -9,7 +9,7 @@ import { pageBehind } from '../pages/mapped-area.js';
 import { type Address, between, compare, type Interval, lengthOf } from '../u64.js';
 import { walkContiguous } from './area-lookup.js';
 import { describeArea } from './iopt-area.js';
-import { Mapping, mapPages, mapQuickly } from './map-pages.js';
+import { type Mapping, mapPages, mapQuickly, newMapping } from './map-pages.js';
 import type { PagesPart } from './place-areas.js';
 import type { TableState } from './table-state.js';
 
@@ -23,16 +23,16 @@ export interface CopyRequest {
 }
 
 /** A copy in progress. */
-export class Copying {
+export interface Copying {
   readonly table: TableState;
   readonly request: CopyRequest;
   /** The mapping of the parts, once there is a reference to the pages of each. */
-  mapping: Mapping | undefined = undefined;
+  mapping: Mapping | undefined;
+}
 
-  constructor(table: TableState, request: CopyRequest) {
-    this.table = table;
-    this.request = request;
-  }
+/** A copy that has not begun. */
+export function copyingOf(table: TableState, request: CopyRequest): Copying {
+  return { table, request, mapping: undefined };
 }
 
 /**
@@ -77,7 +77,7 @@ function takeParts(copying: Copying, range: Interval): Mapping {
   const { from, length, iova, prot } = copying.request;
   try {
     const parts = from.rules.copyTakes === 'one-area' ? [wholeArea(from, range)] : partsOf(from, range);
-    copying.mapping = new Mapping(copying.table, { parts, length, iova, prot });
+    copying.mapping = newMapping(copying.table, { parts, length, iova, prot });
     return copying.mapping;
   } finally {
     from.iovaLock.releaseRead();

@@ -16,22 +16,22 @@ import { releaseDomainsIova, tryReadDomainsWriteIova } from './table-locks.js';
 import type { TableState } from './table-state.js';
 
 /** A mapping in progress, and how far it has come. */
-export class Mapping {
+export interface Mapping {
   readonly table: TableState;
   readonly placement: Placement;
   /** One for each part, once they are in the tree. From the next step on the domains lock is held for reading. */
-  areas: readonly IoptArea[] | undefined = undefined;
+  areas: readonly IoptArea[] | undefined;
   /** How many of the areas are in the domains. */
-  filled = 0;
+  filled: number;
   /** The frames of the next area, from when the mutex of its pages is held. */
-  read: ReadFrames | undefined = undefined;
+  read: ReadFrames | undefined;
   /** Why the quick way ended. */
-  failure: { readonly error: unknown } | undefined = undefined;
+  failure: { readonly error: unknown } | undefined;
+}
 
-  constructor(table: TableState, placement: Placement) {
-    this.table = table;
-    this.placement = placement;
-  }
+/** A mapping that has not begun. */
+export function newMapping(table: TableState, placement: Placement): Mapping {
+  return { table, placement, areas: undefined, filled: 0, read: undefined, failure: undefined };
 }
 
 /**

@@ -9,7 +9,7 @@ import type { UserMemory } from '../memory/user-memory.js';
 import { IoptPages } from '../pages/iopt-pages.js';
 import { WRITE } from '../protection.js';
 import { type Address, hex, isZero, LAST_PAGE, PAGE_MASK, PAGE_SHIFT } from '../u64.js';
-import { Mapping } from './map-pages.js';
+import { type Mapping, newMapping } from './map-pages.js';
 import type { TableState } from './table-state.js';
 
 /** A `map` request with its arguments read. */
@@ -31,7 +31,7 @@ export function mappingOf(table: TableState, request: MapRequest): Mapping {
   const { uptr, length, iova, prot } = request;
   const pages = createPages(request, table.faults);
   const part = { pages, start: { page: 0, offset: uptr.offset }, length };
-  return new Mapping(table, { parts: [part], length, iova, prot });
+  return newMapping(table, { parts: [part], length, iova, prot });
 }
 
 /** The pages of a range of user memory; nothing is pinned yet. @throws as `mappingOf` */

@@ -13,7 +13,7 @@ import { doubleSpans } from '../spans.js';
 import { compare, contains, firstOf, type Interval, join, lastOf } from '../u64.js';
 import type { IoptArea } from './iopt-area.js';
 import { readDomainsWriteIova, releaseDomainsIova } from './table-locks.js';
-import { type Unmapping, unmapRange } from './unmap.js';
+import { book, bytesOf, type Unmapping, unmapRange } from './unmap.js';
 
 /**
  * Unmaps for a caller that cannot wait, after `unmapQuickly`.
@@ -32,7 +32,7 @@ export function* unmapNow(unmapping: Unmapping): Operation<bigint> {
       } finally {
         releaseDomainsIova(table);
       }
-      if (compare(lastOf(areas.at(-1)!), lastOf(unmapping.range)) >= 0) return unmapping.unmapped;
+      if (compare(lastOf(areas.at(-1)!), lastOf(unmapping.range)) >= 0) return bytesOf(unmapping);
     }
   }
   return yield* unmapRange(unmapping);
@@ -103,7 +103,7 @@ function removeTogether(unmapping: Unmapping, areas: readonly IoptArea[]): void 
       }
       table.areas.delete(area.node!);
       pages.references -= 1;
-      unmapping.book(area);
+      book(unmapping, area);
     }
   } finally {
     for (const pages of shown) pages.mutex.releaseWrite();

@@ -2,6 +2,7 @@
  * `unmap`: whole areas out of a table, asking accesses to let go first.
  */
 import { IommuError, notMapped } from '../errors.js';
+import type { TreeNode } from '../interval-tree.js';
 import { answerOf, isThenable, mustWait, type Operation, quickWays } from '../operation.js';
 import { emptyDomains, unfillDomains, unpinReleased } from '../pages/domain-fill.js';
 import { mayHaveToFlush } from '../pages/flush.js';
@@ -29,7 +30,7 @@ import type { TableState } from './table-state.js';
 const MOST_NOTIFICATIONS = 100;
 
 /** An unmap in progress, and how far it has come. */
-export class Unmapping {
+export interface Unmapping {
   readonly table: TableState;
   readonly range: Interval;
   /** The range must be exactly one area. */
@@ -37,38 +38,33 @@ export class Unmapping {
   /** Where to go on. */
   start: Address;
   /** How often the accesses were asked to let go of the area at `start`. */
-  tries = 0;
+  tries: number;
   /** An area that is out of the domains, but not out of the tree yet. The domains lock is held for reading. */
-  removing: Removal | undefined = undefined;
-  #pages = 0;
-  #bytes = 0;
+  removing: Removal | undefined;
+  /** What was unmapped so far. */
+  pages: number;
+  bytes: number;
+}
 
-  constructor(table: TableState, range: Interval, exactly = false) {
-    this.table = table;
-    this.range = range;
-    this.exactly = exactly;
-    this.start = firstOf(range);
-  }
+/** An unmap that has not begun. */
+export function unmappingOf(table: TableState, range: Interval, exactly: boolean): Unmapping {
+  return { table, range, exactly, start: firstOf(range), tries: 0, removing: undefined, pages: 0, bytes: 0 };
+}
 
-  /** Bytes that are unmapped by now. */
-  get unmapped(): bigint {
-    const page = this.#pages + Math.floor(this.#bytes / PAGE_SIZE);
-    return page > LAST_PAGE ? MAX_U64 + 1n : join(page, this.#bytes & PAGE_MASK);
-  }
+/** Bytes that are unmapped by now. */
+export function bytesOf({ pages, bytes }: Unmapping): bigint {
+  const page = pages + Math.floor(bytes / PAGE_SIZE);
+  return page > LAST_PAGE ? MAX_U64 + 1n : join(page, bytes & PAGE_MASK);
+}
 
-  /** The lowest area that is left in the range. */
-  get area(): IoptArea | undefined {
-    return this.table.areas.first(between(this.start, lastOf(this.range)))?.value;
-  }
-
-  /** Books a removed area. `false`: there cannot be another one. */
-  book(area: IoptArea): boolean {
-    this.#pages += area.lastPage - area.page;
-    this.#bytes += area.lastOffset + 1 - area.offset;
-    if (compare(lastOf(area), lastOf(this.range)) >= 0) return false;
-    this.start = next(lastOf(area))!;
-    return true;
-  }
+/** Books a removed area. `false`: there cannot be another one. */
+export function book(unmapping: Unmapping, area: IoptArea): boolean {
+  const { range } = unmapping;
+  unmapping.pages += area.lastPage - area.page;
+  unmapping.bytes += area.lastOffset + 1 - area.offset;
+  if (area.lastPage === range.lastPage && area.lastOffset === range.lastOffset) return false;
+  unmapping.start = next(lastOf(area))!;
+  return true;
 }
 
 /** What is left of an area that is being removed, and why it cannot be. */
@@ -92,7 +88,7 @@ export function* unmapRange(unmapping: Unmapping): Operation<bigint> {
   try {
     for (;;) {
       const pinned = yield* unmapUnpinned(unmapping, asked);
-      if (pinned === undefined) return unmapping.unmapped;
+      if (pinned === undefined) return bytesOf(unmapping);
       asked = pinned;
       // No lock is held meanwhile: the accesses will want to unpin.
       yield* askToLetGo(table, asked);
@@ -118,7 +114,7 @@ function* unmapUnpinned(unmapping: Unmapping, asked: IoptArea | undefined): Oper
   }
   try {
     if (unmapping.removing !== undefined && !remove(unmapping, unmapping.removing)) return undefined;
-    for (let area = firstArea(unmapping); area !== undefined; area = unmapping.area) {
+    for (let area = firstArea(unmapping); area !== undefined; area = nextArea(unmapping)) {
       checkRemovable(unmapping, area);
       if (compare(area, unmapping.start) !== 0) unmapping.tries = 0;
       if (area.pins > 0) {
@@ -159,8 +155,10 @@ export function unmapQuickly(unmapping: Unmapping): bigint | undefined {
   if (!tryReadDomainsWriteIova(table)) return undefined;
   let locked = true;
   try {
-    if (!canBeRemovedNow(unmapping)) return undefined;
-    for (let area = firstArea(unmapping); area !== undefined; area = unmapping.area) {
+    const first = table.areas.first(unmapping.range);
+    if (!canBeRemovedNow(unmapping, first)) return undefined;
+    if (unmapping.exactly && first?.value.pages === undefined) throw notMapped(unmapping.range);
+    for (let area = first?.value; area !== undefined; area = nextArea(unmapping)) {
       checkRemovable(unmapping, area);
       const pages = area.pages!;
       if (area.pins > 0 || !pages.mutex.tryWrite()) return undefined;
@@ -184,7 +182,7 @@ export function unmapQuickly(unmapping: Unmapping): bigint | undefined {
       }
       if (!remove(unmapping, removal)) break;
     }
-    return unmapping.unmapped;
+    return bytesOf(unmapping);
   } catch (error) {
     throw withUnmapped(error, unmapping);
   } finally {
@@ -192,9 +190,9 @@ export function unmapQuickly(unmapping: Unmapping): bigint | undefined {
   }
 }
 
-/** Whether no area that will be unmapped makes its unmap wait. The iova lock is held, or nothing else can run. */
-function canBeRemovedNow({ table, range }: Unmapping): boolean {
-  for (let node = table.areas.first(range); node !== undefined; node = table.areas.nextIn(node, range)) {
+/** Whether none of the areas from the first one on that will be unmapped makes the unmap wait. */
+function canBeRemovedNow({ table, range }: Unmapping, first: TreeNode<IoptArea> | undefined): boolean {
+  for (let node = first; node !== undefined; node = table.areas.nextIn(node, range)) {
     const area = node.value;
     const { pages } = area;
     // The unmap ends at such an area without a wait, with an errno of its own.
@@ -214,12 +212,17 @@ function remove(unmapping: Unmapping, { area, pages, failure }: Removal): boolea
   }
   unmapping.table.areas.delete(area.node!);
   pages.references -= 1;
-  return unmapping.book(area);
+  return book(unmapping, area);
+}
+
+/** The lowest area that is left in the range. */
+function nextArea({ table, range, start }: Unmapping): IoptArea | undefined {
+  return table.areas.first(between(start, lastOf(range)))?.value;
 }
 
 /** The first area to be unmapped. @throws ENOENT if there is none where there must be one */
 function firstArea(unmapping: Unmapping): IoptArea | undefined {
-  const { area } = unmapping;
+  const area = nextArea(unmapping);
   if (unmapping.exactly && area?.pages === undefined) throw notMapped(unmapping.range);
   return area;
 }
@@ -227,7 +230,7 @@ function firstArea(unmapping: Unmapping): IoptArea | undefined {
 function checkRemovable({ table, range, exactly, start }: Unmapping, area: IoptArea): void {
   if (area.pages === undefined)
     throw new IommuError('EBUSY', { check: 'area-busy', area: describeArea(area) });
-  const inside = compare(area, start) >= 0 && compare(lastOf(area), lastOf(range)) <= 0;
+  const inside = compare(area, start) >= 0 && contains(range, area);
   if (exactly && !(inside && contains(area, range))) {
     throw new IommuError('ENOENT', { check: 'not-exact', area: describeArea(area) });
   }
@@ -237,8 +240,8 @@ function checkRemovable({ table, range, exactly, start }: Unmapping, area: IoptA
   }
 }
 
-function withUnmapped(error: unknown, { unmapped, exactly }: Unmapping): unknown {
-  if (!exactly && error instanceof IommuError) error.unmapped = unmapped;
+function withUnmapped(error: unknown, unmapping: Unmapping): unknown {
+  if (!unmapping.exactly && error instanceof IommuError) error.unmapped = bytesOf(unmapping);
   return error;
 }
 

@@ -1,8 +1,8 @@
 /** A trace performed through the binary door: as encoded structs in the memory of its process. */
 import type { ProcessMemory } from '../src/memory/process-memory.js';
-import { IommufdTrace } from '../src/replay/trace/iommufd-trace.js';
-import type { TraceHeader } from '../src/replay/trace/trace-header.js';
-import type { TraceTarget } from '../src/replay/trace/trace-target.js';
+import { IommufdTrace } from '../src/replay/formats/trace/iommufd-trace.js';
+import type { TraceHeader } from '../src/replay/formats/trace/trace-header.js';
+import type { TraceTarget } from '../src/replay/formats/trace/trace-target.js';
 import { rulesOf } from '../src/rules.js';
 import { doorKernel } from './door-kernel.js';
 import { TableDoorTrace } from './table-door-trace.js';

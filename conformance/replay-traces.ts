@@ -1,14 +1,15 @@
 /** Replaying recorded traces and comparing every answer. There is no rule of the page table in here. */
-import { linesOfFile } from '../src/replay/log-file.js';
-import type { LogLines } from '../src/replay/log-line.js';
-import { type OpenTrace, openTrace } from '../src/replay/trace/open-trace.js';
+
+import { type OpenTrace, openTrace } from '../src/replay/formats/trace/open-trace.js';
 import {
   canonical,
   describeThrown,
   performTraceLine,
   readTraceLine,
-} from '../src/replay/trace/trace-line.js';
-import type { TraceTarget } from '../src/replay/trace/trace-target.js';
+} from '../src/replay/formats/trace/trace-line.js';
+import type { TraceTarget } from '../src/replay/formats/trace/trace-target.js';
+import { linesOfFile } from '../src/replay/log-file.js';
+import type { LogLines } from '../src/replay/log-line.js';
 import { doorTarget } from './door-target.js';
 
 /** An answer that is not the recorded one, or a line that cannot be replayed. */

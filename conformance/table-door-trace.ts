@@ -8,7 +8,7 @@
 import type { IoPagetable } from '../src/io-pagetable.js';
 import type { IommuDevice } from '../src/iommufd/iommu-device.js';
 import type { ProcessMemory } from '../src/memory/process-memory.js';
-import type { TraceArguments } from '../src/replay/trace/trace-arguments.js';
+import type { TraceArguments } from '../src/replay/formats/trace/trace-arguments.js';
 import {
   type Answer,
   DONE,
@@ -16,7 +16,7 @@ import {
   memoryOperations,
   type TraceOperation,
   type TraceTarget,
-} from '../src/replay/trace/trace-target.js';
+} from '../src/replay/formats/trace/trace-target.js';
 import { MockDomain, type MockDomainOptions } from '../src/testing/mock-domain.js';
 import { hex } from '../src/u64.js';
 import type { DoorKernel } from './door-kernel.js';

@@ -73,8 +73,8 @@ describe('a mismatch is', () => {
   test.each([
     ['format', HEADER.replace('"format":1', '"format":2'), 'the format is not 1'],
     ['key', HEADER.replace('"seed"', '"cpu":1,"seed"'), 'field cpu is not known'],
-    ['profile', HEADER.replace('"seed"', '"profile":"rfc-v2","seed"'), 'profile rfc-v2 is not known'],
-    ['kernel', HEADER.replace('6.12.117', '6.1.120'), 'kernel 6.1.120 is not known'],
+    ['profile', HEADER.replace('"seed"', '"profile":"rfc-v0","seed"'), 'profile rfc-v0 is not known'],
+    ['kernel', HEADER.replace('6.12.117', '0.12.117'), 'kernel 0.12.117 is not known'],
     ['page size', HEADER.replace('4096', '16384'), 'the page size is not 4096'],
     ['nothing', '', 'SyntaxError'],
   ])('a header with an unknown %s', async (_what, header, got) => {
@@ -85,12 +85,12 @@ describe('a mismatch is', () => {
   });
 
   test('a header of a profile that is not known, whatever else it has that is not', async () => {
-    const later = HEADER.replace('"seed"', '"profile":"linux-99.1","files":[],"seed"').replace(
+    const later = HEADER.replace('"seed"', '"profile":"linux-0.1","files":[],"seed"').replace(
       'basic',
       'file',
     );
-    const { found } = await replay(later.replace('6.12.117', '99.1.4'), ALLOC);
-    expect(found.map(({ got }) => got)).toEqual(['TraceError: profile linux-99.1 is not known']);
+    const { found } = await replay(later.replace('6.12.117', '0.1.4'), ALLOC);
+    expect(found.map(({ got }) => got)).toEqual(['TraceError: profile linux-0.1 is not known']);
   });
 
   test('an operation of another profile', async () => {

@@ -12,7 +12,7 @@ import {
   type ReplayQuestion,
   readLog,
 } from '../replay/index.js';
-import { TraceReplayer } from '../replay/trace/trace-replayer.js';
+import { TraceReplayer } from '../replay/formats/trace/trace-replayer.js';
 import { type Profile, resolveProfile } from '../rules.js';
 import { type LogInput, linesUntil } from './log-input.js';
 import { UsageError } from './terminal.js';

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type MalformedLine, measureHoles, type NamedSpace, ReplayRecorder } from '../../src/replay/index.js';
-import { type TraceDivergence, TraceReplayer } from '../../src/replay/trace/trace-replayer.js';
+import { type TraceDivergence, TraceReplayer } from '../../src/replay/formats/trace/trace-replayer.js';
 import { ALLOC, HEADER, traceLine as op, traceFiles } from '../helpers/traces.js';
 import { type Picture, pictureOf, replayed } from './pictures.js';
 
@@ -305,7 +305,7 @@ describe('a question', () => {
 test.each([
   ['', /JSON/],
   ['{"format":2}', /format/],
-  [HEADER.replace('"seed"', '"profile":"rfc-v2","seed"'), /rfc-v2/],
+  [HEADER.replace('"seed"', '"profile":"rfc-v0","seed"'), /rfc-v0/],
 ])('a header %j is refused', (header, message) => {
   expect(() => new TraceReplayer(header)).toThrow(message);
 });

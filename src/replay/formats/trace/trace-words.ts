@@ -1,5 +1,5 @@
 /** The operations and answers of a trace in words. Their fields have been read, so they are as the format says. */
-import { rangeInWords } from '../replay-space.js';
+import { rangeInWords } from '../../replay-space.js';
 import type { Answer } from './trace-target.js';
 
 /** Fields by name. */

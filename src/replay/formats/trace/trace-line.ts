@@ -1,5 +1,5 @@
 /** Performing one line of a conformance trace. */
-import { IommuError } from '../../errors.js';
+import { IommuError } from '../../../errors.js';
 import { readObject, TraceArguments, TraceError } from './trace-arguments.js';
 import { requireAllRead } from './trace-header.js';
 import { type Answer, FailedOperation, type TraceTarget } from './trace-target.js';

@@ -1,9 +1,9 @@
 /** Replaying a trace of an iommufd. */
-import type { IoPagetable } from '../../io-pagetable.js';
-import { type IovaRanges, PartialAnswerError } from '../../iommufd/ioas-commands.js';
-import type { ProcessMemory } from '../../memory/process-memory.js';
-import { MOCK_ACCESS, MOCK_FLAGS } from '../../testing/index.js';
-import { hex } from '../../u64.js';
+import type { IoPagetable } from '../../../io-pagetable.js';
+import { type IovaRanges, PartialAnswerError } from '../../../iommufd/ioas-commands.js';
+import type { ProcessMemory } from '../../../memory/process-memory.js';
+import { MOCK_ACCESS, MOCK_FLAGS } from '../../../testing/index.js';
+import { hex } from '../../../u64.js';
 import type { TraceArguments } from './trace-arguments.js';
 import type { TraceDriver, TraceIommufd, TraceKernel } from './trace-kernel.js';
 import {

@@ -1,16 +1,16 @@
 /** Replaying a trace operation by operation, with what reports want to know of each. */
-import { IommuError, sentence } from '../../errors.js';
-import type { Explanation } from '../../explain/explanation.js';
-import type { ExplainRequest } from '../../explain/request.js';
-import type { Profile } from '../../rules.js';
-import { PAGE_SIZE } from '../../u64.js';
-import type { Divergence, ReplayFigures } from '../figures.js';
-import { measureHoles } from '../holes.js';
-import { type MalformedLine, malformed } from '../log-line.js';
-import type { RecordableStep } from '../recorder.js';
-import { MAPPED, type NamedSpace, unmappedAnswer } from '../replay-space.js';
-import type { ReplayQuestion } from '../replayer.js';
-import { SpacesMeter } from '../spaces-meter.js';
+import { IommuError, sentence } from '../../../errors.js';
+import type { Explanation } from '../../../explain/explanation.js';
+import type { ExplainRequest } from '../../../explain/request.js';
+import type { Profile } from '../../../rules.js';
+import { PAGE_SIZE } from '../../../u64.js';
+import type { Divergence, ReplayFigures } from '../../figures.js';
+import { measureHoles } from '../../holes.js';
+import { type MalformedLine, malformed } from '../../log-line.js';
+import type { RecordableStep } from '../../recorder.js';
+import { MAPPED, type NamedSpace, unmappedAnswer } from '../../replay-space.js';
+import type { ReplayQuestion } from '../../replayer.js';
+import { SpacesMeter } from '../../spaces-meter.js';
 import { type OpenTrace, openTrace } from './open-trace.js';
 import { TraceArguments } from './trace-arguments.js';
 import {

@@ -1,9 +1,9 @@
 /** What the operations of a trace are performed on. */
-import { IommuError } from '../../errors.js';
-import type { IoPagetable } from '../../io-pagetable.js';
-import type { ProcessMemory } from '../../memory/process-memory.js';
-import { checkRefs, type PinRun, pagePins } from '../../testing/checks.js';
-import { hex } from '../../u64.js';
+import { IommuError } from '../../../errors.js';
+import type { IoPagetable } from '../../../io-pagetable.js';
+import type { ProcessMemory } from '../../../memory/process-memory.js';
+import { checkRefs, type PinRun, pagePins } from '../../../testing/checks.js';
+import { hex } from '../../../u64.js';
 import type { TraceArguments } from './trace-arguments.js';
 
 /** What an operation answered: its outputs as the trace has them. */

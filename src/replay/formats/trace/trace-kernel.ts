@@ -1,7 +1,7 @@
 /** What a trace of an iommufd is replayed on, reached in one way or another. */
-import { Iommufd } from '../../iommufd/iommufd.js';
-import type { ProcessMemory } from '../../memory/process-memory.js';
-import { TestDriver } from '../../testing/test-driver.js';
+import { Iommufd } from '../../../iommufd/iommufd.js';
+import type { ProcessMemory } from '../../../memory/process-memory.js';
+import { TestDriver } from '../../../testing/test-driver.js';
 import type { TraceHeader } from './trace-header.js';
 import { memoryInspector, type PinInspector } from './trace-target.js';
 

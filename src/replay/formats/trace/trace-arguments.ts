@@ -1,6 +1,6 @@
 /** Reading the fields of a line of a conformance trace, strictly: what is not as the format says is an error. */
-import { type Protection, protectionBits } from '../../protection.js';
-import { MAX_U64 } from '../../u64.js';
+import { type Protection, protectionBits } from '../../../protection.js';
+import { MAX_U64 } from '../../../u64.js';
 
 /** A line of a trace that is not as the format says. */
 export class TraceError extends Error {

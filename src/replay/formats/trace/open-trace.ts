@@ -1,7 +1,7 @@
 /** From the first line of a trace to what the others are performed on. */
-import type { ProcessMemory } from '../../memory/process-memory.js';
-import { rulesOf } from '../../rules.js';
-import { createMemory } from '../../testing/index.js';
+import type { ProcessMemory } from '../../../memory/process-memory.js';
+import { rulesOf } from '../../../rules.js';
+import { createMemory } from '../../../testing/index.js';
 import { IommufdTrace } from './iommufd-trace.js';
 import { TableTrace } from './table-trace.js';
 import { readHeader, type TraceHeader } from './trace-header.js';

@@ -1,7 +1,7 @@
 /** Which IOVA space an operation of a trace is about, and what it may have changed there. */
-import type { IoPagetable } from '../../io-pagetable.js';
-import { type Interval, MAX_U64, WHOLE_SPACE } from '../../u64.js';
-import { changedBy, type NamedSpace } from '../replay-space.js';
+import type { IoPagetable } from '../../../io-pagetable.js';
+import { type Interval, MAX_U64, WHOLE_SPACE } from '../../../u64.js';
+import { changedBy, type NamedSpace } from '../../replay-space.js';
 import type { TraceLine } from './trace-line.js';
 import type { Answer } from './trace-target.js';
 

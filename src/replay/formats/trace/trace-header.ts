@@ -1,7 +1,7 @@
 /** The first line of a conformance trace. */
-import { type Profile, profileOfTrace } from '../../rules.js';
-import type { TestRegion } from '../../testing/create-memory.js';
-import { PAGE_SIZE } from '../../u64.js';
+import { type Profile, profileOfTrace } from '../../../rules.js';
+import type { TestRegion } from '../../../testing/create-memory.js';
+import { PAGE_SIZE } from '../../../u64.js';
 import { readObject, TraceArguments, TraceError } from './trace-arguments.js';
 
 /** What a trace says about its process. */

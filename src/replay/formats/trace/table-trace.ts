@@ -1,11 +1,11 @@
 /** Replaying a trace of page tables and domains alone, whose functions were called without an ioctl layer. */
-import type { IommuDomain } from '../../domain/iommu-domain.js';
-import { IommuError } from '../../errors.js';
-import { IoPagetable } from '../../io-pagetable.js';
-import type { ProcessMemory } from '../../memory/process-memory.js';
-import type { Profile } from '../../rules.js';
-import { checkMap, MockDomain } from '../../testing/index.js';
-import { hex, MAX_U64 } from '../../u64.js';
+import type { IommuDomain } from '../../../domain/iommu-domain.js';
+import { IommuError } from '../../../errors.js';
+import { IoPagetable } from '../../../io-pagetable.js';
+import type { ProcessMemory } from '../../../memory/process-memory.js';
+import type { Profile } from '../../../rules.js';
+import { checkMap, MockDomain } from '../../../testing/index.js';
+import { hex, MAX_U64 } from '../../../u64.js';
 import type { TraceArguments } from './trace-arguments.js';
 import {
   type Answer,

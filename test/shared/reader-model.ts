@@ -353,7 +353,8 @@ function copyOf(handle: RadixHandle): RadixHandle {
 }
 
 function damagedControl(handle: RadixHandle, damage: (records: Float64Array) => void): RadixHandle {
-  const copy = copyOf(handle);
+  const words = new Int32Array(handle.tables.slice(0));
+  const copy = { ...copyOf(handle), tables: tables(words.length >> 10, (at) => words[at]!) };
   for (const number of [0, 1]) damage(recordOf(copy.control, number));
   return copy;
 }

@@ -28,13 +28,16 @@ export interface NamedSpace {
   readonly table: IoPagetable;
 }
 
+/** Makes a domain that devices of one IOVA space are translated by. */
+export type CreateDomain = (request: { readonly dirtyTracking: boolean }) => IommuDomain;
+
 /** What a new space is made with. */
 export interface SpaceOptions {
   readonly profile: Profile;
   readonly memory: UserMemory;
   /** The memory behind `memory`, where it is one that knows no more than the log does. */
   readonly logged?: LoggedMemory | undefined;
-  readonly createDomain: (request: { readonly dirtyTracking: boolean }) => IommuDomain;
+  readonly createDomain: CreateDomain;
 }
 
 /** An `IoPagetable` and the domain that devices translate by, with the answers of its calls as values. */

@@ -1,7 +1,6 @@
 /**
  * Runs a log on the model and compares the answers.
  */
-import type { IommuDomain } from '../domain/iommu-domain.js';
 import { RadixDomain } from '../domain/radix-domain.js';
 import type { Explanation } from '../explain/explanation.js';
 import type { ExplainRequest } from '../explain/request.js';
@@ -15,7 +14,8 @@ import { IommufdReplay } from './iommufd-replay.js';
 import type { LogLines, MalformedLine } from './log-line.js';
 import { LoggedMemory, MeteredMemory, PinMeter } from './logged-memory.js';
 import { type LogEvent, readLog } from './read-log.js';
-import type { NamedSpace, ReplaySpace } from './replay-space.js';
+import type { CreateDomain, NamedSpace, ReplaySpace } from './replay-space.js';
+import { RunDomain } from './run-domain.js';
 import { SpacesMeter } from './spaces-meter.js';
 import { VfioReplay } from './vfio-replay.js';
 import { lengthOf, VirtioIommuReplay } from './virtio-iommu-replay.js';
@@ -34,10 +34,11 @@ export interface ReplayOptions {
    */
   readonly guestRam?: bigint;
   /**
-   * Makes a domain that devices of one IOVA space are translated by. Default: a new `RadixDomain`. With
-   * `dirtyTracking` it must be able to track what devices write.
+   * Makes a domain that devices of one IOVA space are translated by. With `dirtyTracking` it must be able to track what
+   * devices write. Default: a new `RadixDomain`; for a `LoggedMemory` a domain with the same page sizes that takes
+   * memory for each mapping, however large that is, and not for each page.
    */
-  readonly createDomain?: (request: { readonly dirtyTracking: boolean }) => IommuDomain;
+  readonly createDomain?: CreateDomain;
   /** Called for each divergence, as soon as it is certain. */
   readonly onDivergence?: (divergence: Divergence) => void;
   /** Called for each IOVA space that ends before the log does, or with it. */
@@ -104,8 +105,7 @@ export class Replayer {
         options.onSpaceEnd?.(space);
       },
     };
-    const createDomain =
-      options.createDomain ?? (({ dirtyTracking }) => new RadixDomain({ dirty: dirtyTracking }));
+    const createDomain = options.createDomain ?? domainsOn(memory);
     const space = { profile, memory: new MeteredMemory(memory, this.#meter), logged, createDomain };
     const files = new Map<number, UserMemory>();
     const fileMemory = (fd: number) => {
@@ -225,6 +225,12 @@ export class Replayer {
       ...this.#spaces.figures,
     };
   }
+}
+
+/** What makes domains for a memory: one of which only addresses are known has no frames that are worth a page table. */
+function domainsOn(memory: UserMemory): CreateDomain {
+  if (memory instanceof LoggedMemory) return (request) => new RunDomain(request);
+  return ({ dirtyTracking }) => new RadixDomain({ dirty: dirtyTracking });
 }
 
 function countersFor(limit: U64Input | undefined) {

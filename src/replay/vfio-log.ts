@@ -5,7 +5,7 @@
  * and a source line number.
  */
 import { hex } from '../u64.js';
-import { type LogPlace, type MalformedLine, malformed } from './log-line.js';
+import { type LogPlace, type MalformedLine, malformed, quote } from './log-line.js';
 
 interface VfioCall extends LogPlace {
   /** Address of QEMU's container object: which IOVA space is meant. */
@@ -15,7 +15,9 @@ interface VfioCall extends LogPlace {
   readonly length: bigint;
   /** 0 or a negative error number. */
   readonly result: number;
-  /** The C library's sentence for `errno`; of an earlier call if `result` is 0. Untrusted. */
+  /**
+   * The C library's sentence for `errno`, cut after 200 characters; of an earlier call if `result` is 0. Untrusted.
+   */
   readonly text?: string;
   /** Number of the source line that printed this, where it says so. */
   readonly sourceLine?: number;
@@ -69,7 +71,7 @@ export function parseVfioLine(text: string, line: number): VfioEvent | Malformed
     iova: BigInt(`0x${iova}`),
     length: BigInt(`0x${length}`),
     result: Number(result),
-    ...(sentence === undefined ? {} : { text: sentence }),
+    ...(sentence === undefined ? {} : { text: quote(sentence) }),
     ...(sourceLine === undefined ? {} : { sourceLine }),
   };
   return uptr === undefined

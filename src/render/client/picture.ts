@@ -25,7 +25,7 @@ export class Picture {
   show(space: DrawnSpace, options: DrawOptions): void {
     const held = this.#rows().findIndex((row) => row.matches(':focus'));
     const drawn = drawSpace(space, options);
-    const svg = mount(element('svg', { ...drawn.attributes, role: 'list' }, ...drawn.children));
+    const svg = mount(element('svg', { ...drawn.attributes, role: 'list' }, drawn.children));
     this.#box.replaceChildren(svg);
     for (const [at, row] of this.#rows().entries()) {
       row.setAttribute('role', 'listitem');

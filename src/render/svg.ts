@@ -3,9 +3,9 @@
  */
 import type { TableSnapshot } from '../inspect/snapshot.js';
 import { drawing } from './drawing.js';
+import { type DrawnSpace, domainsOf, type Span, sizeOf, spansOf } from './drawn-spans.js';
 import { count, formatBytes, letters, printable } from './format.js';
 import { element, type Markup, markupPieces } from './markup.js';
-import { type DrawnSpace, domainsOf, type Span, sizeOf, spansOf } from './spans.js';
 import { bitsOf, isHole, type PlacedRow, placeRows, placeSpans, rowsOf } from './svg-rows.js';
 import { COLOURS, PICTURE_STYLE } from './svg-style.js';
 

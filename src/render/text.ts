@@ -3,8 +3,8 @@
  */
 import type { TableSnapshot } from '../inspect/snapshot.js';
 import { drawing } from './drawing.js';
+import { type DrawnArea, domainsOf, type Span, sizeOf, spansOf } from './drawn-spans.js';
 import { count, formatBytes, letters, printable } from './format.js';
-import { type DrawnArea, domainsOf, type Span, sizeOf, spansOf } from './spans.js';
 
 /** How `renderText` draws. */
 export interface RenderTextOptions {

@@ -123,7 +123,8 @@ export function lineForm<Form extends string>(form: Form): LineForm<Form> {
   };
 }
 
-function escapePattern(text: string): string {
+/** Text as a part of a pattern that matches just it. */
+export function escapePattern(text: string): string {
   return text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
 }
 
@@ -148,17 +149,6 @@ export function findTraceEvent(text: string, line: number, family: string): Trac
   const gap = event.search(/\s/);
   if (gap < 0) return { line, text, name: event, rest: '' };
   return { line, text, name: event.slice(0, gap), rest: event.slice(gap).trimStart() };
-}
-
-/** The event of type `type` with the values of a form, or the report of a line that doesn't have the form. */
-export function readTraceEvent<Type extends string, Form extends string>(
-  found: TraceEvent,
-  type: Type,
-  form: LineForm<Form>,
-): ({ readonly type: Type; readonly line: number } & FormFields<Form>) | MalformedLine {
-  const values = form.read(found.rest);
-  if (values === undefined) return malformed(found.line, found.text, `expected ${found.name} ${form.form}`);
-  return { type, line: found.line, ...values };
 }
 
 /** Cuts chunks of text into lines in bounded memory; a line is cut after `longest` characters. */

@@ -3,6 +3,7 @@
  */
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { type ErrorCode, IommuError, notMapped, sentence } from '../errors.js';
+import type { ExplainRequest } from '../explain/request.js';
 import { IoPagetable } from '../io-pagetable.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import { type Protection, READ, WRITE } from '../protection.js';
@@ -30,6 +31,12 @@ export interface NamedSpace {
 
 /** Makes a domain that devices of one IOVA space are translated by. */
 export type CreateDomain = (request: { readonly dirtyTracking: boolean }) => IommuDomain;
+
+/** A request of a log, and the space that can be asked about it. */
+export interface ReplayQuestion {
+  readonly space: NamedSpace;
+  readonly request: ExplainRequest;
+}
 
 /** What a new space is made with. */
 export interface SpaceOptions {

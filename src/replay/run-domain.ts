@@ -21,6 +21,8 @@ import {
   WHOLE_SPACE,
 } from '../u64.js';
 
+import type { LogRoom } from './log-room.js';
+
 /** Pages that are mapped to consecutive frames. */
 interface Run {
   /** The frame behind the first page. */
@@ -40,8 +42,9 @@ export class RunDomain implements IommuDomain {
   readonly dirty?: DirtyOperations;
   readonly #runs: Runs;
 
-  constructor({ dirtyTracking }: { readonly dirtyTracking: boolean }) {
-    this.#runs = new Runs();
+  /** @param room - what is asked for each mapping */
+  constructor({ dirtyTracking }: { readonly dirtyTracking: boolean }, room: LogRoom) {
+    this.#runs = new Runs(room);
     this.pages = this.#runs;
     if (dirtyTracking) this.dirty = new RunMarks(this.#runs);
   }
@@ -82,9 +85,14 @@ export class RunDomain implements IommuDomain {
 /** What is mapped, in order of IOVA. */
 class Runs implements PageOperations {
   readonly #tree: Intervals<Run> = new IntervalTree<Run>();
+  readonly #room: LogRoom;
   /** Pages that devices have written; runs of them, which don't overlap. */
   readonly marks: Intervals<undefined> = new IntervalTree<undefined>();
   mappedPages = 0;
+
+  constructor(room: LogRoom) {
+    this.#room = room;
+  }
 
   at(page: number): TreeNode<Run> | undefined {
     return this.#tree.first(pagesFrom(page, 1));
@@ -104,9 +112,13 @@ class Runs implements PageOperations {
     if (inTheWay !== undefined) {
       throw new IommuError('EEXIST', { check: 'overlap', area: areaInTheWay(inTheWay) });
     }
+    const runs: [page: number, count: number, frame: number][] = [];
     frames.forEachRun(from, count, (frame, length, position) => {
-      this.#tree.insert(pagesFrom(iovaPage + position - from, length), { frame, protection });
+      runs.push([iovaPage + position - from, length, frame]);
     });
+    this.#room.addMappings(runs.length);
+    for (const [page, length, frame] of runs)
+      this.#tree.insert(pagesFrom(page, length), { frame, protection });
     this.mappedPages += count;
   }
 
@@ -114,6 +126,7 @@ class Runs implements PageOperations {
     const past = Math.min(iovaPage + count, LAST_PAGE + 1);
     if (iovaPage >= past) return;
     const range = pagesFrom(iovaPage, past - iovaPage);
+    const before = this.#tree.size;
     for (let node = this.#tree.first(range); node !== undefined; node = this.#tree.first(range)) {
       const { page, lastPage, value } = node;
       this.#tree.delete(node);
@@ -124,6 +137,7 @@ class Runs implements PageOperations {
       }
       this.mappedPages -= Math.min(lastPage + 1, past) - Math.max(page, iovaPage);
     }
+    this.#room.removeMappings(before - this.#tree.size);
     this.clean(range);
   }
 

@@ -1,8 +1,9 @@
 /**
  * The space at one time, as a picture whose rows can be walked with the arrow keys.
  */
+
+import type { DrawnSpace } from '../drawn-spans.js';
 import { element } from '../markup.js';
-import type { DrawnSpace } from '../spans.js';
 import { type DrawOptions, drawSpace } from '../svg.js';
 import { mount } from './dom.js';
 

@@ -123,8 +123,7 @@ export function lineForm<Form extends string>(form: Form): LineForm<Form> {
   };
 }
 
-/** Text as a part of a pattern that matches just it. */
-export function escapePattern(text: string): string {
+function escapePattern(text: string): string {
   return text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
 }
 

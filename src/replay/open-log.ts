@@ -30,7 +30,7 @@ export async function openLogRun(
 async function* actionsOf(
   replayer: Replayer,
   first: string,
-  rest: AsyncIterable<string>,
+  rest: AsyncGenerator<string>,
 ): AsyncGenerator<LogAction, void, undefined> {
   for await (const event of readLog(withFirst(first, rest))) {
     yield {
@@ -43,9 +43,18 @@ async function* actionsOf(
   }
 }
 
-async function* withFirst(first: string, rest: AsyncIterable<string>): AsyncGenerator<string> {
-  yield first;
-  yield* rest;
+/** All lines, when the first has been read. No generator: each of those makes every line wait once more. */
+function withFirst(first: string, rest: AsyncGenerator<string>): AsyncIterable<string> {
+  let begun = false;
+  const lines: AsyncIterator<string> = {
+    next() {
+      if (begun) return rest.next();
+      begun = true;
+      return Promise.resolve({ value: first, done: false });
+    },
+    return: () => rest.return(undefined),
+  };
+  return { [Symbol.asyncIterator]: () => lines };
 }
 
 /** The lines up to number `last`, the first being 1. */

@@ -2,10 +2,7 @@
  * Reads a log of any of the known formats, or of several mixed, line by line in bounded memory.
  */
 import { LOG_FORMATS, type LogEvent } from './formats/formats.js';
-import { escapePattern, type LogLines, type MalformedLine } from './log-line.js';
-
-/** What every line of a known format has in it. */
-const MARKS = new RegExp(LOG_FORMATS.flatMap(({ marks }) => marks.map(escapePattern)).join('|'));
+import type { LogLines, MalformedLine } from './log-line.js';
 
 /**
  * The events of a log in order. Lines that are none are skipped; a malformed one is reported in its place and
@@ -18,24 +15,31 @@ export async function* readLog(lines: LogLines): AsyncGenerator<LogEvent | Malfo
   let line = 0;
   for await (const text of lines) {
     line++;
-    const event = MARKS.test(text) ? readLine(text, line) : undefined;
+    const event = readLine(text, line);
     if (event === undefined) {
       for (const joiner of joiners) joiner.passBy?.(text);
       continue;
     }
     let events = [event];
     for (const joiner of joiners) events = events.flatMap((each) => joiner.next(each));
-    yield* events;
+    // A plain loop: `yield*` would wait for each item once more.
+    for (const each of events) yield each;
   }
   let held: LogEvent[] = [];
   for (const joiner of joiners) held = [...held.flatMap((each) => joiner.next(each)), ...joiner.end()];
-  yield* held;
+  for (const each of held) yield each;
 }
 
 function readLine(text: string, line: number): LogEvent | MalformedLine | undefined {
   for (const format of LOG_FORMATS) {
+    if (!hasMark(text, format.marks)) continue;
     const event = format.read(text, line);
     if (event !== undefined) return event;
   }
   return undefined;
+}
+
+function hasMark(text: string, marks: readonly string[]): boolean {
+  for (const mark of marks) if (text.includes(mark)) return true;
+  return false;
 }

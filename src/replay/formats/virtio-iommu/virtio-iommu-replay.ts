@@ -80,11 +80,11 @@ export class VirtioIommuReplay implements FormatReplay<ViommuEvent> {
   #translate: OpenTranslate | undefined;
   #unmap: OpenUnmap | undefined;
 
-  readonly #handlers: EventHandlers<ViommuEvent, Promise<ReplayStep | undefined>> = {
+  readonly #handlers: EventHandlers<ViommuEvent, Promise<ReplayStep | undefined> | undefined> = {
     'viommu-map': (event) => this.#map(event),
     'viommu-unmap': (event) => this.#unmapRange(event),
-    'viommu-unmap-done': async (event) => this.#unmapDone(event),
-    'viommu-translate': async (event) => this.#lookUp(event),
+    'viommu-unmap-done': (event) => this.#unmapDone(event),
+    'viommu-translate': (event) => this.#lookUp(event),
     'viommu-translated': (event) => this.#translated(event),
     'viommu-attach': (event) => this.#attach(event),
     'viommu-detach': ({ endpoint }) => this.#leave(this.#endpoints.get(endpoint)),
@@ -103,7 +103,7 @@ export class VirtioIommuReplay implements FormatReplay<ViommuEvent> {
 
   async apply(event: ViommuEvent): Promise<ReplayStep | undefined> {
     if (event.type !== 'viommu-translated' && event.type !== 'viommu-unmap-done') this.#settle();
-    return await handlerOf(this.#handlers, event)(event);
+    return handlerOf(this.#handlers, event)(event);
   }
 
   async question(event: ViommuEvent): Promise<ReplayQuestion | undefined> {

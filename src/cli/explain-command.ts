@@ -7,7 +7,7 @@ import type { ExplainRequest } from '../explain/request.js';
 import { type Protection, protectionBits, protectionName } from '../protection.js';
 import { printable } from '../render/index.js';
 import type { NamedSpace } from '../replay/index.js';
-import { LOG_OPTIONS, readAddress, readCount, readLogOptions } from './arguments.js';
+import { LOG_OPTIONS, readAddress, readCount, readLogOptions } from './option-values.js';
 import { jsonText } from './replay-output.js';
 import { questionOn, spaceNamed, stoppedAfter } from './space-after.js';
 import { EXIT, type Terminal, UsageError } from './terminal.js';

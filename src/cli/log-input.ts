@@ -56,19 +56,6 @@ async function* counted(
   }
 }
 
-/** The lines up to number `last`, the first being 1. */
-export async function* linesUntil(
-  lines: AsyncIterable<string>,
-  last: number,
-): AsyncGenerator<string, void, undefined> {
-  let line = 0;
-  for await (const text of lines) {
-    if (++line > last) return;
-    yield text;
-    if (line === last) return;
-  }
-}
-
 function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

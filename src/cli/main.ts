@@ -2,6 +2,7 @@
  * The command line: which command, and what happens when it goes wrong.
  */
 import { readFile } from 'node:fs/promises';
+import { LogError } from '../replay/index.js';
 import { PROFILE_NAMES } from '../rules.js';
 import { explainCommand } from './explain-command.js';
 import { mapCommand } from './map-command.js';
@@ -87,9 +88,9 @@ export async function main(
   }
 }
 
-/** What is wrong with the usage; `undefined` for other errors. */
+/** What is wrong with the usage, or with what was to be read; `undefined` for other errors. */
 function usageMessage(error: unknown): string | undefined {
-  if (error instanceof UsageError) return error.message;
+  if (error instanceof UsageError || error instanceof LogError) return error.message;
   if (!(error instanceof TypeError) || !('code' in error)) return undefined;
   return String(error.code).startsWith('ERR_PARSE_ARGS_') ? error.message : undefined;
 }

@@ -3,7 +3,7 @@
  */
 import { parseArgs } from 'node:util';
 import { printable, renderText } from '../render/index.js';
-import { LOG_OPTIONS, readCount, readLogOptions } from './arguments.js';
+import { LOG_OPTIONS, readCount, readLogOptions } from './option-values.js';
 import { jsonText } from './replay-output.js';
 import { spaceNamed, stoppedAfter } from './space-after.js';
 import { EXIT, type Terminal, UsageError } from './terminal.js';

@@ -6,9 +6,9 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { parseArgs } from 'node:util';
 import { printable } from '../render/index.js';
-import type { MalformedLine, ReplayRecording } from '../replay/index.js';
-import { LOG_OPTIONS, readCount, readLogOptions } from './arguments.js';
+import { LogError, type MalformedLine, type ReplayRecording } from '../replay/index.js';
 import { openLog } from './log-input.js';
+import { LOG_OPTIONS, readCount, readLogOptions } from './option-values.js';
 import { ProgressBar } from './progress.js';
 import {
   briefText,
@@ -88,7 +88,7 @@ export async function replayCommand(
       reports.push(rest);
       if (recording !== undefined) await report?.(recording);
     } catch (error) {
-      if (!(error instanceof UsageError)) throw error;
+      if (!(error instanceof UsageError || error instanceof LogError)) throw error;
       complain(terminal, error.message);
       readable = false;
     }

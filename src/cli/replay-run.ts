@@ -8,9 +8,10 @@ import {
   ReplayRecorder,
   type ReplayRecording,
 } from '../replay/index.js';
+import type { LogAction, LogDivergence, LogRunOptions } from '../replay/log-run.js';
+import { openLogRun } from '../replay/open-log.js';
 import type { Profile } from '../rules.js';
 import type { LogInput } from './log-input.js';
-import { type LogAction, type LogDivergence, type LogRunOptions, openRun } from './log-run.js';
 import { UsageError } from './terminal.js';
 
 /** How a log is replayed. */
@@ -49,7 +50,7 @@ export interface ReplayResult {
 /**
  * Replays a log.
  *
- * @throws UsageError if it cannot be read, or nothing in it is known
+ * @throws UsageError if it cannot be read, or nothing in it is known; LogError if it cannot be replayed
  */
 export async function runReplay(
   input: LogInput,
@@ -61,8 +62,8 @@ export async function runReplay(
   const unreadable: MalformedLine[] = [];
   const ended: NamedSpace[] = [];
   let count = 0;
-  const { profile, actions, replayer } = await openRun(input, options, {
-    onBytes: (bytes) => listener.bytes(bytes),
+  const lines = input.lines((bytes) => listener.bytes(bytes));
+  const { profile, actions, replayer } = await openLogRun({ name: input.name, lines }, options, {
     onDivergence: (divergence) => found.push(divergence),
     onMalformed: (malformed) => unreadable.push(malformed),
     onSpaceEnd: (space) => ended.push(space),

@@ -2,8 +2,9 @@
  * The IOVA spaces as a log leaves them, for commands that look at one.
  */
 import type { NamedSpace, ReplayQuestion } from '../replay/index.js';
+import type { LogRun, LogRunOptions } from '../replay/log-run.js';
+import { openLogRun } from '../replay/open-log.js';
 import { openLog } from './log-input.js';
-import { type LogRun, type LogRunOptions, openRun } from './log-run.js';
 import { type Terminal, UsageError } from './terminal.js';
 
 /** Which log, and up to where. */
@@ -22,9 +23,14 @@ export interface StoppedLog {
   readonly userAddress: bigint;
 }
 
+/** In logs every user address below 2^47 is memory. */
+const SOME_USER_ADDRESS = 0x7f00_0000_0000n;
+/** Names that a message lists. */
+const MOST_NAMES = 20;
+
 /** Runs a log up to a line. @throws UsageError if it cannot be read */
 export async function stoppedAfter(part: LogPart, terminal: Terminal): Promise<StoppedLog> {
-  const { actions, replayer, userAddress } = await open(part, terminal);
+  const { actions, replayer, userAddress = SOME_USER_ADDRESS } = await open(part, terminal);
   let last: NamedSpace | undefined;
   for await (const action of actions) last = (await action.run())?.space ?? last;
   return { spaces: [...replayer.spaces()], last, userAddress };
@@ -50,7 +56,8 @@ export async function questionOn(line: number, part: LogPart, terminal: Terminal
 }
 
 async function open(part: LogPart, terminal: Terminal): Promise<LogRun> {
-  return await openRun(await openLog(part.log, terminal), part);
+  const input = await openLog(part.log, terminal);
+  return await openLogRun({ name: input.name, lines: input.lines() }, part);
 }
 
 /**
@@ -62,7 +69,9 @@ export function spaceNamed(name: string, spaces: readonly NamedSpace[]): NamedSp
   const exact = spaces.filter((space) => space.name === name);
   const [space, ...others] = exact.length > 0 ? exact : spaces.filter((each) => each.name.includes(name));
   if (space !== undefined && others.length === 0) return space;
-  const names = spaces.map((each) => each.name).join(', ') || 'none';
+  const listed = spaces.slice(0, MOST_NAMES).map((each) => each.name);
+  if (spaces.length > MOST_NAMES) listed.push(`and ${spaces.length - MOST_NAMES} more`);
+  const names = listed.join(', ') || 'none';
   throw new UsageError(
     `${name} names ${space === undefined ? 'no space' : 'several spaces'}; there are: ${names}`,
   );

@@ -130,7 +130,7 @@ export const REPORT_SCRIPT = `"use strict";
     for (const [name, value] of Object.entries(attributes)) {
       if (value !== void 0 && name !== "xmlns") made.setAttribute(name, String(value));
     }
-    made.append(...children.map((child) => typeof child === "string" ? child : mount(child)));
+    for (const child of children) made.append(typeof child === "string" ? child : mount(child));
     return made;
   }
   function tag(name, text, className = "") {
@@ -626,7 +626,7 @@ export const REPORT_SCRIPT = `"use strict";
 
   // ../markup.ts
   function element(tag2, attributes = {}, ...children) {
-    return { tag: tag2, attributes, children };
+    return { tag: tag2, attributes, children: children.flat() };
   }
 
   // ../svg.ts
@@ -640,6 +640,7 @@ export const REPORT_SCRIPT = `"use strict";
   var LINE = 18;
   var LANE = 7;
   var MOST_LANES = 4;
+  var LEAST_TORN_BITS = 24;
   var MOST_TEXT = 62;
   var LEAST_STROKE = 0.7;
   var LEAST_NAMED = 36;
@@ -659,7 +660,7 @@ export const REPORT_SCRIPT = `"use strict";
     const rows = placeRows(rowsOf(spans, Math.max(LEAST_ROWS, options.rows)), top);
     const bottom = rows.at(-1).top + rows.at(-1).height;
     const height = bottom + LINE + MARGIN;
-    const largest = Math.max(24, ...rows.flatMap(({ spans: spans2 }) => spans2.map(areaBits)));
+    const largest = spans.reduce((most, span) => Math.max(most, areaBits(span)), LEAST_TORN_BITS);
     const used = spans.filter((span) => !isHole(span)).length;
     const description = \`\${printable(options.facts)}. \${[...domains, ""].join(". ")}\${count(used, "range")} in use from \${hex(spans[0].first)} to \${hex(spans.at(-1).last)}, from top to bottom; what is in a row is written beside it.\`;
     const hatch = element(
@@ -684,9 +685,9 @@ export const REPORT_SCRIPT = `"use strict";
       element("defs", {}, hatch),
       element("rect", { width: WIDTH, height, class: "ground" }),
       label(MARGIN, MARGIN + LINE - 4, options.title, "title"),
-      ...heading,
-      ...rows.map((row) => drawRow(row, space, options, largest)),
-      ...space.domains.slice(0, MOST_LANES).map(({ aperture }, lane) => bracket(aperture, lane, rows)),
+      heading,
+      rows.map((row) => drawRow(row, space, options, largest)),
+      space.domains.slice(0, MOST_LANES).map(({ aperture }, lane) => bracket(aperture, lane, rows)),
       element("line", tickAt(bottom)),
       label(STRIP_LEFT - MOST_LANES * LANE - 12, bottom + 4, hex(rows.at(-1).last), "address", "end")
     );
@@ -702,8 +703,8 @@ export const REPORT_SCRIPT = `"use strict";
       "g",
       { class: marked ? "row marked" : "row" },
       element("title", {}, printable(\`\${bounds}, \${formatBytes(sizeOf(row))}: \${headline}\${detail}\`)),
-      ...strip(row, options),
-      ...row.spans.length === 1 && isHole(span) && bitsOf(sizeOf(row)) > largest ? [torn(row)] : [],
+      strip(row, options),
+      row.spans.length === 1 && isHole(span) && bitsOf(sizeOf(row)) > largest ? [torn(row)] : [],
       element("line", tickAt(row.top)),
       label(STRIP_LEFT - MOST_LANES * LANE - 12, row.top + 4, hex(row.first), "address", "end"),
       label(SIZE_RIGHT, middle + 4, formatBytes(sizeOf(row)), tone, "end"),
@@ -845,7 +846,7 @@ export const REPORT_SCRIPT = `"use strict";
     show(space, options) {
       const held = this.#rows().findIndex((row) => row.matches(":focus"));
       const drawn = drawSpace(space, options);
-      const svg = mount(element("svg", { ...drawn.attributes, role: "list" }, ...drawn.children));
+      const svg = mount(element("svg", { ...drawn.attributes, role: "list" }, drawn.children));
       this.#box.replaceChildren(svg);
       for (const [at, row] of this.#rows().entries()) {
         row.setAttribute("role", "listitem");
@@ -1357,6 +1358,6 @@ main {
 
 /** What a content security policy calls them. */
 export const REPORT_HASHES = {
-  script: 'sha256-UW2UKqW+cqjZaASLQDDAanUaLQvsraH+Lmhr5cFmEQU=',
+  script: 'sha256-6P8jqY+vUb5D/UQr7NclhGW6peLdAsOUshKvP4XwzH8=',
   style: 'sha256-HicBkfejPrfdx6gHgPIvJOoC0EHzVgudr8Dvmb+o71E=',
 } as const;

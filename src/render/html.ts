@@ -95,7 +95,7 @@ function figures({ figures }: ReplayRecording): Markup {
   return element(
     'dl',
     {},
-    ...rows.map(([name, value, mark]) =>
+    rows.map(([name, value, mark]) =>
       element('div', {}, element('dt', {}, name), element('dd', { class: mark }, value)),
     ),
   );
@@ -148,7 +148,7 @@ function list(): Markup {
       element(
         'select',
         { id: 'filter', 'aria-label': 'Which operations' },
-        ...['all', 'failing', 'diverging'].map(option),
+        ['all', 'failing', 'diverging'].map(option),
       ),
     ),
     element(
@@ -172,7 +172,7 @@ function leftOut(skipped: number, divergences: ReplayRecording['skippedDivergenc
     element(
       'ul',
       {},
-      ...divergences.map(({ line, call, logged, answered }) =>
+      divergences.map(({ line, call, logged, answered }) =>
         element('li', {}, printable(`line ${line}: ${call}: log ${logged}, model ${answered}`)),
       ),
     ),

@@ -1,8 +1,8 @@
 /**
  * The rows of a drawn space: one a span, and where there are too many, one for a whole neighbourhood.
  */
-import type { Span } from './spans.js';
-import { sizeOf } from './spans.js';
+import type { Span } from './drawn-spans.js';
+import { sizeOf } from './drawn-spans.js';
 
 /** Neighbouring spans that are drawn in one row; of all spans in their order, none is left out. */
 export interface Row {

@@ -3,9 +3,9 @@
  */
 import type { TableSnapshot } from '../inspect/snapshot.js';
 import { drawing } from './drawing.js';
+import { type DrawnSpace, domainsOf, type Span, sizeOf, spansOf } from './drawn-spans.js';
 import { count, formatBytes, letters, printable } from './format.js';
-import { element, type Markup, markupText } from './markup.js';
-import { type DrawnSpace, domainsOf, type Span, sizeOf, spansOf } from './spans.js';
+import { element, type Markup, markupPieces } from './markup.js';
 import { bitsOf, isHole, type PlacedRow, placeRows, placeSpans, rowsOf } from './svg-rows.js';
 import { COLOURS, PICTURE_STYLE } from './svg-style.js';
 
@@ -39,6 +39,8 @@ const TEXT_LEFT = SIZE_RIGHT + 14;
 const LINE = 18;
 const LANE = 7;
 const MOST_LANES = 4;
+/** Empty space below 16 MiB is never torn. */
+const LEAST_TORN_BITS = 24;
 const MOST_TEXT = 62;
 /** What is narrower is not drawn: nobody would see it, and there may be very many. */
 const LEAST_STROKE = 0.7;
@@ -53,13 +55,14 @@ const LEAST_NAMED = 36;
  * colour and the letters of their pages, so areas that share pages look the same. Brackets beside the axis are the
  * apertures of the domains. All text is escaped, and control and formatting characters are spelt out.
  *
- * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if an argument is not as declared
+ * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if an argument is not as declared; RangeError (`ERR_OUT_OF_RANGE`) if the
+ * rows make more than 2^28 characters
  */
 export function renderSvg(snapshot: TableSnapshot, options: RenderSvgOptions = {}): string {
   return drawing(snapshot, options, () => drawDocument(snapshot, options));
 }
 
-function drawDocument(snapshot: TableSnapshot, options: RenderSvgOptions): string {
+function drawDocument(snapshot: TableSnapshot, options: RenderSvgOptions): Iterable<string> {
   const names = new Map(snapshot.pages.map(({ id }, at) => [id, letters(at)]));
   const facts = [
     `profile ${snapshot.profile}`,
@@ -76,7 +79,7 @@ function drawDocument(snapshot: TableSnapshot, options: RenderSvgOptions): strin
     marked: () => false,
   });
   const style = element('style', {}, PICTURE_STYLE);
-  return markupText({ ...picture, children: [style, ...picture.children] });
+  return markupPieces({ ...picture, children: [style, ...picture.children] });
 }
 
 /** Draws a space without a style sheet. Each row is a `g` of class `row` whose first child is a `title`. */
@@ -96,8 +99,8 @@ export function drawSpace(space: DrawnSpace, options: DrawOptions): Markup {
   const rows = placeRows(rowsOf(spans, Math.max(LEAST_ROWS, options.rows)), top);
   const bottom = rows.at(-1)!.top + rows.at(-1)!.height;
   const height = bottom + LINE + MARGIN;
-  // What is larger than everything mapped is drawn torn; at least what 16 MiB is, where little is mapped.
-  const largest = Math.max(24, ...rows.flatMap(({ spans }) => spans.map(areaBits)));
+  // What is larger than everything mapped is drawn torn.
+  const largest = spans.reduce((most, span) => Math.max(most, areaBits(span)), LEAST_TORN_BITS);
   const used = spans.filter((span) => !isHole(span)).length;
   const description =
     `${printable(options.facts)}. ${[...domains, ''].join('. ')}` +
@@ -125,9 +128,9 @@ export function drawSpace(space: DrawnSpace, options: DrawOptions): Markup {
     element('defs', {}, hatch),
     element('rect', { width: WIDTH, height, class: 'ground' }),
     label(MARGIN, MARGIN + LINE - 4, options.title, 'title'),
-    ...heading,
-    ...rows.map((row) => drawRow(row, space, options, largest)),
-    ...space.domains.slice(0, MOST_LANES).map(({ aperture }, lane) => bracket(aperture, lane, rows)),
+    heading,
+    rows.map((row) => drawRow(row, space, options, largest)),
+    space.domains.slice(0, MOST_LANES).map(({ aperture }, lane) => bracket(aperture, lane, rows)),
     element('line', tickAt(bottom)),
     label(STRIP_LEFT - MOST_LANES * LANE - 12, bottom + 4, hex(rows.at(-1)!.last), 'address', 'end'),
   );
@@ -144,8 +147,8 @@ function drawRow(row: PlacedRow, space: DrawnSpace, options: DrawOptions, larges
     'g',
     { class: marked ? 'row marked' : 'row' },
     element('title', {}, printable(`${bounds}, ${formatBytes(sizeOf(row))}: ${headline}${detail}`)),
-    ...strip(row, options),
-    ...(row.spans.length === 1 && isHole(span!) && bitsOf(sizeOf(row)) > largest ? [torn(row)] : []),
+    strip(row, options),
+    row.spans.length === 1 && isHole(span!) && bitsOf(sizeOf(row)) > largest ? [torn(row)] : [],
     element('line', tickAt(row.top)),
     label(STRIP_LEFT - MOST_LANES * LANE - 12, row.top + 4, hex(row.first), 'address', 'end'),
     label(SIZE_RIGHT, middle + 4, formatBytes(sizeOf(row)), tone, 'end'),

@@ -3,8 +3,8 @@
  */
 import type { TableSnapshot } from '../inspect/snapshot.js';
 import { drawing } from './drawing.js';
+import { type DrawnArea, domainsOf, type Span, sizeOf, spansOf } from './drawn-spans.js';
 import { count, formatBytes, letters, printable } from './format.js';
-import { type DrawnArea, domainsOf, type Span, sizeOf, spansOf } from './spans.js';
 
 /** How `renderText` draws. */
 export interface RenderTextOptions {
@@ -31,13 +31,14 @@ const STRIP_WIDTH = 4;
  * The axis is broken: every span is one row, so 4 KiB and 2^60 bytes read alike. Areas are filled with the
  * letter of their pages, so areas that share pages share a letter; reserved ranges with `/`; holes with nothing.
  *
- * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if an argument is not as declared
+ * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if an argument is not as declared; RangeError (`ERR_OUT_OF_RANGE`) if the
+ * rows make more than 2^28 characters
  */
 export function renderText(snapshot: TableSnapshot, options: RenderTextOptions = {}): string {
   return drawing(snapshot, options, () => drawText(snapshot, options));
 }
 
-function drawText(snapshot: TableSnapshot, options: RenderTextOptions): string {
+function* drawText(snapshot: TableSnapshot, options: RenderTextOptions): Generator<string, void, undefined> {
   const names = new Map(snapshot.pages.map((pages, at) => [pages.id, letters(at)]));
   const rows = spansOf(snapshot).map((span) => rowOf(span, snapshot, names));
   const most = Math.max(LEAST_ROWS, options.rows ?? DEFAULT_ROWS);
@@ -48,7 +49,8 @@ function drawText(snapshot: TableSnapshot, options: RenderTextOptions): string {
   const drawn = draw([...head, ...tail]);
   if (folded.length > 0) drawn.splice(head.length + 1, 0, `  ... ${sumUp(folded)} ...`);
   const shown = new Set([...head, ...tail].map(({ span }) => span.area?.pages));
-  return [...header(snapshot), '', ...drawn, ...legend(snapshot, names, shown)].join('\n');
+  const lines = [...header(snapshot), '', ...drawn, ...legend(snapshot, names, shown)];
+  for (const [at, line] of lines.entries()) yield at === 0 ? line : `\n${line}`;
 }
 
 function header(snapshot: TableSnapshot): string[] {
@@ -124,9 +126,9 @@ function draw(rows: readonly Row[]): string[] {
     formatBytes(sizeOf(span)),
   ]);
   const titles = ['first', 'last', 'size'];
-  const widths = titles.map((title, at) => Math.max(title.length, ...cells.map((cell) => cell[at]!.length)));
+  const widths = titles.map((title, at) => longest(title.length, cells, (cell) => cell[at]!));
   const pad = (cell: readonly string[]) => cell.map((text, at) => text.padStart(widths[at]!));
-  const strips = Math.max(STRIP_WIDTH, ...rows.map(({ strip }) => strip.length));
+  const strips = longest(STRIP_WIDTH, rows, ({ strip }) => strip);
   const lines = rows.map(({ edge, strip, text }, at) => {
     const [first, last, size] = pad(cells[at]!);
     return `  ${first}  ${last}  ${edge}${strip.padEnd(strips)}${edge}  ${size}  ${text}`;
@@ -135,15 +137,22 @@ function draw(rows: readonly Row[]): string[] {
   return [`  ${first}  ${last}  ${' '.repeat(strips + 2)}  ${size}`, ...lines];
 }
 
+/** The most characters that one of many texts has, at least so many. */
+function longest<Item>(least: number, items: readonly Item[], textOf: (item: Item) => string): number {
+  return items.reduce((most, item) => Math.max(most, textOf(item).length), least);
+}
+
 function legend(
   snapshot: TableSnapshot,
   names: ReadonlyMap<number, string>,
   shown: ReadonlySet<number | null | undefined>,
 ): string[] {
+  const areas = new Map<number | null, number>();
+  for (const { pages } of snapshot.areas) areas.set(pages, (areas.get(pages) ?? 0) + 1);
   const lines = snapshot.pages
     .filter(({ id }) => shown.has(id))
     .map((pages) => {
-      const here = snapshot.areas.filter((area) => area.pages === pages.id).length;
+      const here = areas.get(pages.id) ?? 0;
       const elsewhere = pages.references > here ? `, ${pages.references - here} elsewhere` : '';
       const access = pages.writable ? 'writable' : 'read-only';
       return (

@@ -17,17 +17,28 @@ export interface LogPlace {
 /** A line that names a known event but doesn't have its form; it is reported and the run goes on. */
 export interface MalformedLine extends LogPlace {
   readonly type: 'malformed';
-  /** What is wrong with it. */
+  /** What is wrong with it, cut after 1000 characters. */
   readonly problem: string;
   /** The line itself, cut after 200 characters. Untrusted: escape it where it is shown. */
   readonly text: string;
 }
 
 const LONGEST_QUOTE = 200;
+const LONGEST_PROBLEM = 1000;
+
+/**
+ * The beginning of text from a log, to be kept.
+ *
+ * It is a string of its own: what engines give as a part of a string keeps the whole of it alive, and a line may have
+ * millions of characters.
+ */
+export function quote(text: string, longest = LONGEST_QUOTE): string {
+  return JSON.parse(JSON.stringify(text.slice(0, longest)));
+}
 
 /** The report of a malformed line. */
 export function malformed(line: number, text: string, problem: string): MalformedLine {
-  return { type: 'malformed', line, problem, text: text.slice(0, LONGEST_QUOTE) };
+  return { type: 'malformed', line, problem: quote(problem, LONGEST_PROBLEM), text: quote(text) };
 }
 
 /** What a slot of a form holds, by its kind. */
@@ -137,17 +148,6 @@ export function findTraceEvent(text: string, line: number, family: string): Trac
   const gap = event.search(/\s/);
   if (gap < 0) return { line, text, name: event, rest: '' };
   return { line, text, name: event.slice(0, gap), rest: event.slice(gap).trimStart() };
-}
-
-/** The event of type `type` with the values of a form, or the report of a line that doesn't have the form. */
-export function readTraceEvent<Type extends string, Form extends string>(
-  found: TraceEvent,
-  type: Type,
-  form: LineForm<Form>,
-): ({ readonly type: Type; readonly line: number } & FormFields<Form>) | MalformedLine {
-  const values = form.read(found.rest);
-  if (values === undefined) return malformed(found.line, found.text, `expected ${found.name} ${form.form}`);
-  return { type, line: found.line, ...values };
 }
 
 /** Cuts chunks of text into lines in bounded memory; a line is cut after `longest` characters. */

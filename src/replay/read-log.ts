@@ -1,14 +1,8 @@
 /**
  * Reads a log of any of the known formats, or of several mixed, line by line in bounded memory.
  */
-import { IommufdAnswerJoiner } from './iommufd-answers.js';
-import { type IommufdEvent, parseIommufdLine } from './iommufd-log.js';
+import { LOG_FORMATS, type LogEvent } from './formats/formats.js';
 import type { LogLines, MalformedLine } from './log-line.js';
-import { parseVfioLine, VfioCallJoiner, type VfioEvent } from './vfio-log.js';
-import { parseViommuLine, type ViommuEvent } from './virtio-iommu-log.js';
-
-/** What a log says, one event a line; `type` is the discriminant. */
-export type LogEvent = VfioEvent | ViommuEvent | IommufdEvent;
 
 /**
  * The events of a log in order. Lines that are none are skipped; a malformed one is reported in its place and
@@ -17,15 +11,35 @@ export type LogEvent = VfioEvent | ViommuEvent | IommufdEvent;
  * (`IommufdAnswerJoiner`).
  */
 export async function* readLog(lines: LogLines): AsyncGenerator<LogEvent | MalformedLine, void, undefined> {
-  const calls = new VfioCallJoiner();
-  const answers = new IommufdAnswerJoiner();
+  const joiners = LOG_FORMATS.flatMap((format) => format.join?.() ?? []);
   let line = 0;
   for await (const text of lines) {
     line++;
-    const event = parseViommuLine(text, line) ?? parseVfioLine(text, line) ?? parseIommufdLine(text, line);
-    if (event === undefined) answers.read(text);
-    else for (const call of calls.next(event)) yield* answers.next(call);
+    const event = readLine(text, line);
+    if (event === undefined) {
+      for (const joiner of joiners) joiner.passBy?.(text);
+      continue;
+    }
+    let events = [event];
+    for (const joiner of joiners) events = events.flatMap((each) => joiner.next(each));
+    // A plain loop: `yield*` would wait for each item once more.
+    for (const each of events) yield each;
   }
-  for (const call of calls.end()) yield* answers.next(call);
-  yield* answers.end();
+  let held: LogEvent[] = [];
+  for (const joiner of joiners) held = [...held.flatMap((each) => joiner.next(each)), ...joiner.end()];
+  for (const each of held) yield each;
+}
+
+function readLine(text: string, line: number): LogEvent | MalformedLine | undefined {
+  for (const format of LOG_FORMATS) {
+    if (!hasMark(text, format.marks)) continue;
+    const event = format.read(text, line);
+    if (event !== undefined) return event;
+  }
+  return undefined;
+}
+
+function hasMark(text: string, marks: readonly string[]): boolean {
+  for (const mark of marks) if (text.includes(mark)) return true;
+  return false;
 }

@@ -3,6 +3,7 @@
  */
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { type ErrorCode, IommuError, notMapped, sentence } from '../errors.js';
+import type { ExplainRequest } from '../explain/request.js';
 import { IoPagetable } from '../io-pagetable.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import { type Protection, READ, WRITE } from '../protection.js';
@@ -28,13 +29,22 @@ export interface NamedSpace {
   readonly table: IoPagetable;
 }
 
+/** Makes a domain that devices of one IOVA space are translated by. */
+export type CreateDomain = (request: { readonly dirtyTracking: boolean }) => IommuDomain;
+
+/** A request of a log, and the space that can be asked about it. */
+export interface ReplayQuestion {
+  readonly space: NamedSpace;
+  readonly request: ExplainRequest;
+}
+
 /** What a new space is made with. */
 export interface SpaceOptions {
   readonly profile: Profile;
   readonly memory: UserMemory;
   /** The memory behind `memory`, where it is one that knows no more than the log does. */
   readonly logged?: LoggedMemory | undefined;
-  readonly createDomain: (request: { readonly dirtyTracking: boolean }) => IommuDomain;
+  readonly createDomain: CreateDomain;
 }
 
 /** An `IoPagetable` and the domain that devices translate by, with the answers of its calls as values. */

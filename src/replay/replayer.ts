@@ -1,24 +1,22 @@
 /**
  * Runs a log on the model and compares the answers.
  */
-import type { IommuDomain } from '../domain/iommu-domain.js';
 import { RadixDomain } from '../domain/radix-domain.js';
 import type { Explanation } from '../explain/explanation.js';
-import type { ExplainRequest } from '../explain/request.js';
 import { LockedMemory } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
-import { protectionName } from '../protection.js';
 import { type ProfileName, readProfile } from '../rules.js';
-import { MAX_U64, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
+import { invalidType, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
 import type { Divergence, ReplayFigures, ReplayJournal, ReplayStep } from './figures.js';
-import { IommufdReplay } from './iommufd-replay.js';
+import { formatNameOf, LOG_FORMATS, type LogEvent } from './formats/formats.js';
+import type { FormatReplay, LogModel } from './log-format.js';
 import type { LogLines, MalformedLine } from './log-line.js';
+import { LogRoom } from './log-room.js';
 import { LoggedMemory, MeteredMemory, PinMeter } from './logged-memory.js';
-import { type LogEvent, readLog } from './read-log.js';
-import type { NamedSpace, ReplaySpace } from './replay-space.js';
+import { readLog } from './read-log.js';
+import type { CreateDomain, NamedSpace, ReplayQuestion, ReplaySpace } from './replay-space.js';
+import { RunDomain } from './run-domain.js';
 import { SpacesMeter } from './spaces-meter.js';
-import { VfioReplay } from './vfio-replay.js';
-import { lengthOf, VirtioIommuReplay } from './virtio-iommu-replay.js';
 
 /** How a log is replayed. */
 export interface ReplayOptions {
@@ -34,10 +32,11 @@ export interface ReplayOptions {
    */
   readonly guestRam?: bigint;
   /**
-   * Makes a domain that devices of one IOVA space are translated by. Default: a new `RadixDomain`. With
-   * `dirtyTracking` it must be able to track what devices write.
+   * Makes a domain that devices of one IOVA space are translated by. With `dirtyTracking` it must be able to track what
+   * devices write. Default: a new `RadixDomain`; for a `LoggedMemory` a domain with the same page sizes that takes
+   * memory for each mapping, however large that is, and not for each page.
    */
-  readonly createDomain?: (request: { readonly dirtyTracking: boolean }) => IommuDomain;
+  readonly createDomain?: CreateDomain;
   /** Called for each divergence, as soon as it is certain. */
   readonly onDivergence?: (divergence: Divergence) => void;
   /** Called for each IOVA space that ends before the log does, or with it. */
@@ -55,19 +54,13 @@ export async function replay(lines: LogLines, options: ReplayOptions = {}): Prom
   return await replayer.finish();
 }
 
-/** A request of a log, and the space that can be asked about it. */
-export interface ReplayQuestion {
-  readonly space: NamedSpace;
-  readonly request: ExplainRequest;
-}
-
 /** Replays a log event by event, for callers that look at the model in between. */
 export class Replayer {
   readonly #meter = new PinMeter();
-  readonly #vfio: VfioReplay;
-  readonly #viommu: VirtioIommuReplay;
-  readonly #iommufd: IommufdReplay;
-  readonly #guestRam: bigint;
+  /** The part of each format, by its name. */
+  readonly #parts: ReadonlyMap<string, FormatReplay<LogEvent>>;
+  /** The same by the types of events that came; only a matter of speed. */
+  readonly #partOfType = new Map<LogEvent['type'], FormatReplay<LogEvent>>();
   readonly #onMalformed: ((line: MalformedLine) => void) | undefined;
   readonly #spaces = new SpacesMeter();
   readonly #newSettings = new Set<NamedSpace>();
@@ -85,7 +78,6 @@ export class Replayer {
     const { memory = new LoggedMemory(locked) } = options;
     const logged = memory instanceof LoggedMemory ? memory : undefined;
     this.#onMalformed = options.onMalformed;
-    this.#guestRam = guestRam;
     const journal: ReplayJournal = {
       translation: (kind) => {
         if (kind === 'answered') this.#translations++;
@@ -105,25 +97,26 @@ export class Replayer {
         options.onSpaceEnd?.(space);
       },
     };
-    const createDomain =
-      options.createDomain ?? (({ dirtyTracking }) => new RadixDomain({ dirty: dirtyTracking }));
-    const space = { profile, memory: new MeteredMemory(memory, this.#meter), logged, createDomain };
-    const files = new Map<number, UserMemory>();
-    const fileMemory = (fd: number) => {
-      const file = files.get(fd) ?? new MeteredMemory(new LoggedMemory(locked), this.#meter);
-      files.set(fd, file);
-      return file;
+    const room = new LogRoom();
+    const file = new MeteredMemory(new LoggedMemory(locked), this.#meter);
+    const model: LogModel = {
+      profile,
+      memory: new MeteredMemory(memory, this.#meter),
+      lookup: memory,
+      logged,
+      guestRam,
+      journal,
+      room,
+      createDomain: options.createDomain ?? domainsOn(memory, room),
+      // Of a file, too, no more is known than addresses.
+      fileMemory: () => file,
     };
-    this.#vfio = new VfioReplay(space, journal);
-    this.#viommu = new VirtioIommuReplay({ ...space, guestRam, lookup: memory }, journal);
-    this.#iommufd = new IommufdReplay({ ...space, fileMemory }, journal);
+    this.#parts = new Map(LOG_FORMATS.map((format) => [format.name, format.begin(model)]));
   }
 
   /** The IOVA spaces that there are now. */
   *spaces(): Generator<ReplaySpace, void, undefined> {
-    yield* this.#vfio.spaces;
-    yield* this.#viommu.spaces;
-    yield* this.#iommufd.spaces;
+    for (const part of this.#parts.values()) yield* part.spaces;
   }
 
   /** Pages that are pinned now, in all spaces together; a page counts once for each pin. */
@@ -144,15 +137,20 @@ export class Replayer {
   }
 
   #apply(event: LogEvent | MalformedLine): Promise<ReplayStep | undefined> {
-    if (event.type === 'malformed') {
-      this.#malformed++;
-      this.#viommu.forget();
-      this.#onMalformed?.(event);
-      return Promise.resolve(undefined);
-    }
-    if (isOf(event, 'viommu-')) return this.#viommu.apply(event);
-    if (isOf(event, 'iommufd-')) return this.#iommufd.apply(event);
-    return this.#vfio.apply(event);
+    if (event.type !== 'malformed') return this.#partOf(event).apply(event);
+    this.#malformed++;
+    for (const part of this.#parts.values()) part.forget?.();
+    this.#onMalformed?.(event);
+    return Promise.resolve(undefined);
+  }
+
+  #partOf(event: LogEvent): FormatReplay<LogEvent> {
+    const known = this.#partOfType.get(event.type);
+    if (known !== undefined) return known;
+    const part = this.#parts.get(formatNameOf(event));
+    if (part === undefined) throw invalidType('event', 'one that readLog gives', event);
+    this.#partOfType.set(event.type, part);
+    return part;
   }
 
   /**
@@ -160,36 +158,7 @@ export class Replayer {
    * map or an unmap. Nothing is run.
    */
   async question(event: LogEvent): Promise<ReplayQuestion | undefined> {
-    switch (event.type) {
-      case 'vfio-map':
-      case 'vfio-unmap': {
-        const { iova, length } = event;
-        const space = await this.#vfio.spaceOf(event.container);
-        if (event.type === 'vfio-unmap') return { space, request: { call: 'unmap', iova, length } };
-        return { space, request: { call: 'map', iova, uptr: event.uptr, length, prot: 'rw' } };
-      }
-      case 'viommu-map':
-      case 'viommu-unmap': {
-        const { iova } = event;
-        const length = lengthOf(iova, event.last);
-        const space = await this.#viommu.spaceOf(event.domain);
-        if (event.type === 'viommu-unmap') return { space, request: { call: 'unmap', iova, length } };
-        const uptr = this.#guestRam + event.physical;
-        if (uptr > MAX_U64) return undefined;
-        return { space, request: { call: 'map', iova, uptr, length, prot: protectionName(event.flags) } };
-      }
-      case 'iommufd-map-dma':
-      case 'iommufd-unmap-dma':
-      case 'iommufd-unmap-dma-non-exist': {
-        const { iova, length } = event;
-        const space = await this.#iommufd.spaceOf(event.iommufd, event.ioas);
-        if (event.type !== 'iommufd-map-dma') return { space, request: { call: 'unmap', iova, length } };
-        const prot = event.readonly ? 'r' : 'rw';
-        return { space, request: { call: 'map', iova, uptr: event.uptr, length, prot } };
-      }
-      default:
-        return undefined;
-    }
+    return await this.#partOf(event).question(event);
   }
 
   /**
@@ -211,10 +180,7 @@ export class Replayer {
 
   /** Ends the log: what is still open is compared, and all spaces are measured and emptied. */
   async finish(): Promise<ReplayFigures> {
-    this.#viommu.settle();
-    await this.#vfio.close();
-    await this.#viommu.close();
-    await this.#iommufd.close();
+    for (const part of this.#parts.values()) await part.close();
     return {
       requests: this.#requests,
       translations: this.#translations,
@@ -228,16 +194,14 @@ export class Replayer {
   }
 }
 
+/** What makes domains for a memory: one of which only addresses are known has no frames that are worth a page table. */
+function domainsOn(memory: UserMemory, room: LogRoom): CreateDomain {
+  if (memory instanceof LoggedMemory) return (request) => new RunDomain(request, room);
+  return ({ dirtyTracking }) => new RadixDomain({ dirty: dirtyTracking });
+}
+
 function countersFor(limit: U64Input | undefined) {
   if (limit === undefined) return undefined;
   const pages = readU64(limit, 'lockedLimit').page;
   return { user: new LockedMemory('user', pages), mm: new LockedMemory('process', pages) };
-}
-
-/** Whether an event is of a format, by the prefix of its type. */
-function isOf<Family extends string, Event extends { readonly type: string }>(
-  event: Event,
-  family: Family,
-): event is Extract<Event, { readonly type: `${Family}${string}` }> {
-  return event.type.startsWith(family);
 }

@@ -1,10 +1,11 @@
 /** Random events of all log formats, and tests' shorthands. */
 import fc from 'fast-check';
-import type { IommufdEvent } from '../../src/replay/iommufd-log.js';
+import type { LogEvent } from '../../src/replay/formats/formats.js';
+import type { IommufdEvent } from '../../src/replay/formats/iommufd/iommufd-log.js';
+import type { VfioEvent } from '../../src/replay/formats/vfio/vfio-log.js';
+import type { ViommuEvent } from '../../src/replay/formats/virtio-iommu/virtio-iommu-log.js';
 import type { LogLines, MalformedLine } from '../../src/replay/log-line.js';
-import { type LogEvent, readLog } from '../../src/replay/read-log.js';
-import type { VfioEvent } from '../../src/replay/vfio-log.js';
-import type { ViommuEvent } from '../../src/replay/virtio-iommu-log.js';
+import { readLog } from '../../src/replay/read-log.js';
 
 const MAX_U64 = 0xffff_ffff_ffff_ffffn;
 

@@ -1,9 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { formatIommufdEvent, parseIommufdLine } from '../../src/replay/iommufd-log.js';
-import { formatVfioEvent, parseVfioLine } from '../../src/replay/vfio-log.js';
-import { formatViommuEvent, parseViommuLine } from '../../src/replay/virtio-iommu-log.js';
+import { formatIommufdEvent, parseIommufdLine } from '../../src/replay/formats/iommufd/iommufd-log.js';
+import { formatVfioEvent, parseVfioLine } from '../../src/replay/formats/vfio/vfio-log.js';
+import {
+  formatViommuEvent,
+  parseViommuLine,
+} from '../../src/replay/formats/virtio-iommu/virtio-iommu-log.js';
 import { eventsOf, iommufdEvents, vfioEvents, viommuEvents } from './log-events.js';
 
 describe('what is written is read back', () => {

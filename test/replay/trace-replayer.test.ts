@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type MalformedLine, measureHoles, type NamedSpace, ReplayRecorder } from '../../src/replay/index.js';
 import { type TraceDivergence, TraceReplayer } from '../../src/replay/formats/trace/trace-replayer.js';
+import { type MalformedLine, measureHoles, type NamedSpace, ReplayRecorder } from '../../src/replay/index.js';
 import { ALLOC, HEADER, traceLine as op, traceFiles } from '../helpers/traces.js';
 import { type Picture, pictureOf, replayed } from './pictures.js';
 

@@ -18,7 +18,7 @@ export function mount({ tag, attributes, children }: Markup): SVGElement {
   for (const [name, value] of Object.entries(attributes)) {
     if (value !== undefined && name !== 'xmlns') made.setAttribute(name, String(value));
   }
-  made.append(...children.map((child) => (typeof child === 'string' ? child : mount(child))));
+  for (const child of children) made.append(typeof child === 'string' ? child : mount(child));
   return made;
 }
 

@@ -2,7 +2,7 @@
  * The spaces of a recording at any time.
  */
 import type { RecordedArea, RecordedSetting, RecordedStep, ReplayRecording } from '../../replay/recording.js';
-import type { DrawnArea, DrawnSpace } from '../spans.js';
+import type { DrawnArea, DrawnSpace } from '../drawn-spans.js';
 
 /** An area, and between which times it is there: time n is after the n-th kept step. */
 export interface Lifetime {

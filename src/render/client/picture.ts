@@ -1,8 +1,9 @@
 /**
  * The space at one time, as a picture whose rows can be walked with the arrow keys.
  */
+
+import type { DrawnSpace } from '../drawn-spans.js';
 import { element } from '../markup.js';
-import type { DrawnSpace } from '../spans.js';
 import { type DrawOptions, drawSpace } from '../svg.js';
 import { mount } from './dom.js';
 
@@ -25,7 +26,7 @@ export class Picture {
   show(space: DrawnSpace, options: DrawOptions): void {
     const held = this.#rows().findIndex((row) => row.matches(':focus'));
     const drawn = drawSpace(space, options);
-    const svg = mount(element('svg', { ...drawn.attributes, role: 'list' }, ...drawn.children));
+    const svg = mount(element('svg', { ...drawn.attributes, role: 'list' }, drawn.children));
     this.#box.replaceChildren(svg);
     for (const [at, row] of this.#rows().entries()) {
       row.setAttribute('role', 'listitem');

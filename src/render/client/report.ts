@@ -2,9 +2,9 @@
  * The report's own program: what happens when the slider is moved.
  */
 import type { RecordedStep, ReplayRecording } from '../../replay/recording.js';
+import type { DrawnArea } from '../drawn-spans.js';
 import { count, formatBytes, letters, printable } from '../format.js';
 import { type PackedRecording, unpackRecording } from '../html-data.js';
-import type { DrawnArea } from '../spans.js';
 import { byId, tag } from './dom.js';
 import { History, type Lifetime, NO_CHANGE } from './history.js';
 import { Operations } from './operations.js';

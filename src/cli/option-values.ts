@@ -1,9 +1,9 @@
 /**
  * Reading arguments that several commands share.
  */
+import type { LogRunOptions } from '../replay/log-run.js';
 import { PROFILE_NAMES, type Profile, resolveProfile } from '../rules.js';
 import { MAX_U64 } from '../u64.js';
-import type { LogRunOptions } from './log-run.js';
 import { UsageError } from './terminal.js';
 
 const SIZE = /^(0x[0-9a-f]{1,16}|[0-9]{1,20})(?:([kmgt])(?:i?b)?)?$/i;

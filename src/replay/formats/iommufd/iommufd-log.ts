@@ -2,16 +2,9 @@
  * QEMU's `iommufd_backend_*` trace events (`-trace 'iommufd_*'`): the calls of a VMM to /dev/iommu and their
  * answers. RET is 0 or negative: −1 (the errno follows in an error line) or −errno, as the QEMU version has it.
  */
-import type { ErrorCode } from '../errors.js';
-import {
-  findTraceEvent,
-  type LogPlace,
-  lineForm,
-  type MalformedLine,
-  malformed,
-  readTraceEvent,
-  type TraceEvent,
-} from './log-line.js';
+import type { ErrorCode } from '../../../errors.js';
+import { type LogPlace, lineForm, type MalformedLine } from '../../log-line.js';
+import { traceFamily } from '../../trace-family.js';
 
 interface IommufdCall extends LogPlace {
   /** File descriptor of /dev/iommu: which context is meant. */
@@ -127,91 +120,71 @@ export type IommufdEvent =
   | IommufdSetDirty
   | IommufdGetDirtyBitmap;
 
-const FAMILY = 'iommufd_backend_';
-const CONNECT = lineForm('fd=<fd:int> owned=<owned:bool> users=<users:int>');
-const DISCONNECT = lineForm('fd=<fd:int> users=<users:int>');
-const ALLOC_IOAS = lineForm('iommufd=<iommufd:int> ioas=<ioas:int>');
-const IOAS_RANGE = 'iommufd=<iommufd:int> ioas=<ioas:int> iova=<iova:hex> size=<length:hex>';
-const MAP = lineForm(`${IOAS_RANGE} addr=<uptr:hex> readonly=<readonly:bool> (<result:int>)`);
-const MAP_FILE = lineForm(
-  `${IOAS_RANGE} fd=<fd:int> start=<start:u64> readonly=<readonly:bool> (<result:int>)`,
-);
-const UNMAP = lineForm(`${IOAS_RANGE} (<result:int>)`);
-const UNMAP_NOTHING = lineForm(`Unmap nonexistent mapping: ${IOAS_RANGE} (<result:int>)`);
+const IOAS = 'iommufd=<iommufd:int> ioas=<ioas:int>';
+const IOAS_RANGE = `${IOAS} iova=<iova:hex> size=<length:hex>` as const;
+const HWPT = 'iommufd=<iommufd:int> hwpt=<hwpt:int>';
 const HWPT_SOURCE = 'iommufd=<iommufd:int> dev_id=<device:int> pt_id=<parent:int> flags=<flags:hex>';
 const HWPT_DATA = 'hwpt_type=<dataType:int> len=<dataLength:int> data_ptr=<dataPointer:hex>';
-const ALLOC_HWPT = lineForm(`${HWPT_SOURCE} ${HWPT_DATA} out_hwpt=<hwpt:int> (<result:int>)`);
-const FREE_ID = lineForm('iommufd=<iommufd:int> id=<id:int> (<result:int>)');
-const HWPT = 'iommufd=<iommufd:int> hwpt=<hwpt:int>';
-const SET_DIRTY = lineForm(`${HWPT} enable=<enable:bool> (<result:int>)`);
-const GET_DIRTY = lineForm(
-  `${HWPT} iova=<iova:hex> size=<length:hex> flags=<flags:hex> page_size=<pageSize:hex> (<result:int>)`,
-);
+
+// QEMU prints two spaces behind most names.
+const LINES = traceFamily<IommufdEvent>('iommufd_backend_', {
+  'iommufd-connect': { name: 'connect', form: lineForm('fd=<fd:int> owned=<owned:bool> users=<users:int>') },
+  'iommufd-disconnect': { name: 'disconnect', form: lineForm('fd=<fd:int> users=<users:int>') },
+  'iommufd-alloc-ioas': { name: 'alloc_ioas  ', form: lineForm(IOAS) },
+  'iommufd-map-dma': {
+    name: 'map_dma  ',
+    form: lineForm(`${IOAS_RANGE} addr=<uptr:hex> readonly=<readonly:bool> (<result:int>)`),
+    problem: noAnswer,
+  },
+  'iommufd-map-file-dma': {
+    name: 'map_file_dma  ',
+    form: lineForm(`${IOAS_RANGE} fd=<fd:int> start=<start:u64> readonly=<readonly:bool> (<result:int>)`),
+    problem: noAnswer,
+  },
+  'iommufd-unmap-dma': {
+    name: 'unmap_dma  ',
+    form: lineForm(`${IOAS_RANGE} (<result:int>)`),
+    problem: noAnswer,
+  },
+  'iommufd-unmap-dma-non-exist': {
+    name: 'unmap_dma_non_exist  ',
+    form: lineForm(`Unmap nonexistent mapping: ${IOAS_RANGE} (<result:int>)`),
+    problem: noAnswer,
+  },
+  'iommufd-alloc-hwpt': {
+    name: 'alloc_hwpt  ',
+    form: lineForm(`${HWPT_SOURCE} ${HWPT_DATA} out_hwpt=<hwpt:int> (<result:int>)`),
+    problem: noAnswer,
+  },
+  'iommufd-free-id': {
+    name: 'free_id  ',
+    form: lineForm('iommufd=<iommufd:int> id=<id:int> (<result:int>)'),
+    problem: noAnswer,
+  },
+  'iommufd-set-dirty': {
+    name: 'set_dirty  ',
+    form: lineForm(`${HWPT} enable=<enable:bool> (<result:int>)`),
+    problem: noAnswer,
+  },
+  'iommufd-get-dirty-bitmap': {
+    name: 'get_dirty_bitmap  ',
+    form: lineForm(
+      `${HWPT} iova=<iova:hex> size=<length:hex> flags=<flags:hex> page_size=<pageSize:hex> (<result:int>)`,
+    ),
+    problem: noAnswer,
+  },
+});
 
 /** Reads one line: its event, the report of a malformed one, or `undefined` if it is something else. */
 export function parseIommufdLine(text: string, line: number): IommufdEvent | MalformedLine | undefined {
-  const found = findTraceEvent(text, line, FAMILY);
-  switch (found?.name) {
-    case 'connect':
-      return readTraceEvent(found, 'iommufd-connect', CONNECT);
-    case 'disconnect':
-      return readTraceEvent(found, 'iommufd-disconnect', DISCONNECT);
-    case 'alloc_ioas':
-      return readTraceEvent(found, 'iommufd-alloc-ioas', ALLOC_IOAS);
-    case 'map_dma':
-      return answered(found, readTraceEvent(found, 'iommufd-map-dma', MAP));
-    case 'map_file_dma':
-      return answered(found, readTraceEvent(found, 'iommufd-map-file-dma', MAP_FILE));
-    case 'unmap_dma':
-      return answered(found, readTraceEvent(found, 'iommufd-unmap-dma', UNMAP));
-    case 'unmap_dma_non_exist':
-      return answered(found, readTraceEvent(found, 'iommufd-unmap-dma-non-exist', UNMAP_NOTHING));
-    case 'alloc_hwpt':
-      return answered(found, readTraceEvent(found, 'iommufd-alloc-hwpt', ALLOC_HWPT));
-    case 'free_id':
-      return answered(found, readTraceEvent(found, 'iommufd-free-id', FREE_ID));
-    case 'set_dirty':
-      return answered(found, readTraceEvent(found, 'iommufd-set-dirty', SET_DIRTY));
-    case 'get_dirty_bitmap':
-      return answered(found, readTraceEvent(found, 'iommufd-get-dirty-bitmap', GET_DIRTY));
-    default:
-      return undefined;
-  }
+  return LINES.read(text, line);
 }
 
 /** The line of an event as QEMU prints it, without a prefix; `parseIommufdLine` reads it back. */
 export function formatIommufdEvent(event: IommufdEvent): string {
-  switch (event.type) {
-    case 'iommufd-connect':
-      return `${FAMILY}connect ${CONNECT.write(event)}`;
-    case 'iommufd-disconnect':
-      return `${FAMILY}disconnect ${DISCONNECT.write(event)}`;
-    case 'iommufd-alloc-ioas':
-      return `${FAMILY}alloc_ioas  ${ALLOC_IOAS.write(event)}`;
-    case 'iommufd-map-dma':
-      return `${FAMILY}map_dma  ${MAP.write(event)}`;
-    case 'iommufd-map-file-dma':
-      return `${FAMILY}map_file_dma  ${MAP_FILE.write(event)}`;
-    case 'iommufd-unmap-dma':
-      return `${FAMILY}unmap_dma  ${UNMAP.write(event)}`;
-    case 'iommufd-unmap-dma-non-exist':
-      return `${FAMILY}unmap_dma_non_exist  ${UNMAP_NOTHING.write(event)}`;
-    case 'iommufd-alloc-hwpt':
-      return `${FAMILY}alloc_hwpt  ${ALLOC_HWPT.write(event)}`;
-    case 'iommufd-free-id':
-      return `${FAMILY}free_id  ${FREE_ID.write(event)}`;
-    case 'iommufd-set-dirty':
-      return `${FAMILY}set_dirty  ${SET_DIRTY.write(event)}`;
-    case 'iommufd-get-dirty-bitmap':
-      return `${FAMILY}get_dirty_bitmap  ${GET_DIRTY.write(event)}`;
-  }
+  return LINES.write(event);
 }
 
-/** The event, unless its RET is no answer of the kernel. */
-function answered<Event extends { readonly result: number }>(
-  found: TraceEvent,
-  event: Event | MalformedLine,
-): Event | MalformedLine {
-  if (!('result' in event) || event.result <= 0) return event;
-  return malformed(found.line, found.text, 'RET is neither 0 nor negative');
+function noAnswer({ result }: IommufdCall): string | undefined {
+  return result > 0 ? 'RET is neither 0 nor negative' : undefined;
 }

@@ -1,8 +1,10 @@
 /**
  * The errno of an iommufd call that a QEMU logged as −1.
  */
+
+import type { EventJoiner, LoggedEvent } from '../../log-format.js';
+import { errnoInWords } from '../../logged-answer.js';
 import type { IommufdEvent } from './iommufd-log.js';
-import { errnoInWords } from './logged-answer.js';
 
 /** The calls, as opposed to what only tells that an object came or went. */
 type IommufdCall = Extract<IommufdEvent, { readonly result: number }>;
@@ -16,11 +18,11 @@ type IommufdCall = Extract<IommufdEvent, { readonly result: number }>;
  * go to another file) leaves it open which error it was. Read as an errno, −1 would be EPERM, which no call of the
  * log can get but one of a nested page table.
  */
-export class IommufdAnswerJoiner {
+export class IommufdAnswerJoiner implements EventJoiner<IommufdEvent> {
   #held: IommufdCall | undefined;
 
   /** Takes the next event of the log and gives those that are certain now, in order. */
-  next<Event extends { readonly type: string }>(event: Event | IommufdCall): (Event | IommufdCall)[] {
+  next<Event extends LoggedEvent>(event: Event | IommufdEvent): (Event | IommufdEvent)[] {
     const before = this.end();
     if (!isCall(event) || event.result !== -1) return [...before, event];
     this.#held = event;
@@ -28,7 +30,7 @@ export class IommufdAnswerJoiner {
   }
 
   /** Takes a line that is no event. */
-  read(text: string): void {
+  passBy(text: string): void {
     const held = this.#held;
     if (held === undefined || held.failure !== undefined || !/fail|error|unable/i.test(text)) return;
     const failure = errnoInWords(text);

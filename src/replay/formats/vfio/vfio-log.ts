@@ -4,8 +4,8 @@
  * `vfio_dma_unmap(0xCONTAINER, 0xIOVA, 0xSIZE) = RET (TEXT)`, also as `vfio_container_dma_…`, behind any prefix
  * and a source line number.
  */
-import { hex } from '../u64.js';
-import { type LogPlace, type MalformedLine, malformed } from './log-line.js';
+import { hex } from '../../../u64.js';
+import { type LogPlace, type MalformedLine, malformed, quote } from '../../log-line.js';
 
 interface VfioCall extends LogPlace {
   /** Address of QEMU's container object: which IOVA space is meant. */
@@ -15,7 +15,9 @@ interface VfioCall extends LogPlace {
   readonly length: bigint;
   /** 0 or a negative error number. */
   readonly result: number;
-  /** The C library's sentence for `errno`; of an earlier call if `result` is 0. Untrusted. */
+  /**
+   * The C library's sentence for `errno`, cut after 200 characters; of an earlier call if `result` is 0. Untrusted.
+   */
   readonly text?: string;
   /** Number of the source line that printed this, where it says so. */
   readonly sourceLine?: number;
@@ -69,7 +71,7 @@ export function parseVfioLine(text: string, line: number): VfioEvent | Malformed
     iova: BigInt(`0x${iova}`),
     length: BigInt(`0x${length}`),
     result: Number(result),
-    ...(sentence === undefined ? {} : { text: sentence }),
+    ...(sentence === undefined ? {} : { text: quote(sentence) }),
     ...(sourceLine === undefined ? {} : { sourceLine }),
   };
   return uptr === undefined
@@ -91,68 +93,4 @@ export function formatVfioEvent(event: VfioEvent): string {
   if (event.type === 'vfio-map') addresses.push(event.uptr);
   const text = event.text === undefined ? '' : ` (${event.text})`;
   return `qemu-system-x86_64: ${source}${name}(${addresses.map(hex).join(', ')}) = ${event.result}${text}`;
-}
-
-/** What the C library says for errno 0, which a call that succeeded may honestly print. */
-const NO_ERROR = 'Success';
-
-/**
- * Joins the two lines of an unmap that was printed both before and after it was made.
- *
- * Some builds print a call before they make it. That line's RET is the variable's first value, 0, and its TEXT
- * is the sentence of an older error: `232 vfio_dma_unmap(…) = 0 (No such file or directory)`. The answer is on
- * the line after it. Read as two calls, the log would contradict itself. So an unmap line is taken as an
- * announcement, and not as a call of its own, exactly if
- *
- * 1. its RET is 0 and its TEXT is there and stale (a call that succeeded sets no errno, so any sentence but
- *    "Success" belongs to another call),
- * 2. the next event of the log is an unmap of the same range of the same container (lines that are no events,
- *    such as `IOMMU_IOAS_UNMAP failed: …`, may be in between),
- * 3. that line says that the call failed, or both lines carry source line numbers (the kernel answers a second
- *    unmap of one range with ENOENT, so two successes in a row are one call), and
- * 4. where both carry numbers, the second line's is greater: the same number twice is the same print statement,
- *    reached by two calls.
- *
- * Anything else is a call of its own, answered as its line says. What the rule can't tell apart is a successful
- * unmap that printed a stale sentence, repeated at once without source line numbers and answered with an error.
- */
-export class VfioCallJoiner {
-  #held: VfioUnmap | undefined;
-
-  /** Takes the next event of the log and gives those that are certain now, in order. */
-  next<Event extends { readonly type: string }>(event: Event | VfioEvent): (Event | VfioEvent)[] {
-    const held = this.#held;
-    this.#held = undefined;
-    if (held !== undefined && isUnmap(event) && announces(held, event)) {
-      return [{ ...event, announcedOnLine: held.line }];
-    }
-    const before = held === undefined ? [] : [held];
-    if (isUnmap(event) && mayAnnounce(event)) {
-      this.#held = event;
-      return before;
-    }
-    return [...before, event];
-  }
-
-  /** The event that was still held back, if any, at the end of the log. */
-  end(): VfioUnmap[] {
-    const held = this.#held;
-    this.#held = undefined;
-    return held === undefined ? [] : [held];
-  }
-}
-
-function isUnmap(event: { readonly type: string }): event is VfioUnmap {
-  return event.type === 'vfio-unmap';
-}
-
-function mayAnnounce(event: VfioUnmap): boolean {
-  return event.result === 0 && event.text !== undefined && event.text !== NO_ERROR;
-}
-
-function announces(first: VfioUnmap, second: VfioUnmap): boolean {
-  if (first.container !== second.container) return false;
-  if (first.iova !== second.iova || first.length !== second.length) return false;
-  if (first.sourceLine === undefined || second.sourceLine === undefined) return second.result !== 0;
-  return first.sourceLine < second.sourceLine;
 }

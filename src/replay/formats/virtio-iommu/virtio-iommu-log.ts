@@ -2,15 +2,8 @@
  * QEMU's `virtio_iommu_*` trace events (`-trace 'virtio_iommu_*' -D FILE`): the requests of a guest to its
  * virtual IOMMU, and each translation a device asked for with the answer it got.
  */
-import {
-  findTraceEvent,
-  type LogPlace,
-  lineForm,
-  type MalformedLine,
-  malformed,
-  readTraceEvent,
-  type TraceEvent,
-} from './log-line.js';
+import { type LogPlace, lineForm, type MalformedLine } from '../../log-line.js';
+import { traceFamily } from '../../trace-family.js';
 
 /** MAP request: IOVA [iova, last] (inclusive) to guest physical `physical`. */
 export interface ViommuMap extends LogPlace {
@@ -100,78 +93,46 @@ export type ViommuEvent =
   | ViommuFreeDomain
   | ViommuFreeEndpoint;
 
-const FAMILY = 'virtio_iommu_';
-const MAP = lineForm(
-  'domain=<domain:int> virt_start=<iova:hex> virt_end=<last:hex> phys_start=<physical:hex> flags=<flags:int>',
-);
-const RANGE = lineForm('domain=<domain:int> virt_start=<iova:hex> virt_end=<last:hex>');
-const TRANSLATE = lineForm('mr=<region:word> rid=<endpoint:int> addr=<iova:hex> flag=<access:int>');
-const TRANSLATED = lineForm('<iova:hex> -> <physical:hex> for sid=<endpoint:int>');
+const RANGE = 'domain=<domain:int> virt_start=<iova:hex> virt_end=<last:hex>';
 const ATTACHMENT = lineForm('domain=<domain:int> endpoint=<endpoint:int>');
-const RESERVED = lineForm('dev= <endpoint:int>, type=<kind:int> start=<iova:hex> end=<last:hex>');
-const FREE_DOMAIN = lineForm('Free domain=<domain:int>');
-const FREE_ENDPOINT = lineForm('Free endpoint=<endpoint:int>');
+
+const LINES = traceFamily<ViommuEvent>('virtio_iommu_', {
+  'viommu-map': {
+    name: 'map',
+    form: lineForm(`${RANGE} phys_start=<physical:hex> flags=<flags:int>`),
+    problem: backwards,
+  },
+  'viommu-unmap': { name: 'unmap', form: lineForm(RANGE), problem: backwards },
+  'viommu-unmap-done': { name: 'unmap_done', form: lineForm(RANGE), problem: backwards },
+  'viommu-translate': {
+    name: 'translate',
+    form: lineForm('mr=<region:word> rid=<endpoint:int> addr=<iova:hex> flag=<access:int>'),
+  },
+  'viommu-translated': {
+    name: 'translate_out',
+    form: lineForm('<iova:hex> -> <physical:hex> for sid=<endpoint:int>'),
+  },
+  'viommu-attach': { name: 'attach', form: ATTACHMENT },
+  'viommu-detach': { name: 'detach', form: ATTACHMENT },
+  'viommu-reserved': {
+    name: 'fill_resv_property',
+    form: lineForm('dev= <endpoint:int>, type=<kind:int> start=<iova:hex> end=<last:hex>'),
+    problem: backwards,
+  },
+  'viommu-free-domain': { name: 'put_domain', form: lineForm('Free domain=<domain:int>') },
+  'viommu-free-endpoint': { name: 'put_endpoint', form: lineForm('Free endpoint=<endpoint:int>') },
+});
 
 /** Reads one line: its event, the report of a malformed one, or `undefined` if it is something else. */
 export function parseViommuLine(text: string, line: number): ViommuEvent | MalformedLine | undefined {
-  const found = findTraceEvent(text, line, FAMILY);
-  switch (found?.name) {
-    case 'map':
-      return forwards(found, readTraceEvent(found, 'viommu-map', MAP));
-    case 'unmap':
-      return forwards(found, readTraceEvent(found, 'viommu-unmap', RANGE));
-    case 'unmap_done':
-      return forwards(found, readTraceEvent(found, 'viommu-unmap-done', RANGE));
-    case 'translate':
-      return readTraceEvent(found, 'viommu-translate', TRANSLATE);
-    case 'translate_out':
-      return readTraceEvent(found, 'viommu-translated', TRANSLATED);
-    case 'attach':
-      return readTraceEvent(found, 'viommu-attach', ATTACHMENT);
-    case 'detach':
-      return readTraceEvent(found, 'viommu-detach', ATTACHMENT);
-    case 'fill_resv_property':
-      return forwards(found, readTraceEvent(found, 'viommu-reserved', RESERVED));
-    case 'put_domain':
-      return readTraceEvent(found, 'viommu-free-domain', FREE_DOMAIN);
-    case 'put_endpoint':
-      return readTraceEvent(found, 'viommu-free-endpoint', FREE_ENDPOINT);
-    default:
-      return undefined;
-  }
+  return LINES.read(text, line);
 }
 
 /** The line of an event as QEMU prints it, without a prefix; `parseViommuLine` reads it back. */
 export function formatViommuEvent(event: ViommuEvent): string {
-  switch (event.type) {
-    case 'viommu-map':
-      return `${FAMILY}map ${MAP.write(event)}`;
-    case 'viommu-unmap':
-      return `${FAMILY}unmap ${RANGE.write(event)}`;
-    case 'viommu-unmap-done':
-      return `${FAMILY}unmap_done ${RANGE.write(event)}`;
-    case 'viommu-translate':
-      return `${FAMILY}translate ${TRANSLATE.write(event)}`;
-    case 'viommu-translated':
-      return `${FAMILY}translate_out ${TRANSLATED.write(event)}`;
-    case 'viommu-attach':
-      return `${FAMILY}attach ${ATTACHMENT.write(event)}`;
-    case 'viommu-detach':
-      return `${FAMILY}detach ${ATTACHMENT.write(event)}`;
-    case 'viommu-reserved':
-      return `${FAMILY}fill_resv_property ${RESERVED.write(event)}`;
-    case 'viommu-free-domain':
-      return `${FAMILY}put_domain ${FREE_DOMAIN.write(event)}`;
-    case 'viommu-free-endpoint':
-      return `${FAMILY}put_endpoint ${FREE_ENDPOINT.write(event)}`;
-  }
+  return LINES.write(event);
 }
 
-/** The event, unless its range runs backwards. */
-function forwards<Event extends { readonly iova: bigint; readonly last: bigint }>(
-  found: TraceEvent,
-  event: Event | MalformedLine,
-): Event | MalformedLine {
-  if (!('iova' in event) || event.iova <= event.last) return event;
-  return malformed(found.line, found.text, 'the range ends below its start');
+function backwards({ iova, last }: { readonly iova: bigint; readonly last: bigint }): string | undefined {
+  return iova > last ? 'the range ends below its start' : undefined;
 }

@@ -1119,13 +1119,18 @@ interface NamedSpace {
     readonly name: string;
     readonly table: IoPagetable;
 }
+type CreateDomain = (request: {
+    readonly dirtyTracking: boolean;
+}) => IommuDomain;
+interface ReplayQuestion {
+    readonly space: NamedSpace;
+    readonly request: ExplainRequest;
+}
 interface SpaceOptions {
     readonly profile: Profile;
     readonly memory: UserMemory;
     readonly logged?: LoggedMemory | undefined;
-    readonly createDomain: (request: {
-        readonly dirtyTracking: boolean;
-    }) => IommuDomain;
+    readonly createDomain: CreateDomain;
 }
 declare class ReplaySpace implements NamedSpace {
     readonly name: string;
@@ -1180,6 +1185,15 @@ interface MalformedLine extends LogPlace {
     readonly text: string;
 }
 declare function splitLines(chunks: Iterable<string> | AsyncIterable<string>, longest?: number): AsyncGenerator<string, void, undefined>;
+interface LoggedEvent extends LogPlace {
+    readonly type: string;
+    readonly announcedOnLine?: number;
+}
+interface EventJoiner<Own extends LoggedEvent> {
+    next<Event extends LoggedEvent>(event: Event | Own): (Event | Own)[];
+    passBy?(text: string): void;
+    end(): Own[];
+}
 interface IommufdCall extends LogPlace {
     readonly iommufd: number;
     readonly result: number;
@@ -1273,13 +1287,6 @@ interface VfioUnmap extends VfioCall {
 type VfioEvent = VfioMap | VfioUnmap;
 declare function parseVfioLine(text: string, line: number): VfioEvent | MalformedLine | undefined;
 declare function formatVfioEvent(event: VfioEvent): string;
-declare class VfioCallJoiner {
-    #private;
-    next<Event extends {
-        readonly type: string;
-    }>(event: Event | VfioEvent): (Event | VfioEvent)[];
-    end(): VfioUnmap[];
-}
 interface ViommuMap extends LogPlace {
     readonly type: "viommu-map";
     readonly domain: number;
@@ -1337,6 +1344,16 @@ type ViommuEvent = ViommuMap | ViommuUnmap | ViommuUnmapDone | ViommuTranslate |
 declare function parseViommuLine(text: string, line: number): ViommuEvent | MalformedLine | undefined;
 declare function formatViommuEvent(event: ViommuEvent): string;
 type LogEvent = VfioEvent | ViommuEvent | IommufdEvent;
+declare class VfioCallJoiner implements EventJoiner<VfioEvent> {
+    #private;
+    next<Event extends LoggedEvent>(event: Event | VfioEvent): (Event | VfioEvent)[];
+    end(): VfioUnmap[];
+}
+declare class LogError extends Error {
+    readonly name = "LogError";
+    readonly code: "ERR_LOG_EMPTY" | "ERR_LOG_FORMAT" | "ERR_LOG_OPTIONS" | "ERR_LOG_TOO_LARGE";
+    constructor(code: LogError["code"], message: string);
+}
 declare function readLog(lines: LogLines): AsyncGenerator<LogEvent | MalformedLine, void, undefined>;
 interface ReplayRecorderOptions {
     readonly log: string;
@@ -1376,18 +1393,12 @@ interface ReplayOptions {
     readonly memory?: UserMemory;
     readonly lockedLimit?: U64Input | undefined;
     readonly guestRam?: bigint;
-    readonly createDomain?: (request: {
-        readonly dirtyTracking: boolean;
-    }) => IommuDomain;
+    readonly createDomain?: CreateDomain;
     readonly onDivergence?: (divergence: Divergence) => void;
     readonly onSpaceEnd?: (space: ReplaySpace) => void;
     readonly onMalformed?: (line: MalformedLine) => void;
 }
 declare function replay(lines: LogLines, options?: ReplayOptions): Promise<ReplayFigures>;
-interface ReplayQuestion {
-    readonly space: NamedSpace;
-    readonly request: ExplainRequest;
-}
 declare class Replayer {
     #private;
     constructor(options?: ReplayOptions);

@@ -3,6 +3,7 @@ export {
   Divergence,
   HoleFigures,
   IommufdEvent,
+  LogError,
   LogEvent,
   LogLines,
   LogPlace,

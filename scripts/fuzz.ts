@@ -1,5 +1,5 @@
 /**
- * Long random runs of the whole public API of a table against the naive model.
+ * Long random runs of the whole public API of a table against the naive model, and as many lines of random logs.
  *
  *   npm run -s fuzz -- [--ops N] [--seed S]
  *
@@ -8,6 +8,7 @@
  */
 import { parseArgs } from 'node:util';
 import { fuzz, testOf } from '../test/model/fuzz.js';
+import { runRandomLogs } from '../test/replay/random-logs.js';
 
 const { values } = parseArgs({
   options: { ops: { type: 'string', default: '100000' }, seed: { type: 'string', default: '1' } },
@@ -31,3 +32,4 @@ if (failure !== undefined) {
 }
 const seconds = Math.round((Date.now() - began) / 1000);
 console.log(`ops ${done}, seed ${seed}, failures ${failure === undefined ? 0 : 1}, seconds ${seconds}`);
+await runRandomLogs(ops, seed);

@@ -250,7 +250,7 @@ export const REPORT_SCRIPT = `"use strict";
 \${HUES.map((_, at) => \`.iopt .pages-\${at}{fill:var(--iopt-\${at})}\`).join("\\n")}
 \`;
 
-  // ../spans.ts
+  // ../drawn-spans.ts
   function domainsOf({ storageDomain }, { domains }) {
     if (storageDomain === null) return "";
     return domains.length > 1 ? \`, in all \${domains.length} domains\` : \`, in domain \${storageDomain}\`;
@@ -1358,6 +1358,6 @@ main {
 
 /** What a content security policy calls them. */
 export const REPORT_HASHES = {
-  script: 'sha256-6P8jqY+vUb5D/UQr7NclhGW6peLdAsOUshKvP4XwzH8=',
+  script: 'sha256-IuN9xjgiOx2V3pLv03C8BrnWwfmZeOUoEu6VGK2CZNQ=',
   style: 'sha256-HicBkfejPrfdx6gHgPIvJOoC0EHzVgudr8Dvmb+o71E=',
 } as const;

@@ -660,7 +660,7 @@ declare abstract class IommufdObject {
     constructor(id: number);
     abstract readonly kind: string;
 }
-interface AccessOptions {
+interface AccessOptions extends Abortable {
     readonly ioas?: number | undefined;
     readonly needsPin?: boolean | undefined;
     readonly onUnmap?: ((area: UnmapNotice) => void | PromiseLike<void>) | undefined;
@@ -671,12 +671,12 @@ declare class IommufdAccess extends IommufdObject {
     readonly kind = "access";
     get ioas(): number | undefined;
     get needsPin(): boolean;
-    attach(ioas: number): Promise<void>;
-    replace(ioas: number): Promise<void>;
-    detach(): Promise<void>;
-    destroy(): Promise<void>;
+    attach(ioas: number, options?: Abortable): Promise<void>;
+    replace(ioas: number, options?: Abortable): Promise<void>;
+    detach(options?: Abortable): Promise<void>;
+    destroy(options?: Abortable): Promise<void>;
     pin(iova: U64Input, length: U64Input, options?: PinOptions): Promise<FrameRuns>;
-    unpin(iova: U64Input, length: U64Input): Promise<void>;
+    unpin(iova: U64Input, length: U64Input, options?: Abortable): Promise<void>;
     read(iova: U64Input, target: Uint8Array, options?: TransferOptions): Promise<void>;
     write(iova: U64Input, source: Uint8Array, options?: TransferOptions): Promise<void>;
     readSync(iova: U64Input, target: Uint8Array, options?: TransferOptions): void;
@@ -696,10 +696,10 @@ interface IommuDevice {
     readonly enforcesCoherency?: boolean;
     readonly reservedRegions?: readonly ReservedRegion[];
     readonly hardwareInfo?: HardwareInfo;
-    createDomain(request: DomainRequest): IommuDomain;
-    freeDomain?(domain: IommuDomain): void;
-    attach?(domain: IommuDomain): void;
-    detach?(): void;
+    createDomain(request: DomainRequest): IommuDomain | PromiseLike<IommuDomain>;
+    freeDomain?(domain: IommuDomain): void | PromiseLike<void>;
+    attach?(domain: IommuDomain): void | PromiseLike<void>;
+    detach?(): void | PromiseLike<void>;
 }
 declare class BoundDevice extends IommufdObject {
     #private;
@@ -709,10 +709,10 @@ declare class BoundDevice extends IommufdObject {
     get name(): string;
     get hwpt(): number | undefined;
     get msiWindow(): bigint | undefined;
-    attach(pt: number): Promise<number>;
-    replace(pt: number): Promise<number>;
-    detach(): Promise<void>;
-    unbind(): Promise<void>;
+    attach(pt: number, options?: Abortable): Promise<number>;
+    replace(pt: number, options?: Abortable): Promise<number>;
+    detach(options?: Abortable): Promise<void>;
+    unbind(options?: Abortable): Promise<void>;
 }
 type Capability = "CAP_SYS_RESOURCE" | "CAP_IPC_LOCK";
 interface Caller {
@@ -835,7 +835,7 @@ interface VfioUnmapRequest extends Abortable {
     readonly length?: U64Input | undefined;
     readonly all?: boolean | undefined;
 }
-interface DirtyBitmapRequest {
+interface DirtyBitmapRequest extends Abortable {
     readonly hwpt: number;
     readonly iova: U64Input;
     readonly length: U64Input;
@@ -844,10 +844,11 @@ interface DirtyBitmapRequest {
     readonly noClear?: boolean | undefined;
 }
 declare class Iommufd implements AsyncDisposable {
+    #private;
     constructor(options?: IommufdOptions);
-    destroy(id: number): Promise<void>;
-    addDriverObject(make: (id: number) => Promise<DriverObjectParts>): Promise<number>;
-    close(): Promise<void>;
+    destroy(id: number, options?: Abortable): Promise<void>;
+    addDriverObject(make: (id: number) => Promise<DriverObjectParts>, options?: Abortable): Promise<number>;
+    close(options?: Abortable): Promise<void>;
     [Symbol.asyncDispose](): Promise<void>;
     ioasTable(ioas: number): IoPagetable;
     hwptDomain(hwpt: number): IommuDomain;
@@ -856,11 +857,11 @@ declare class Iommufd implements AsyncDisposable {
     ioasIovaRanges(request: {
         readonly ioas: number;
         readonly max?: number | undefined;
-    }): Promise<IovaRanges>;
+    } & Abortable): Promise<IovaRanges>;
     ioasAllowIovas(request: {
         readonly ioas: number;
         readonly ranges: Iterable<IovaRange>;
-    }): Promise<void>;
+    } & Abortable): Promise<void>;
     ioasMap(request: IoasMapRequest): Promise<bigint>;
     ioasCopy(request: IoasCopyRequest): Promise<bigint>;
     ioasUnmap(request: IoasUnmapRequest): Promise<bigint>;
@@ -875,26 +876,27 @@ declare class Iommufd implements AsyncDisposable {
         readonly ioas: number;
         readonly dirtyTracking?: boolean | undefined;
         readonly nestParent?: boolean | undefined;
-    }): Promise<number>;
+    } & Abortable): Promise<number>;
     setDirtyTracking(request: {
         readonly hwpt: number;
         readonly enable: boolean;
-    }): Promise<void>;
+    } & Abortable): Promise<void>;
     getDirtyBitmap(request: DirtyBitmapRequest): Promise<Uint8Array>;
     accessCreate(options?: AccessOptions): Promise<IommufdAccess>;
     vfioIoasGet(): Promise<number>;
     vfioIoasSet(ioas: number): Promise<void>;
     vfioIoasClear(): Promise<void>;
     vfioCheckExtension(extension: number): Promise<number>;
-    vfioSetIommu(type: number): Promise<void>;
+    vfioSetIommu(type: number, options?: Abortable): Promise<void>;
     vfioMap(request: VfioMapRequest): Promise<void>;
     vfioUnmap(request: VfioUnmapRequest): Promise<bigint>;
-    vfioInfo(): Promise<VfioInfo>;
+    vfioInfo(options?: Abortable): Promise<VfioInfo>;
 }
-type IommufdOptionRequest = Caller & {
+type IommufdOptionRequest = Caller & Abortable & {
     readonly value?: number | bigint | undefined;
 } & ({
     readonly option: "rlimit-mode";
+    readonly ioas?: undefined;
 } | {
     readonly option: "huge-pages";
     readonly ioas: number;

@@ -3,6 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { fuzz, testOf } from './model/fuzz.js';
 import type { LockStepRun } from './model/lock-step.js';
 import type { Op } from './model/ops.js';
+import { describeFailure, fuzzOverlapping, stepsOf } from './model/overlapping-fuzz.js';
+import type { Step } from './model/overlapping-steps.js';
 
 /** Two operations that together do what must not be done. */
 const isGuilty = (ops: readonly Op[]) => {
@@ -46,5 +48,31 @@ describe('fuzz', () => {
     };
     expect(await opsOf(7)).toBe(await opsOf(7));
     expect(await opsOf(7)).not.toBe(await opsOf(8));
+  });
+});
+
+describe('fuzz of overlapping calls', () => {
+  test('some seeds', async () => {
+    const { done, failure } = await fuzzOverlapping(300, 1);
+    expect(failure === undefined ? '' : describeFailure(failure)).toBe('');
+    expect(done).toBe(300);
+  });
+
+  test('makes a failure as short as it can be, and names its seed', async () => {
+    const guilty = (steps: readonly Step[]) => {
+      const first = steps.findIndex(({ op }) => op === 'detach');
+      return steps.findIndex(({ op }, at) => op === 'attach' && first >= 0 && at > first);
+    };
+    const { failure } = await fuzzOverlapping(100, 1, async (steps) => {
+      const at = guilty(steps);
+      return at < 0 ? undefined : { carriedOut: at + 1, error: new Error('broken') };
+    });
+    expect(failure?.steps.map(({ op }) => op)).toEqual(['detach', 'attach']);
+    expect(describeFailure(failure!)).toContain(`seed ${failure!.seed}:\n  {"op":"detach"`);
+  });
+
+  test('the same seed gives the same steps, another seed others', () => {
+    expect(stepsOf(7)).toEqual(stepsOf(7));
+    expect(stepsOf(7)).not.toEqual(stepsOf(8));
   });
 });

@@ -7,6 +7,7 @@ import type { FrameRuns } from '../memory/frame-runs.js';
 import { type Abortable, type Operation, start, unstoppable } from '../operation.js';
 import { RwLock } from '../rw-lock.js';
 import { MAX_U64, type U64Input } from '../u64.js';
+import { heard } from './callbacks.js';
 import type { Context } from './context.js';
 import { Ioas } from './ioas.js';
 import { holding, IommufdObject } from './object-table.js';
@@ -285,7 +286,7 @@ export class IommufdAccess extends IommufdObject {
     onUnmap: (area: UnmapNotice) => void | PromiseLike<void>,
   ): void | PromiseLike<void> {
     // No area is 2^64 − 1 bytes long: this one stands for everything.
-    return area.length === MAX_U64 ? this.#letGoOfAll(area, onUnmap) : onUnmap(area);
+    return area.length === MAX_U64 ? heard(this.#letGoOfAll(area, onUnmap)) : onUnmap(area);
   }
 
   /** Tells the driver that the access leaves an address space, and unpins what the driver then has left pinned. */

@@ -61,7 +61,7 @@ export class Callbacks {
     } finally {
       this.#depth -= 1;
     }
-    return Promise.resolve(answer).finally(() => this.#end(running));
+    return heard(Promise.resolve(answer).finally(() => this.#end(running)));
   }
 
   #start(): AsyncLocalStorage<Running> | undefined {
@@ -76,6 +76,12 @@ export class Callbacks {
     // Following asynchronous calls slows all of them down. Nobody needs it while no callback runs.
     if (this.#running === 0) this.#storage?.disable();
   }
+}
+
+/** A promise for somebody who may be stopped before waiting for it: that it is rejected is no accident then. */
+export function heard<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
 }
 
 function newStorage(): AsyncLocalStorage<Running> | undefined {

@@ -18,7 +18,12 @@ export interface HardwareInfo {
   readonly data: Uint8Array;
 }
 
-/** A device behind an IOMMU. Bring your own; `MockDevice` of `io-pagetable/testing` is the kernel's test device. */
+/**
+ * A device behind an IOMMU. Bring your own; `MockDevice` of `io-pagetable/testing` is the kernel's test device.
+ *
+ * Its methods answer at once or with a promise. A call of the library waits for such a promise to its end, also when
+ * its signal is aborted meanwhile: what the driver did is undone then.
+ */
 export interface IommuDevice {
   /** What errors call the device. */
   readonly name: string;
@@ -40,10 +45,10 @@ export interface IommuDevice {
    *
    * @throws the driver's own error, best an `IommuError`; the call that wanted the domain fails with it.
    */
-  createDomain(request: DomainRequest): IommuDomain;
+  createDomain(request: DomainRequest): IommuDomain | PromiseLike<IommuDomain>;
 
   /** The end of a domain that the device made. No device uses it, nothing is mapped in it. */
-  freeDomain?(domain: IommuDomain): void;
+  freeDomain?(domain: IommuDomain): void | PromiseLike<void>;
 
   /**
    * From now on the device's accesses are translated by `domain`, which takes the place of the one before.
@@ -51,8 +56,8 @@ export interface IommuDevice {
    * @throws EINVAL if the device cannot use this domain (attaching to an address space then tries the next one);
    * any other error ends the attempt. Nothing has changed then.
    */
-  attach?(domain: IommuDomain): void;
+  attach?(domain: IommuDomain): void | PromiseLike<void>;
 
   /** From now on all accesses of the device are blocked. Never fails. */
-  detach?(): void;
+  detach?(): void | PromiseLike<void>;
 }

@@ -97,18 +97,10 @@ describe('the library agrees with the naive model', () => {
     ...linux,
     mix: { ...mappingAndAccesses, ...HOLDS, exit: 1 },
     length: 60,
-    runs: 100,
+    runs: 60,
     grain: 'pages',
     limitPages: 12,
     remote: true,
-  });
-  property('linux: memory without live views, asked by synchronous calls', {
-    ...linux,
-    mix: mappingAndAccesses,
-    length: 60,
-    runs: 50,
-    remote: true,
-    sync: true,
   });
   property('rfc-v1: mapping', { ...rfc, mix: MAPPING, length: 50, runs: 150 });
   property('rfc-v1: pinned ranges', { ...rfc, mix: { ...MAPPING, ...HOLDS }, length: 50, runs: 100 });

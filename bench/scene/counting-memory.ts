@@ -1,45 +1,34 @@
 /**
  * Memory that counts how often it is asked for anything.
  */
-import type { FrameRuns, ProcessMemory, UserMemory } from './core.js';
+import { ForwardingMemory, type FrameRuns, type ProcessMemory } from './core.js';
 
 /** Another memory, with its calls counted. */
-export class CountingMemory implements UserMemory {
+export class CountingMemory extends ForwardingMemory<ProcessMemory> {
   calls = 0;
-  readonly #memory: ProcessMemory;
 
-  constructor(memory: ProcessMemory) {
-    this.#memory = memory;
+  override pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number> {
+    this.calls += 1;
+    return super.pin(page, count, write, into);
   }
 
-  pin(page: number, count: number, write: boolean, into: FrameRuns): number {
+  override unpin(pfn: number, count: number, dirty: boolean): void {
     this.calls += 1;
-    return this.#memory.pin(page, count, write, into);
+    super.unpin(pfn, count, dirty);
   }
 
-  unpin(pfn: number, count: number): void {
+  override frames(pfn: number, count: number): Uint8Array | undefined {
     this.calls += 1;
-    this.#memory.unpin(pfn, count);
+    return super.frames(pfn, count);
   }
 
-  frames(pfn: number, count: number): Uint8Array {
+  override copyFromUser(...request: Parameters<ProcessMemory['copyFromUser']>): number | Promise<number> {
     this.calls += 1;
-    return this.#memory.frames(pfn, count);
+    return super.copyFromUser(...request);
   }
 
-  copyFromUser(
-    page: number,
-    offset: number,
-    target: Uint8Array,
-    targetOffset: number,
-    length: number,
-  ): number {
+  override copyToUser(...request: Parameters<ProcessMemory['copyToUser']>): number | Promise<number> {
     this.calls += 1;
-    return this.#memory.copyFromUser(page, offset, target, targetOffset, length);
-  }
-
-  copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number {
-    this.calls += 1;
-    return this.#memory.copyToUser(page, offset, source, sourceOffset, length);
+    return super.copyToUser(...request);
   }
 }

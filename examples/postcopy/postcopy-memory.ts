@@ -1,7 +1,7 @@
 /**
  * Memory of a guest that runs here already, while its pages are still elsewhere: `userfaultfd`, in small.
  */
-import { type FrameRuns, IommuError, type ProcessMemory, type UserMemory } from 'io-pagetable';
+import { ForwardingMemory, type FrameRuns, IommuError, type ProcessMemory } from 'io-pagetable';
 
 const PAGE_SIZE = 4096n;
 
@@ -9,8 +9,7 @@ const PAGE_SIZE = 4096n;
 export type FetchPage = (page: number) => Promise<Uint8Array>;
 
 /** A `ProcessMemory` with a region whose pages are fetched when they are touched first. */
-export class PostcopyMemory implements UserMemory {
-  readonly #memory: ProcessMemory;
+export class PostcopyMemory extends ForwardingMemory<ProcessMemory> {
   readonly #fetch: FetchPage;
   /** User page number of the first page of the region. */
   readonly #first: number;
@@ -21,7 +20,7 @@ export class PostcopyMemory implements UserMemory {
 
   /** @param uptr - user address of the region, of `pages` pages, that are all elsewhere */
   constructor(memory: ProcessMemory, uptr: bigint, pages: number, fetch: FetchPage) {
-    this.#memory = memory;
+    super(memory);
     this.#fetch = fetch;
     this.#first = Number(uptr / PAGE_SIZE);
     for (let page = this.#first; page < this.#first + pages; page++) this.#missing.add(page);
@@ -32,43 +31,39 @@ export class PostcopyMemory implements UserMemory {
     return this.#missing.size;
   }
 
-  get exited(): boolean {
-    return this.#memory.exited;
-  }
-
-  get locked(): UserMemory['locked'] {
-    return this.#memory.locked;
-  }
-
   /** What `readSync` and `writeSync` go by: EAGAIN before the first byte is copied, not after some. */
-  resident(page: number, count: number): boolean {
+  override resident(page: number, count: number): boolean {
     return this.#here(page, count) === count;
   }
 
   /** Pins the pages that are here, up to the first that is not; that one is fetched if it is the first of all. */
-  pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number> {
+  override pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number> {
     const here = this.#here(page, count);
-    if (here > 0) return this.#memory.pin(page, here, write, into);
-    return this.#bring(page).then(() => this.#memory.pin(page, 1, write, into));
+    if (here > 0) return this.memory.pin(page, here, write, into);
+    return this.#bring(page).then(() => this.memory.pin(page, 1, write, into));
   }
 
-  unpin(pfn: number, count: number): void {
-    this.#memory.unpin(pfn, count);
-  }
-
-  frames(pfn: number, count: number): Uint8Array {
-    return this.#memory.frames(pfn, count);
-  }
-
-  copyFromUser(page: number, offset: number, target: Uint8Array, targetOffset: number, length: number) {
+  override copyFromUser(
+    page: number,
+    offset: number,
+    target: Uint8Array,
+    targetOffset: number,
+    length: number,
+  ) {
     return this.#onceHere(page, offset, length, () =>
-      this.#memory.copyFromUser(page, offset, target, targetOffset, length),
+      this.memory.copyFromUser(page, offset, target, targetOffset, length),
     );
   }
 
-  copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number) {
+  override copyToUser(
+    page: number,
+    offset: number,
+    source: Uint8Array,
+    sourceOffset: number,
+    length: number,
+  ) {
     return this.#onceHere(page, offset, length, () =>
-      this.#memory.copyToUser(page, offset, source, sourceOffset, length),
+      this.memory.copyToUser(page, offset, source, sourceOffset, length),
     );
   }
 
@@ -114,7 +109,7 @@ export class PostcopyMemory implements UserMemory {
       const detail = `cannot be fetched: ${error instanceof Error ? error.message : String(error)}`;
       throw new IommuError('EFAULT', { check: 'memory', uptr: `0x${uptr.toString(16)}`, detail });
     }
-    this.#memory.write(uptr, bytes);
+    this.memory.write(uptr, bytes);
     this.#missing.delete(page);
   }
 }

@@ -4,7 +4,7 @@
 import { checkBoolean, checkCallback, checkedInterval, checkFlag, checkObject } from '../arguments.js';
 import { during, refuse, wouldWait } from '../errors.js';
 import { logAccess } from '../log.js';
-import { byteCount, checkBytes, isBytes, viewOf } from '../memory/bytes.js';
+import { byteCount, checkBytes, viewOf } from '../memory/bytes.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import {
   type Abortable,
@@ -337,7 +337,7 @@ export class IoptAccess implements AttachedAccess {
     const table = this.#table;
     if (options !== PLAIN || table === undefined || !this.#mutex.free) return false;
     const { page, offset } = readU64(iova, 'iova');
-    if (!isBytes(buffer) || !table.state.iovaLock.tryRead()) return false;
+    if (!(buffer instanceof Uint8Array) || !table.state.iovaLock.tryRead()) return false;
     if (this.#windows?.space !== table) this.#windows = new AreaWindows(table);
     try {
       return this.#windows.transfer(page, offset, buffer, write);

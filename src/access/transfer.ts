@@ -248,9 +248,9 @@ function bufferEnds(memory: UserMemory, transfer: Transfer, done: number, bytes:
 /** Gives the caller what was read into a buffer that is not its own. */
 function handOver(ends: BufferEnds, transfer: Transfer, done: number, bytes: number): void {
   const { buffer, write } = transfer;
-  if (write || ends.buffer === buffer) return;
+  if (ends.buffer === buffer) return;
   checkBuffer(transfer);
-  setBytes(buffer, viewOf(ends.buffer, 0, bytes), done);
+  if (!write) setBytes(buffer, viewOf(ends.buffer, 0, bytes), done);
 }
 
 /** @throws RangeError if the caller's buffer has shrunk while the call waited */

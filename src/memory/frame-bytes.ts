@@ -21,9 +21,8 @@ export function frameBytes(memory: FrameMemory, pfn: number, count: number): Uin
 }
 
 /**
- * Copies between frames and `length` bytes of a buffer, from byte `at` of it on. The first of the bytes is byte `offset`
- * of frame `pfn`, counted on into the frames after it, which are consecutive. Gives a promise if the memory answers
- * later.
+ * Copies between consecutive frames, from byte `offset` (below 4096) of frame `pfn` on, and `length` bytes of a buffer,
+ * from byte `at` of it on. Gives a promise if the memory answers later.
  *
  * @throws (or rejects with) EFAULT if the memory says that it did not copy all of them; what the memory throws
  */
@@ -36,8 +35,8 @@ export function copyFrames(
   length: number,
   write: boolean,
 ): undefined | PromiseLike<void> {
-  let frame = pfn + Math.floor(offset / PAGE_SIZE);
-  let skip = offset % PAGE_SIZE;
+  let frame = pfn;
+  let skip = offset;
   for (let done = 0; done < length; ) {
     const left = length - done;
     const bytes = frameBytes(memory, frame, Math.ceil((skip + left) / PAGE_SIZE));
@@ -45,7 +44,7 @@ export function copyFrames(
     const size = byteCount(bytes);
     const part = Math.min(left, size - skip);
     if (write) setBytes(bytes, viewOf(buffer, at + done, part), skip);
-    else setBytes(buffer, viewOf(bytes, skip, part), at + done);
+    else setBytes(buffer, part === size ? bytes : viewOf(bytes, skip, part), at + done);
     done += part;
     frame += size / PAGE_SIZE;
     skip = 0;

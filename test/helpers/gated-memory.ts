@@ -1,8 +1,7 @@
 /** Process memory that answers when the test says so, as demand paging does. */
+import { ForwardingMemory } from '../../src/memory/forwarding-memory.js';
 import type { FrameRuns } from '../../src/memory/frame-runs.js';
-import type { LockedMemory } from '../../src/memory/locked-memory.js';
 import type { ProcessMemory } from '../../src/memory/process-memory.js';
-import type { UserMemory } from '../../src/memory/user-memory.js';
 
 /** A call that waits for the test. */
 export interface PendingCall {
@@ -19,24 +18,13 @@ export interface PendingCall {
 }
 
 /** Memory of a process, with a gate before it. While the gate is closed, calls wait in `pending`. */
-export class GatedMemory implements UserMemory {
-  readonly memory: ProcessMemory;
-  readonly locked?: { readonly user: LockedMemory; readonly mm: LockedMemory };
+export class GatedMemory extends ForwardingMemory<ProcessMemory> {
   /** The most pages that one call pins. */
   mostPerPin = Number.POSITIVE_INFINITY;
   /** Pages asked for by each `pin`, in order. */
   readonly pins: { readonly page: number; readonly count: number; readonly write: boolean }[] = [];
   #closed = false;
   readonly #pending: PendingCall[] = [];
-
-  constructor(memory: ProcessMemory) {
-    this.memory = memory;
-    if (memory.locked !== undefined) this.locked = memory.locked;
-  }
-
-  get exited(): boolean {
-    return this.memory.exited;
-  }
 
   /** The calls that wait, oldest first. */
   get pending(): readonly PendingCall[] {
@@ -54,22 +42,14 @@ export class GatedMemory implements UserMemory {
     while (this.#pending.length > 0) this.#pending[0]!.settle();
   }
 
-  pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number> {
+  override pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number> {
     this.pins.push({ page, count, write });
     return this.#gated({ kind: 'pin', page, count, write }, () =>
       this.memory.pin(page, Math.min(count, this.mostPerPin), write, into),
     );
   }
 
-  unpin(pfn: number, count: number): void {
-    this.memory.unpin(pfn, count);
-  }
-
-  frames(pfn: number, count: number): Uint8Array {
-    return this.memory.frames(pfn, count);
-  }
-
-  copyFromUser(
+  override copyFromUser(
     page: number,
     offset: number,
     target: Uint8Array,
@@ -81,7 +61,7 @@ export class GatedMemory implements UserMemory {
     );
   }
 
-  copyToUser(
+  override copyToUser(
     page: number,
     offset: number,
     source: Uint8Array,
@@ -93,7 +73,7 @@ export class GatedMemory implements UserMemory {
     );
   }
 
-  resident(_page: number, _count: number, _write: boolean): boolean {
+  override resident(_page: number, _count: number, _write: boolean): boolean {
     return !this.#closed;
   }
 

@@ -1,7 +1,7 @@
 /**
  * Gates: every wait for something outside the library, memory or a callback, ends when the schedule says so.
  */
-import type { FrameRuns, ProcessMemory, UserMemory } from 'io-pagetable';
+import { ForwardingMemory, type FrameRuns, type ProcessMemory } from 'io-pagetable';
 
 /** Something that waits for the schedule. */
 export interface Gate {
@@ -51,45 +51,28 @@ export class Gates {
 }
 
 /** The memory of a process behind gates. It pins one page at a time. */
-export class GatedProcess implements UserMemory {
-  readonly #process: ProcessMemory;
+export class GatedProcess extends ForwardingMemory<ProcessMemory> {
   readonly #gates: Gates;
 
   constructor(process: ProcessMemory, gates: Gates) {
-    this.#process = process;
+    super(process);
     this.#gates = gates;
   }
 
-  get exited(): boolean {
-    return this.#process.exited;
-  }
-
-  get locked(): ProcessMemory['locked'] {
-    return this.#process.locked;
-  }
-
-  resident(): boolean {
+  override resident(): boolean {
     return !this.#gates.closed;
   }
 
-  pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number> {
+  override pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number> {
     const what = `pin page 0x${page.toString(16)} of ${count}`;
-    return this.#gates.pass(what, () => this.#process.pin(page, 1, write, into));
+    return this.#gates.pass(what, () => this.memory.pin(page, 1, write, into));
   }
 
-  unpin(pfn: number, count: number): void {
-    this.#process.unpin(pfn, count);
+  override copyFromUser(...request: Parameters<ProcessMemory['copyFromUser']>): number | Promise<number> {
+    return this.#gates.pass('read', () => this.memory.copyFromUser(...request));
   }
 
-  frames(pfn: number, count: number): Uint8Array {
-    return this.#process.frames(pfn, count);
-  }
-
-  copyFromUser(...request: Parameters<ProcessMemory['copyFromUser']>): number | Promise<number> {
-    return this.#gates.pass('read', () => this.#process.copyFromUser(...request));
-  }
-
-  copyToUser(...request: Parameters<ProcessMemory['copyToUser']>): number | Promise<number> {
-    return this.#gates.pass('write', () => this.#process.copyToUser(...request));
+  override copyToUser(...request: Parameters<ProcessMemory['copyToUser']>): number | Promise<number> {
+    return this.#gates.pass('write', () => this.memory.copyToUser(...request));
   }
 }

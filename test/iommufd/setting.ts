@@ -3,6 +3,7 @@ import { expect } from 'vitest';
 import { type ErrorCode, IommuError } from '../../src/errors.js';
 import type { BoundDevice } from '../../src/iommufd/bound-device.js';
 import { Iommufd, type IommufdOptions } from '../../src/iommufd/iommufd.js';
+import { ForwardingMemory } from '../../src/memory/forwarding-memory.js';
 import type { FrameRuns } from '../../src/memory/frame-runs.js';
 import type { ProcessMemory } from '../../src/memory/process-memory.js';
 import type { UserMemory } from '../../src/memory/user-memory.js';
@@ -75,16 +76,12 @@ export function bindMock(iommufd: Iommufd, flags = 0): Promise<BoundDevice> {
 
 /** The same memory, whose pins wait until `ready`. */
 export function slowly(memory: ProcessMemory, ready: Promise<unknown>): UserMemory {
-  return {
+  return Object.assign(new ForwardingMemory(memory), {
     pin: async (page: number, count: number, write: boolean, into: FrameRuns) => {
       await ready;
       return memory.pin(page, count, write, into);
     },
-    unpin: (pfn, count) => memory.unpin(pfn, count),
-    frames: (pfn, count) => memory.frames(pfn, count),
-    copyFromUser: (...where) => memory.copyFromUser(...where),
-    copyToUser: (...where) => memory.copyToUser(...where),
-  };
+  });
 }
 
 /** A promise and what resolves it. */

@@ -551,3 +551,19 @@ describe('copies', () => {
     expect(refusal(() => memory.read(2n ** 64n - 2n, 3))).toEqual(memoryError('EFAULT', 2n ** 64n - 2n));
   });
 });
+
+it('tens of thousands of regions are as quickly mapped and unmapped as the first', () => {
+  const memory = new ProcessMemory();
+  const many = 20_000;
+  const first = memory.mmap({ length: PAGE, sparse: true }).uptr;
+  for (let at = 1; at < many; at++) {
+    expect(memory.mmap({ length: PAGE, sparse: true }).uptr).toBe(first - BigInt(at * PAGE));
+  }
+  for (let at = 1; at < many; at += 2) memory.munmap(first - BigInt(at * PAGE), PAGE);
+  expect(memory.regions).toHaveLength(many / 2);
+  // Two pages fit below all holes, one fits in the highest.
+  expect(memory.mmap({ length: 2 * PAGE, sparse: true }).uptr).toBe(first - BigInt(many * PAGE));
+  expect(memory.mmap({ length: PAGE, sparse: true }).uptr).toBe(first - BigInt(PAGE));
+  memory.exit();
+  expect(memory.regions).toEqual([]);
+});

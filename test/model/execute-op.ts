@@ -361,7 +361,7 @@ function hold(pairs: Pairs, op: OpOf<'hold'>): Promise<Answers> {
   return both(
     async () => {
       held = await table.library.access(iova, length, { write: op.write });
-      return held.pages.length;
+      return pagesOf(held);
     },
     () => {
       const pages = model.hold(table.model, iova, length, op.write);
@@ -370,6 +370,16 @@ function hold(pairs: Pairs, op: OpOf<'hold'>): Promise<Answers> {
     },
     aim,
   );
+}
+
+/** How many pages are held. Without live views that is all there is to know. */
+function pagesOf(held: PinnedRange): number {
+  try {
+    return held.pages.length;
+  } catch (error) {
+    assert.ok(error instanceof IommuError && error.code === 'EOPNOTSUPP');
+    return Math.ceil(Number(held.length) / Number(PAGE));
+  }
 }
 
 async function release(pairs: Pairs, op: OpOf<'release'>): Promise<Answers> {

@@ -1,53 +1,36 @@
 /**
  * Memory that answers late and in small portions, so that every operation that pins or copies has to wait.
  */
-import type { FrameRuns, ProcessMemory, UserMemory } from 'io-pagetable';
+import { ForwardingMemory, type FrameRuns, type ProcessMemory } from 'io-pagetable';
 
 /** A `ProcessMemory` behind promises. */
-export class LateMemory implements UserMemory {
-  readonly #memory: ProcessMemory;
+export class LateMemory extends ForwardingMemory<ProcessMemory> {
   readonly #portion: number;
 
   /**
    * @param portion - the most pages that one call pins
    */
   constructor(memory: ProcessMemory, portion: number) {
-    this.#memory = memory;
+    super(memory);
     this.#portion = portion;
   }
 
-  get exited(): boolean {
-    return this.#memory.exited;
-  }
-
-  get locked(): ProcessMemory['locked'] {
-    return this.#memory.locked;
-  }
-
-  resident(): boolean {
+  override resident(): boolean {
     return false;
   }
 
-  async pin(page: number, count: number, write: boolean, into: FrameRuns): Promise<number> {
+  override async pin(page: number, count: number, write: boolean, into: FrameRuns): Promise<number> {
     await undefined;
-    return this.#memory.pin(page, Math.min(count, this.#portion), write, into);
+    return this.memory.pin(page, Math.min(count, this.#portion), write, into);
   }
 
-  unpin(pfn: number, count: number): void {
-    this.#memory.unpin(pfn, count);
-  }
-
-  frames(pfn: number, count: number): Uint8Array {
-    return this.#memory.frames(pfn, count);
-  }
-
-  async copyFromUser(...request: Parameters<ProcessMemory['copyFromUser']>): Promise<number> {
+  override async copyFromUser(...request: Parameters<ProcessMemory['copyFromUser']>): Promise<number> {
     await undefined;
-    return this.#memory.copyFromUser(...request);
+    return this.memory.copyFromUser(...request);
   }
 
-  async copyToUser(...request: Parameters<ProcessMemory['copyToUser']>): Promise<number> {
+  override async copyToUser(...request: Parameters<ProcessMemory['copyToUser']>): Promise<number> {
     await undefined;
-    return this.#memory.copyToUser(...request);
+    return this.memory.copyToUser(...request);
   }
 }

@@ -19,6 +19,7 @@ import { NaiveProcess } from './naive-process.js';
 import { MAX, meets, PAGE } from './naive-ranges.js';
 import { type NaiveDomain, NaiveTable, NaiveWorld, naiveDomain } from './naive-table.js';
 import { type Poison, poisonedMock, poisonedRadix } from './poison.js';
+import { RemoteMemory } from './remote-memory.js';
 import { REGIONS, TABLES } from './setting.js';
 
 /** What a run is about. */
@@ -28,6 +29,8 @@ export interface LockStepOptions {
   readonly limitPages?: number;
   /** The memory makes every pin and copy wait, and pins at most so many pages at once. */
   readonly latePortion?: number;
+  /** The memory has no live views, and answers late. */
+  readonly remote?: boolean;
   /** The library is asked by its synchronous calls, and by the others only where those say that they would wait. */
   readonly sync?: boolean;
 }
@@ -102,7 +105,7 @@ export class Pairs {
   /** The user page of each frame number. */
   readonly userPages: ReadonlyMap<bigint, bigint>;
 
-  constructor({ profile, limitPages, latePortion, sync = false }: LockStepOptions) {
+  constructor({ profile, limitPages, latePortion, remote = false, sync = false }: LockStepOptions) {
     this.sync = sync;
     const lockedLimit = limitPages === undefined ? undefined : BigInt(limitPages) * PAGE;
     this.memory = new ProcessMemory({ lockedLimit });
@@ -114,7 +117,8 @@ export class Pairs {
     this.world = new NaiveWorld(
       new NaiveProcess(regions, { limitPages: limitPages === undefined ? undefined : BigInt(limitPages) }),
     );
-    const memory = latePortion === undefined ? this.memory : new LateMemory(this.memory, latePortion);
+    const late = latePortion === undefined ? this.memory : new LateMemory(this.memory, latePortion);
+    const memory = remote ? new RemoteMemory(this.memory) : late;
     this.tables = Array.from({ length: TABLES }, () => ({
       library: new IoPagetable({ memory, profile }),
       model: new NaiveTable(this.world, rulesOf(profile)),

@@ -56,6 +56,18 @@ describe('tree shaking', () => {
     expect(output).not.toContain('class Iommufd');
   });
 
+  test('who brings a memory does not get the one of arrays and buffers', async () => {
+    const { sources } = await bundle(`
+      import { ForwardingMemory, IoPagetable, IoptAccess } from 'io-pagetable';
+      const table = new IoPagetable({ memory: new ForwardingMemory(globalThis.memory) });
+      await new IoptAccess({ needsPin: false }).attach(table);
+      table.check();
+    `);
+    expect(sources).toContain('src/memory/forwarding-memory.ts');
+    const own = /^src\/memory\/(process-memory|physical-memory|page-content|memory-region|pin-counts)\.ts$/;
+    expect(sources.filter((path) => own.test(path))).toEqual([]);
+  });
+
   test('a table comes without contexts', async () => {
     const { sources } = await bundle(`import { IoPagetable } from 'io-pagetable'; new IoPagetable();`);
     expect(sources).toContain('src/io-pagetable.ts');

@@ -135,9 +135,9 @@ describe('an unmap', () => {
       };
     }
     const unpin = world.memory.unpin.bind(world.memory);
-    world.memory.unpin = (pfn, count) => {
+    world.memory.unpin = (pfn, count, dirty) => {
       diary.push(`unpin ${count}`);
-      unpin(pfn, count);
+      unpin(pfn, count, dirty);
     };
     await table.unmapAll();
     // The storage domain comes last, as the frames are read back from it.
@@ -153,9 +153,9 @@ describe('an unmap', () => {
     await table.copy({ from: table, srcIova: 0xa000n, iova: 0x20000n, length: PAGE, prot: 'r' });
     const unpinned: number[] = [];
     const unpin = world.memory.unpin.bind(world.memory);
-    world.memory.unpin = (pfn, count) => {
+    world.memory.unpin = (pfn, count, dirty) => {
       unpinned.push(pfn - world.process.frameOf(USER), count);
-      unpin(pfn, count);
+      unpin(pfn, count, dirty);
     };
     await table.unmap(0x8000n, 5n * PAGE);
     expect(domain.requests.slice(-1)).toEqual(['unmap 0x8000 + 0x5000']);
@@ -170,13 +170,13 @@ describe('an unmap', () => {
     const calls: string[] = [];
     const unpin = world.memory.unpin.bind(world.memory);
     Object.assign(world.memory, {
-      unpin(pfn: number, count: number) {
+      unpin(pfn: number, count: number, dirty: boolean) {
         calls.push(`unpin ${count}`);
-        unpin(pfn, count);
+        unpin(pfn, count, dirty);
       },
       unpinAll(frames: FrameRuns, dirty: boolean) {
         calls.push(`unpin ${frames.runs} runs${dirty ? ', written' : ''}`);
-        frames.forEachRun(0, frames.frames, unpin);
+        frames.forEachRun(0, frames.frames, (pfn, count) => unpin(pfn, count, dirty));
       },
     });
     await table.map({ uptr: USER, iova: 0x1000n, length: 3n * PAGE, prot: 'rw' });
@@ -198,7 +198,7 @@ describe('an unmap', () => {
     Object.assign(memory, {
       unpin(pfn: number, count: number, written: boolean) {
         dirty.push(written);
-        unpin(pfn, count);
+        unpin(pfn, count, written);
       },
     });
     await table.map({ uptr: USER, iova: 0x1000n, length: PAGE, prot: 'rw' });

@@ -96,4 +96,13 @@ describe('the library agrees with the naive model', () => {
     limitPages: 12,
     latePortion: 2,
   });
+  property('memory without live views', {
+    ...linux,
+    mix: { ...mappingAndAccesses, ...HOLDS, exit: 1 },
+    length: 60,
+    runs: 60,
+    grain: 'pages',
+    limitPages: 12,
+    remote: true,
+  });
 });

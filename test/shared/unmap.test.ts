@@ -267,9 +267,9 @@ describe('calls that cannot wait', () => {
     const seen: (number | undefined)[] = [];
     const { memory } = world;
     const unpin = memory.unpin.bind(memory);
-    vi.spyOn(memory, 'unpin').mockImplementation((pfn, count) => {
+    vi.spyOn(memory, 'unpin').mockImplementation((pfn, count, dirty) => {
       seen.push(reader.iovaToPhys(0x1000), reader.iovaToPhys(0x9000));
-      unpin(pfn, count);
+      unpin(pfn, count, dirty);
     });
     expect(table.unmapAllSync()).toBe(4n * PAGE);
     expect(seen).toEqual(Array(4).fill(undefined));

@@ -1,10 +1,13 @@
 /**
- * Fails every fault point of every scenario in turn, and prints how many there were.
+ * Fails every fault point of every scenario in turn, and prints how many there were; then aborts every call at every
+ * call-out and every wait.
  *
- * Each time the call must fail with the errno of the point and leave everything as it was, and then succeed without a
- * fault (`sweepFaults`). Exit status 0 only if all did.
+ * Each time the call must fail with the errno of the point, or the reason of its signal, and leave everything as it was,
+ * and then succeed without a fault (`sweepFaults`, `sweepAborts`). Exit status 0 only if all did.
  */
 import { type FaultPoint, sweepFaults } from 'io-pagetable/testing';
+import { ABORT_SCENARIOS } from '../test/faults/abort-scenarios.js';
+import { sweepAborts, sweepLocks } from '../test/faults/aborts.js';
 import { SCENARIOS } from '../test/faults/scenarios.js';
 
 const counts = new Map<FaultPoint, number>();
@@ -30,4 +33,28 @@ for (const [point, count] of [...counts].sort(([, a], [, b]) => b - a)) {
 console.log(
   `\n${total} fault points in ${SCENARIOS.length} scenarios, ${counts.size} kinds; ${failures} scenarios failed`,
 );
-process.exitCode = failures === 0 ? 0 : 1;
+
+let aborts = 0;
+let stopped = 0;
+let locks = 0;
+let unclean = 0;
+console.log('\naborts: at call-outs, of them in time; at waits for locks');
+for (const { name, prepare } of ABORT_SCENARIOS) {
+  try {
+    const atCallOuts = await sweepAborts(prepare);
+    const inTime = atCallOuts.filter((swept) => swept.stopped).length;
+    const atLocks = await sweepLocks(prepare);
+    aborts += atCallOuts.length;
+    stopped += inTime;
+    locks += atLocks.length;
+    const figures = [atCallOuts.length, inTime, atLocks.length].map((figure) => String(figure).padStart(5));
+    console.log(`${figures.join('')}  ${name}`);
+  } catch (error) {
+    unclean += 1;
+    console.log(` FAIL  ${name}:`, error);
+  }
+}
+console.log(
+  `\n${aborts} aborts at call-outs (${stopped} in time) and ${locks} at waits for locks, in ${ABORT_SCENARIOS.length} scenarios; ${unclean} scenarios failed`,
+);
+process.exitCode = failures + unclean === 0 ? 0 : 1;

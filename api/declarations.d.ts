@@ -389,6 +389,7 @@ declare function deviceWrite(domain: DeviceDomain, memory: DeviceMemory, iova: U
 interface RadixHandle {
     readonly tables: SharedArrayBuffer;
     readonly control: SharedArrayBuffer;
+    readonly ticket: SharedArrayBuffer;
     readonly id: number;
     readonly pageSizeBitmap: bigint;
 }

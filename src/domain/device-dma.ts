@@ -9,6 +9,7 @@ import { checkFrameMemory, type FrameMemory } from '../memory/user-memory.js';
 import { READ, WRITE } from '../protection.js';
 import { hex, invalidType, join, MAX_U64, readU64, split, type U64Input } from '../u64.js';
 import type { DirtyOperations, IommuDomain, Translation } from './iommu-domain.js';
+import { translationOf } from './translate.js';
 
 /** What translates for a device: a domain, or a `RadixReader` of one. */
 export interface DeviceDomain extends Pick<IommuDomain, 'pageSizeBitmap' | 'iovaToPhys' | 'translate'> {
@@ -99,15 +100,6 @@ function transfer(
     }
     copied += length;
   }
-}
-
-/** What the domain says of an address; one that keeps no permissions grants all of them. */
-function translationOf(domain: DeviceDomain, iova: bigint): Translation | undefined {
-  if (domain.translate !== undefined) return domain.translate(iova);
-  const physical = domain.iovaToPhys(iova);
-  if (physical === undefined) return undefined;
-  const ioPage = domain.pageSizeBitmap & -domain.pageSizeBitmap;
-  return { physical, protection: READ | WRITE, length: ioPage - (iova % ioPage) };
 }
 
 function reasonOf(iova: bigint, found: Translation | undefined, wanted: number): ErrorReason {

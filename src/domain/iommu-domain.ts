@@ -28,18 +28,27 @@ export interface IommuDomain {
   /**
    * Waits until no device uses a translation any more that it got before an `unmap`, as an IOTLB flush does: gives a
    * promise, or nothing if no device does. Called after each unmap, before the frames are unpinned and the call that
-   * unmaps succeeds. Absent: devices use no translation after it is gone. Never rejects; if it
-   * does, the call fails with that, and the frames stay pinned for good, as a device may be using them.
+   * unmaps succeeds. Absent: devices use no translation after it is gone.
    *
-   * A call that cannot wait (`unmapSync`) asks also before it unmaps, and gives EAGAIN for a promise.
+   * - While it waits, the call waits, and cannot be aborted; other calls go on, but for what is being unmapped.
+   * - If it throws, or its promise rejects, which it never should, the call fails with that. What was unmapped stays
+   *   unmapped, and its frames stay pinned for good, as a device may be using them. A domain that is being removed is
+   *   gone all the same.
+   * - A call that cannot wait (`unmapSync`) asks also before it unmaps. It gives EAGAIN for a promise, and what `flush`
+   *   throws; nothing has changed then.
+   * - A map that a later domain refuses is undone with it, too. It fails with what that domain threw, not with EAGAIN; a
+   *   map that cannot wait does not wait for the flush, which goes on behind it.
    */
   flush?(): PromiseLike<void> | void;
 
   /**
    * For a call that cannot wait and whose devices run at the same time, so that what `flush` says may not last: takes
    * [start, last] away from devices as `unmap` does, with everything still mapped, if none of them uses a
-   * translation. Gives what gives back to them what is mapped there by then; or nothing, with nothing changed, if
-   * `flush` would have to wait. Meanwhile `flush` need not wait because of that range.
+   * translation. Gives a function that gives back to them what is mapped there by then; or nothing, with nothing changed,
+   * if `flush` would have to wait: the call gives EAGAIN then. Meanwhile `flush` need not wait because of that range.
+   *
+   * It cannot wait: a promise is not waited for. If it throws, the call fails with that, and nothing has changed. What it
+   * gives is called once and never throws; if it does, the call fails with that.
    */
   hide?(start: bigint, last: bigint): (() => void) | undefined;
 

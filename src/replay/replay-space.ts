@@ -2,11 +2,12 @@
  * One IOVA space of a log, on the model.
  */
 import type { IommuDomain } from '../domain/iommu-domain.js';
+import { translationOf } from '../domain/translate.js';
 import { type ErrorCode, IommuError, notMapped, sentence } from '../errors.js';
 import type { ExplainRequest } from '../explain/request.js';
 import { IoPagetable } from '../io-pagetable.js';
 import type { UserMemory } from '../memory/user-memory.js';
-import { type Protection, READ, WRITE } from '../protection.js';
+import type { Protection } from '../protection.js';
 import type { Profile } from '../rules.js';
 import { hex, type Interval, intervalOf, MAX_U64, split } from '../u64.js';
 import type { LoggedMemory } from './logged-memory.js';
@@ -70,9 +71,7 @@ export class ReplaySpace implements NamedSpace {
 
   /** What a device's access meets in the domain, or `undefined` if nothing is mapped there. */
   translate(iova: bigint): { readonly physical: bigint; readonly protection: number } | undefined {
-    if (this.domain.translate !== undefined) return this.domain.translate(iova);
-    const physical = this.domain.iovaToPhys(iova);
-    return physical === undefined ? undefined : { physical, protection: READ | WRITE };
+    return translationOf(this.domain, iova);
   }
 
   /** Maps at a fixed IOVA. */

@@ -1,11 +1,12 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import { DmaFault, deviceRead, deviceWrite } from '../../src/domain/device-dma.js';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import type { FrameRuns } from '../../src/memory/frame-runs.js';
 import { ProcessMemory } from '../../src/memory/process-memory.js';
 import type { UserMemory } from '../../src/memory/user-memory.js';
 import { MockDomain } from '../../src/testing/mock-domain.js';
+import { expectErrorNow } from '../helpers/expect-error.js';
 
 /** Frames 0 to n − 1 in one buffer, of which at most two are shown at a time. */
 class Frames implements UserMemory {
@@ -200,4 +201,17 @@ describe('dirty marks of a device', () => {
     expect(dirtyBytes()).toEqual([ioPage, 2n * ioPage]);
     expect(dirtyBytes()).toEqual([]);
   });
+});
+
+test.each([
+  ['of no bytes', { length: 0n }],
+  ['of less than no bytes', { length: -4096n }],
+  ['of a number of bytes', { length: 4096 }],
+  ['without an address', { physical: undefined }],
+  ['at a negative address', { physical: -4096n }],
+])('a domain that gives a translation %s is EFAULT, and does not keep the device for ever', (_what, part) => {
+  const found = { physical: 0n, protection: 3, length: 4096n, ...part };
+  const domain = new RadixDomain();
+  const lying = Object.assign(domain, { translate: () => found });
+  expectErrorNow(() => deviceRead(lying, new Frames(1), 0n, new Uint8Array(8)), 'EFAULT');
 });

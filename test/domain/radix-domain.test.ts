@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import { RadixDomain, type RadixDomainOptions } from '../../src/domain/radix-domain.js';
 import { FrameRuns } from '../../src/memory/frame-runs.js';
 import { expectErrorNow } from '../helpers/expect-error.js';
@@ -385,4 +385,14 @@ describe('dirty tracking', () => {
     expect(read(domain, top - KIB4, 2n ** 64n - 1n)).toEqual([[top, KIB4]]);
     expect(read(domain, top, 0n)).toEqual([]);
   });
+});
+
+test('a list of page sizes that does not end is refused', () => {
+  const endless = function* () {
+    for (;;) yield 4096;
+  };
+  expect(() => new RadixDomain({ pageSizes: endless() })).toThrow(
+    expect.objectContaining({ code: 'ERR_OUT_OF_RANGE' }),
+  );
+  expect(new RadixDomain({ pageSizes: new Array(64).fill(4096) }).pageSizeBitmap).toBe(4096n);
 });

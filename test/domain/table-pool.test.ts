@@ -120,6 +120,39 @@ describe('where there is no more room to grow in place', () => {
   });
 });
 
+test('reserves of address space are limited, as V8 ends a process that has none left', async () => {
+  const SharedBuffer = SharedArrayBuffer;
+  // Room for growth is what is limited, so that these can do without.
+  vi.stubGlobal(
+    'SharedArrayBuffer',
+    class extends SharedBuffer {
+      constructor() {
+        super(0);
+      }
+    },
+  );
+  vi.resetModules();
+  const { newReserve } = await import('../../src/domain/table-reserve.js');
+  const reserves: unknown[] = [];
+  for (let number = 0; number < 16_384; number++) reserves.push(newReserve(1));
+  expect(reserves).not.toContain(undefined);
+  expect(newReserve(1)).toBeUndefined();
+  vi.unstubAllGlobals();
+});
+
+test('a process can have more domains than fit if each set address space aside', () => {
+  const domains = Array.from(
+    { length: 70_000 },
+    (_, number) => new RadixDomain({ shared: number % 2 === 0 }),
+  );
+  for (const domain of [domains.at(0), domains.at(-1)]) {
+    domain?.map(0x1000n, 0x5000n, 0x1000n, 3);
+    expect(domain?.iovaToPhys(0x1234n)).toBe(0x5234n);
+  }
+  expect(domains[1]?.iovaToPhys(0x1234n)).toBeUndefined();
+  expect(domains[1]?.tableBytes).toBe(0);
+});
+
 describe('where threads cannot share memory', () => {
   afterEach(() => {
     vi.unstubAllGlobals();

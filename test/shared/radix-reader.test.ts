@@ -1,8 +1,10 @@
 /** What a reader of a shared domain sees, here in the same thread. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, test, vi } from 'vitest';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { RadixReader } from '../../src/domain/radix-reader.js';
 import { MOST_READERS } from '../../src/domain/shared-control.js';
+import { LEAF } from '../../src/domain/table-entry.js';
+import { TablePublisher } from '../../src/domain/table-publisher.js';
 import type { WebAssemblyMemory } from '../../src/memory/page-content.js';
 import { ProcessMemory } from '../../src/memory/process-memory.js';
 import { SharedFrames } from '../../src/memory/shared-frames.js';
@@ -114,6 +116,77 @@ describe('RadixReader', () => {
     expect(() => new RadixDomain().unshare(shared().domain.share())).toThrow(TypeError);
     expect(() => shared().domain.unshare(shared().domain.share())).toThrow(TypeError);
   });
+});
+
+describe('a reader and the slots of others', () => {
+  test('closed twice, and used closed, it leaves the reader alone that has its slot now', async () => {
+    const { domain, reader } = shared();
+    domain.map(0x1000, 0x2000, PAGE, 3);
+    const handle = domain.share();
+    reader.close();
+    const first = RadixReader.from(handle);
+    first.close();
+    const second = RadixReader.from(handle);
+    expect(second.iovaToPhys(0x1000)).toBe(0x2000);
+    const waiting = domain.quiesce();
+    first.close();
+    first.quiescent();
+    expectErrorNow(() => first.iovaToPhys(0x1000), 'ENODEV');
+    expectErrorNow(() => first.dirty.mark(0x1000, 1), 'ENODEV');
+    await expectPending(waiting);
+    expect(second.iovaToPhys(0x1000)).toBe(0x2000);
+    second.quiescent();
+    await waiting;
+    second.close();
+  });
+
+  test('evicted while it used something, it is told so, and leaves its slot to the next one', async () => {
+    const { domain, reader } = shared();
+    const handle = domain.share();
+    const lost = RadixReader.from(handle);
+    lost.iovaToPhys(0x1000);
+    domain.unshare(handle);
+    domain.unshare(handle);
+    expectErrorNow(() => RadixReader.from(handle), 'ENODEV');
+    const next = RadixReader.from(domain.share());
+    next.iovaToPhys(0x1000);
+    const waiting = domain.quiesce();
+    lost.quiescent();
+    expectErrorNow(() => lost.translate(0x1000), 'ENODEV');
+    lost.close();
+    await expectPending(waiting);
+    for (const one of [next, reader]) one.close();
+    await waiting;
+  });
+
+  test('a handle is only taken back by the domain that gave it, and as it gave it', () => {
+    const { domain } = shared();
+    const handle = domain.share();
+    expect(() => domain.unshare({ ...handle, ticket: shared().domain.share().ticket })).toThrow(TypeError);
+    RadixReader.from(handle).close();
+  });
+});
+
+test('an owner that ended while it split a page does not keep a reader that marks it for ever', () => {
+  const { domain } = shared();
+  domain.map(0, MEGA, MEGA, 3);
+  domain.dirty?.setTracking(true);
+  const handle = domain.share();
+  const publisher = new TablePublisher(handle.control);
+  // What was told last, and that the large page is being replaced.
+  publisher.cover(0, 511, 512, LEAF | 3, 1);
+  publisher.moveRoot(0, 3);
+  const { now } = Date;
+  let time = 1;
+  vi.spyOn(Date, 'now').mockImplementation(() => (time += 100));
+  try {
+    const reader = RadixReader.from(handle);
+    expectErrorNow(() => reader.dirty.mark(0, PAGE), 'EIO');
+    reader.close();
+  } finally {
+    vi.restoreAllMocks();
+  }
+  expect(Date.now).toBe(now);
 });
 
 describe('quiescence', () => {

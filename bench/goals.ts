@@ -30,7 +30,7 @@ const NAIVE = 'naive composition';
 const COPY = 'typed-array copy';
 const READER_IDLE = 'io-pagetable (reader, the owner idle)';
 const READER_BUSY = 'io-pagetable (reader, the owner maps and unmaps a page)';
-const DOOR = 'io-pagetable (ioctl)';
+const UAPI = 'io-pagetable (ioctl)';
 /** Maps, unmaps and answered translations of the log. */
 const REAL_LOG_REQUESTS = 10_289 + 10_287 + 31_169;
 /**
@@ -91,13 +91,13 @@ function within(
   };
 }
 
-/** What the binary door adds to the typed call, at most `bound`. */
+/** What `uapi` adds to the typed call, at most `bound`. */
 function adds(goal: number, row: RowName, size: number, bound: number): Goal {
   const { title, unit } = ROWS[row];
   return (results) => {
-    const door = results.find(row, size, DOOR);
+    const ours = results.find(row, size, UAPI);
     const typed = results.find(row, size, OURS);
-    const more = door && typed && median(door.rounds) - median(typed.rounds);
+    const more = ours && typed && median(ours.rounds) - median(typed.rounds);
     return {
       goal,
       what: `${title}: what it adds to the typed call`,

@@ -113,8 +113,8 @@ export const ROWS = {
     grows: 'each',
   },
   latePinsOrder: { title: 'Of those, calls that finished out of order', unit: 'calls', sizes: 'calls' },
-  uapiRw: { title: 'access_rw through the binary door', unit: 'ns', sizes: 'bytes' },
-  uapiUnmap: { title: 'IOAS_UNMAP of nothing through the binary door', unit: 'ns', sizes: 'bytes' },
+  uapiRw: { title: 'access_rw through `uapi`', unit: 'ns', sizes: 'bytes' },
+  uapiUnmap: { title: 'IOAS_UNMAP of nothing through `uapi`', unit: 'ns', sizes: 'bytes' },
   translateElsewhere: {
     title: 'Translate a random address in a second thread, 4 KiB pages',
     unit: 'ns',

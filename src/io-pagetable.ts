@@ -67,9 +67,6 @@ import {
   WHOLE_SPACE,
 } from './u64.js';
 
-/** Few programs ask for explanations; the others do not carry what they are made by. */
-type Explaining = typeof import('./explain/explain.js');
-
 /** How a table is made. */
 export interface IoPagetableOptions {
   /** The memory that `map` maps; each call can name another. */
@@ -556,7 +553,7 @@ export class IoPagetable extends IovaSpace {
   *#explain(request: ExplainRequest): Operation<Explanation> {
     const asked = { table: this.state, memory: this.#memory, accounting: this.#accounting };
     const { subject, call } = readRequest(request, asked);
-    const { explainCall } = (yield () => import('./explain/explain.js')) as Explaining;
+    const explainCall = (yield loadExplainCall) as Awaited<ReturnType<typeof loadExplainCall>>;
     return yield* explainCall(subject, call);
   }
 
@@ -607,6 +604,12 @@ export class IoPagetable extends IovaSpace {
       throw during(error, syscall);
     }
   }
+}
+
+/** Few programs ask for explanations; the others need not load what makes them. */
+async function loadExplainCall() {
+  const { explainCall } = await import('./explain/explain.js');
+  return explainCall;
 }
 
 function checkOwner(owner: object | null, name: string): void {

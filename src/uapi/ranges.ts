@@ -1,7 +1,13 @@
 /** Arrays of IOVA ranges as bytes: those of IOAS_IOVA_RANGES, IOAS_ALLOW_IOVAS and VFIO's capability. */
 import { checkObject } from '../arguments.js';
 import { checkInteger, invalidType, outOfRange, type U64Input } from '../u64.js';
-import { IOVA_RANGE } from './commands.js';
+import { field, Struct } from './struct.js';
+
+/** An entry of the arrays of IOAS_IOVA_RANGES and IOAS_ALLOW_IOVAS, and of VFIO's IOVA capability; both ends included. */
+export const IOVA_RANGE = new Struct(16, {
+  start: field('u64', 0, 'in'),
+  last: field('u64', 8, 'in'),
+});
 
 /**
  * The bytes of an array of ranges, both ends included.

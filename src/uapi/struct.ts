@@ -105,6 +105,18 @@ export class Struct<const F extends Fields> {
   }
 
   /**
+   * As `decode`, of bytes that may end before the struct does: the fields behind them are 0.
+   *
+   * @throws TypeError if `bytes` are none.
+   */
+  decodePart(bytes: Uint8Array): Decoded<F> {
+    if (!(bytes instanceof Uint8Array)) throw invalidType('bytes', 'a Uint8Array', bytes);
+    const whole = new Uint8Array(this.length);
+    whole.set(bytes.subarray(0, this.length));
+    return this.decode(whole);
+  }
+
+  /**
    * The bytes of a struct.
    *
    * @throws as `write`

@@ -14,8 +14,9 @@ import type { VfioInfo } from '../../iommufd/vfio-info.js';
 import type { ProcessMemory } from '../../memory/process-memory.js';
 import { type Protection, protectionBits, READ, WRITE } from '../../protection.js';
 import type { PinRun } from '../../testing/checks.js';
-import type { AccessPagesRequest, AccessRwRequest } from '../../testing/mock-access.js';
+import { type AccessPagesRequest, type AccessRwRequest, MOCK_ACCESS } from '../../testing/mock-access.js';
 import type { MockDomainIds } from '../../testing/test-driver.js';
+import { testCommands } from '../../testing/uapi-test-commands.js';
 import { PAGE_SIZE, type U64Input } from '../../u64.js';
 import {
   decodeRanges,
@@ -25,7 +26,6 @@ import {
   HWPT_ALLOC,
   IOAS_MAP,
   IommufdDevice,
-  MOCK_ACCESS,
   OPTION,
   OPTION_OP,
   VFIO_IOAS_OP,
@@ -44,7 +44,7 @@ const INFO_HEAD = 24;
 
 /** A kernel that is reached through the door. */
 export function doorKernel({ accounting, profile }: TraceHeader, memory: ProcessMemory): DoorKernel {
-  const device = new IommufdDevice({ memory, testCommands: true, accounting, profile });
+  const device = new IommufdDevice({ memory, commands: testCommands(), accounting, profile });
   return new DoorKernel(new DoorProgram(device, memory));
 }
 

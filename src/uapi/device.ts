@@ -1,5 +1,5 @@
 /** The iommufd character device as programs see it: ioctl numbers, structs in memory, errno numbers. */
-import { checkObject } from '../arguments.js';
+import { checkCallback, checkObject } from '../arguments.js';
 import { ERRNO, IommuError, refuse } from '../errors.js';
 import type { Caller } from '../iommufd/caller.js';
 import type { ContextAccounting } from '../iommufd/context.js';
@@ -111,11 +111,7 @@ export class IommufdDevice implements AsyncDisposable {
     }
     if (file !== undefined && file !== null) return this.#added?.files.has(file) ? -ERRNO.ENOTTY : -EBADF;
     if (this.#closed && request >>> 0 !== this.#added?.request) return -EBADF;
-    const user =
-      caller.memory === undefined || caller.memory === this.#user.memory
-        ? this.#user
-        : new UserSpace(caller.memory);
-    const arrival = { caller, user, argument: BigInt.asUintN(64, BigInt(arg)) };
+    const arrival = { ...this.#readCaller(caller), argument: BigInt.asUintN(64, BigInt(arg)) };
     const bytes = this.#spare.pop() ?? new Uint8Array(this.#longest);
     this.#calls += 1;
     try {
@@ -172,6 +168,16 @@ export class IommufdDevice implements AsyncDisposable {
    */
   check(): void {
     this.iommufd.check();
+  }
+
+  /** Reads who calls, once: a mapping must not charge another process than the one whose memory it shows. */
+  #readCaller(given: Caller): Pick<Arrival, 'caller' | 'user'> {
+    checkObject(given, 'caller');
+    const { memory, capable } = given;
+    if (memory !== undefined) checkMemory(memory, 'caller.memory');
+    checkCallback(capable, 'caller.capable');
+    const user = memory === undefined || memory === this.#user.memory ? this.#user : new UserSpace(memory);
+    return { caller: { memory, capable }, user };
   }
 
   async #perform(request: number, arrival: Arrival, bytes: Uint8Array): Promise<number> {

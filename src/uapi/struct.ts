@@ -4,6 +4,7 @@
  * The types of decoded and encoded structs follow from the tables.
  */
 import { readValue } from '../iommufd/read-value.js';
+import { readBytes } from '../memory/read-bytes.js';
 import { invalidType, outOfRange, type U64Input } from '../u64.js';
 
 /** How wide a field is; all are unsigned. */
@@ -110,9 +111,8 @@ export class Struct<const F extends Fields> {
    * @throws TypeError if `bytes` are none.
    */
   decodePart(bytes: Uint8Array): Decoded<F> {
-    if (!(bytes instanceof Uint8Array)) throw invalidType('bytes', 'a Uint8Array', bytes);
     const whole = new Uint8Array(this.length);
-    whole.set(bytes.subarray(0, this.length));
+    whole.set(readBytes(bytes, 'bytes').subarray(0, this.length));
     return this.decode(whole);
   }
 

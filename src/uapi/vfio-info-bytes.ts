@@ -1,5 +1,6 @@
 /** The answer of VFIO's IOMMU_GET_INFO as bytes: a struct and a chain of capabilities behind it. */
 import type { VfioCapability, VfioInfo } from '../iommufd/vfio-info.js';
+import { readBytes } from '../memory/read-bytes.js';
 import { decodeRanges, encodeRanges, IOVA_RANGE } from './ranges.js';
 import type { Decoded } from './struct.js';
 import {
@@ -79,13 +80,14 @@ export interface DecodedVfioInfo extends Decoded<typeof INFO.fields> {
  * @throws TypeError if `bytes` is no Uint8Array.
  */
 export function decodeVfioInfo(bytes: Uint8Array): DecodedVfioInfo {
-  const fields = INFO.decodePart(bytes);
+  const answer = readBytes(bytes, 'bytes');
+  const fields = INFO.decodePart(answer);
   const capabilities: (VfioCapability | UnknownVfioCapability)[] = [];
   const seen = new Set<number>();
   let offset = (fields.flags & HAS_CAPABILITIES) === 0 ? 0 : fields.capOffset;
   while (offset !== 0 && !seen.has(offset)) {
     seen.add(offset);
-    const capability = capabilityAt(bytes, offset);
+    const capability = capabilityAt(answer, offset);
     if (capability === undefined) break;
     capabilities.push(capability);
     offset = capability.next;

@@ -231,7 +231,8 @@ function checkLength(length: bigint): void {
   throw refuse('ENOMEM', 'argument', `${length} bytes are more than the test driver works on at once`);
 }
 
-function checkFlags(flags: number, known: number): void {
+/** @throws EOPNOTSUPP if a flag is not known. */
+export function checkFlags(flags: number, known: number): void {
   checkInteger(flags, 'request.flags', 0, 0xffff_ffff);
   if (flags & ~known) throw refuse('EOPNOTSUPP', 'unsupported', `flags ${hex(flags)} are not all known`);
 }

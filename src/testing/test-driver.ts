@@ -8,7 +8,7 @@ import { checkMemory } from '../memory/user-memory.js';
 import { checkInteger, invalidType, MAX_U64, type U64Input } from '../u64.js';
 import { AccessFiles, type AfterClose } from './access-files.js';
 import { checkMap, checkRefs } from './checks.js';
-import { type AccessPagesRequest, type AccessRwRequest, MockAccess } from './mock-access.js';
+import { type AccessPagesRequest, type AccessRwRequest, checkFlags, MockAccess } from './mock-access.js';
 import { MockDevice } from './mock-device.js';
 import { countDirtyBits, MockDomain } from './mock-domain.js';
 import type { TestMemory } from './page-identity.js';
@@ -228,10 +228,7 @@ export class TestDriver {
     const { deliver, afterClose } = file;
     checkCallback(deliver, 'file.deliver');
     const { ioas, flags } = request;
-    checkInteger(flags, 'request.flags', 0, LARGEST_U32);
-    if (flags & ~CREATE_ACCESS_NEEDS_PIN) {
-      throw refuse('EOPNOTSUPP', 'unsupported', `flags ${flags} are not all known`);
-    }
+    checkFlags(flags, CREATE_ACCESS_NEEDS_PIN);
     const access = await MockAccess.create(this.#iommufd, { ioas, needsPin: flags !== 0 });
     const number = this.#files.add(access, afterClose);
     try {

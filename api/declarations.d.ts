@@ -1578,6 +1578,59 @@ declare class TestDriver {
     accessRw(file: number, request: AccessRwRequest, memory?: TestMemory): Promise<Uint8Array>;
     accessReplaceIoas(file: number, ioas: number): Promise<void>;
 }
+type FieldType = "u8" | "u16" | "u32" | "u64";
+type FieldUse = "size" | "in" | "in?" | "out" | "io" | "reserved" | "ignored";
+interface Field<T extends FieldType = FieldType, U extends FieldUse = FieldUse> {
+    readonly type: T;
+    readonly at: number;
+    readonly use: U;
+    readonly count: number;
+}
+type Fields = Readonly<Record<string, Field>>;
+type NamesOf<F extends Fields, U extends FieldUse> = {
+    [Name in keyof F]: F[Name]["use"] extends U ? Name : never;
+}[keyof F];
+type ValueOf<F extends Field> = F["type"] extends "u64" ? bigint : number;
+type InputOf<F extends Field> = F["type"] extends "u64" ? U64Input : number;
+type Decoded<F extends Fields> = {
+    readonly [Name in NamesOf<F, "size" | "in" | "in?" | "out" | "io">]: ValueOf<F[Name]>;
+};
+type Encodable<F extends Fields> = {
+    readonly [Name in NamesOf<F, "in" | "io">]: InputOf<F[Name]>;
+} & {
+    readonly [Name in NamesOf<F, "size" | "in?" | "out">]?: InputOf<F[Name]> | undefined;
+};
+type Answer<F extends Fields> = {
+    readonly [Name in NamesOf<F, "out" | "io" | "size">]?: ValueOf<F[Name]>;
+};
+declare class Struct<const F extends Fields> {
+    #private;
+    readonly length: number;
+    readonly fields: F;
+    constructor(length: number, fields: F);
+    decode(bytes: Uint8Array, from?: number): Decoded<F>;
+    decodePart(bytes: Uint8Array): Decoded<F>;
+    encode(values: Encodable<F>): Uint8Array;
+    write(bytes: Uint8Array, values: object, from?: number): void;
+    reservedInUse(bytes: Uint8Array): string | undefined;
+}
+interface Command<F extends Fields = Fields> {
+    readonly request: number;
+    readonly least: number;
+    readonly struct: Struct<F>;
+    readonly op?: number;
+    readonly onFile?: true;
+    readonly failureAnswer?: Answer<F>;
+}
+type Sized<F extends Fields> = {
+    readonly size: Field<"u32", "size">;
+} & F;
+interface DeviceCommands {
+    readonly request: number;
+}
+declare function testCommands(options?: {
+    readonly files?: AccessFiles | undefined;
+}): DeviceCommands;
 declare const SET_DIRTY_TRACKING: Readonly<{
     readonly ENABLE: 1;
 }>;
@@ -1610,56 +1663,6 @@ declare const VFIO_EXTENSION: Readonly<{
 }>;
 declare const VFIO_UNMAP: Readonly<{
     readonly ALL: 2;
-}>;
-type FieldType = "u8" | "u16" | "u32" | "u64";
-type FieldUse = "size" | "in" | "in?" | "out" | "io" | "reserved" | "ignored";
-interface Field<T extends FieldType = FieldType, U extends FieldUse = FieldUse> {
-    readonly type: T;
-    readonly at: number;
-    readonly use: U;
-    readonly count: number;
-}
-type Fields = Readonly<Record<string, Field>>;
-type NamesOf<F extends Fields, U extends FieldUse> = {
-    [Name in keyof F]: F[Name]["use"] extends U ? Name : never;
-}[keyof F];
-type ValueOf<F extends Field> = F["type"] extends "u64" ? bigint : number;
-type InputOf<F extends Field> = F["type"] extends "u64" ? U64Input : number;
-type Decoded<F extends Fields> = {
-    readonly [Name in NamesOf<F, "size" | "in" | "in?" | "out" | "io">]: ValueOf<F[Name]>;
-};
-type Encodable<F extends Fields> = {
-    readonly [Name in NamesOf<F, "in" | "io">]: InputOf<F[Name]>;
-} & {
-    readonly [Name in NamesOf<F, "size" | "in?" | "out">]?: InputOf<F[Name]> | undefined;
-};
-type Answer<F extends Fields> = {
-    readonly [Name in NamesOf<F, "out" | "io" | "size">]?: ValueOf<F[Name]>;
-};
-declare class Struct<const F extends Fields> {
-    #private;
-    readonly length: number;
-    readonly fields: F;
-    constructor(length: number, fields: F);
-    decode(bytes: Uint8Array, from?: number): Decoded<F>;
-    encode(values: Encodable<F>): Uint8Array;
-    write(bytes: Uint8Array, values: object, from?: number): void;
-    reservedInUse(bytes: Uint8Array): string | undefined;
-}
-interface Command<F extends Fields = Fields> {
-    readonly request: number;
-    readonly least: number;
-    readonly struct: Struct<F>;
-    readonly op?: number;
-    readonly failureAnswer?: Answer<F>;
-}
-type Sized<F extends Fields> = {
-    readonly size: Field<"u32", "size">;
-} & F;
-declare const VFIO_REQUEST: Readonly<{
-    readonly GET_API_VERSION: 15204;
-    readonly CHECK_EXTENSION: 15205;
-    readonly SET_IOMMU: 15206;
 }>;
 declare const COMMANDS: Readonly<{
     VFIO_IOMMU_GET_INFO: Command<{
@@ -1909,10 +1912,9 @@ type CommandFields<N extends CommandName> = Decoded<FieldsOf<N>>;
 type CommandInput<N extends CommandName> = Encodable<FieldsOf<N>>;
 interface IommufdDeviceOptions extends Caller {
     readonly memory: UserMemory;
-    readonly testCommands?: boolean | undefined;
+    readonly commands?: DeviceCommands | undefined;
     readonly accounting?: ContextAccounting | undefined;
     readonly profile?: ProfileName | undefined;
-    readonly files?: AccessFiles | undefined;
 }
 declare class IommufdDevice implements AsyncDisposable {
     #private;
@@ -1934,6 +1936,19 @@ declare function decodeRanges(bytes: Uint8Array, count: number): {
     start: bigint;
     last: bigint;
 }[];
+declare const VFIO_REQUEST: Readonly<{
+    readonly GET_API_VERSION: 15204;
+    readonly CHECK_EXTENSION: 15205;
+    readonly SET_IOMMU: 15206;
+}>;
+declare const INFO: Struct<{
+    readonly argsz: Field<"u32", "size">;
+} & {
+    readonly flags: Field<"u32", "out">;
+    readonly iovaPgsizes: Field<"u64", "out">;
+    readonly capOffset: Field<"u32", "out">;
+    readonly pad: Field<"u32", "ignored">;
+}>;
 interface UnknownVfioCapability {
     readonly id: "unknown";
     readonly number: number;
@@ -1941,7 +1956,7 @@ interface UnknownVfioCapability {
     readonly offset: number;
     readonly next: number;
 }
-interface DecodedVfioInfo extends CommandFields<"VFIO_IOMMU_GET_INFO"> {
+interface DecodedVfioInfo extends Decoded<typeof INFO.fields> {
     readonly capabilities: readonly (VfioCapability | UnknownVfioCapability)[];
 }
 declare function decodeVfioInfo(bytes: Uint8Array): DecodedVfioInfo;

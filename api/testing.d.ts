@@ -27,4 +27,5 @@ export {
   createMemory,
   pagePins,
   sweepFaults,
+  testCommands,
 } from "./declarations.js";

@@ -17,8 +17,9 @@ import type { TraceHeader } from '../src/replay/formats/trace/trace-header.js';
 import type { TraceDriver, TraceIommufd } from '../src/replay/formats/trace/trace-kernel.js';
 import type { PageRange, PinInspector } from '../src/replay/formats/trace/trace-target.js';
 import type { PinRun } from '../src/testing/checks.js';
-import type { AccessPagesRequest, AccessRwRequest } from '../src/testing/mock-access.js';
+import { type AccessPagesRequest, type AccessRwRequest, MOCK_ACCESS } from '../src/testing/mock-access.js';
 import type { MockDomainIds } from '../src/testing/test-driver.js';
+import { testCommands } from '../src/testing/uapi-test-commands.js';
 import { PAGE_SIZE, type U64Input } from '../src/u64.js';
 import {
   decodeRanges,
@@ -28,7 +29,6 @@ import {
   HWPT_ALLOC,
   IOAS_MAP,
   IommufdDevice,
-  MOCK_ACCESS,
   OPTION,
   OPTION_OP,
   VFIO_IOAS_OP,
@@ -44,7 +44,7 @@ const INFO_HEAD = 24;
 
 /** A kernel that is reached through the door. */
 export function doorKernel({ accounting, profile }: TraceHeader, memory: ProcessMemory): DoorKernel {
-  const device = new IommufdDevice({ memory, testCommands: true, accounting, profile });
+  const device = new IommufdDevice({ memory, commands: testCommands(), accounting, profile });
   return new DoorKernel(new DoorProgram(device, memory));
 }
 

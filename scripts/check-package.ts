@@ -7,6 +7,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writ
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { loadingOf } from './loading.js';
 
 interface Packed {
   readonly filename: string;
@@ -24,6 +25,8 @@ const installed = join(consumer, 'node_modules', 'io-pagetable');
 /** What may be in the tarball. */
 const BELONGS =
   /^(dist\/.*\.(js|d\.ts)|docs\/[^/]+\.md|README\.md|CHANGELOG\.md|DESIGN\.md|LICENSE|package\.json)$/;
+/** Bytes that a page may have to load for a table, minified, with all dependencies. */
+const MOST_FOR_A_TABLE = 102_000;
 /** How far the sizes in the README may be off. */
 const TOLERANCE = 0.1;
 
@@ -106,10 +109,20 @@ function compile(module: string, moduleResolution: string, outDir: string): void
   run('tsc', ['-p', config], consumer);
 }
 
+/** What a page loads that has `import { IoPagetable }`. */
+async function checkLoading(): Promise<void> {
+  const { first } = await loadingOf(`export { IoPagetable } from 'io-pagetable';`, {
+    absWorkingDir: consumer,
+  });
+  const stated = `${(first.bytes / 1000).toFixed(1)} kB, of at most ${MOST_FOR_A_TABLE / 1000} kB`;
+  if (first.bytes > MOST_FOR_A_TABLE) throw new Error(`import { IoPagetable } loads ${stated}`);
+  console.log(`  import { IoPagetable } loads ${stated}`);
+}
+
 try {
   const packed = pack();
   const tarball = join(work, packed.filename);
-  const checks: readonly (readonly [string, () => void])[] = [
+  const checks: readonly (readonly [string, () => unknown])[] = [
     ['what is in it, and its size', () => checkContents(packed)],
     ['publint', () => run('publint', [tarball, '--strict'])],
     ['are the types wrong?', () => run('attw', [tarball, '--profile', 'esm-only'])],
@@ -118,13 +131,14 @@ try {
     ['a program compiles under bundler', () => compile('esnext', 'bundler', 'bundled')],
     ['it runs', () => run('node', ['built/program.js'], consumer)],
     ['imports have no side effects', () => run('node', ['no-effects.mjs'], consumer)],
+    ['what a page loads', checkLoading],
     ['iopt runs', () => run('node', [join(installed, 'dist/cli/iopt.js'), '--version'], consumer)],
     ['every export is documented', () => run('typedoc', ['--emit', 'none'])],
   ];
   let failed = 0;
   for (const [name, check] of checks) {
     try {
-      check();
+      await check();
       console.log(`ok      ${name}`);
     } catch (error) {
       failed += 1;

@@ -1,6 +1,6 @@
 /**
  * Replays recorded traces: `npm run -s conformance -- [--check] [--uapi] PATH…`, where a path is a trace file or a
- * folder. `--uapi` performs every operation through the binary door.
+ * folder. `--uapi` performs every operation through `uapi`.
  *
  * Exit code 0 if every answer is the recorded one, 1 if not, 2 if there is nothing to replay or an argument is wrong.
  */

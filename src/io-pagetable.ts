@@ -15,7 +15,6 @@ import {
 } from './arguments.js';
 import { checkDomain, type IommuDomain } from './domain/iommu-domain.js';
 import { during, wouldWait } from './errors.js';
-import { explainCall } from './explain/explain.js';
 import type { Explanation } from './explain/explanation.js';
 import { type ExplainRequest, readRequest } from './explain/request.js';
 import { checkFaults, type FaultInjector } from './faults.js';
@@ -482,7 +481,7 @@ export class IoPagetable extends IovaSpace {
    * the answer is the call's own; it holds for this moment, with other calls in progress stopped where they are.
    *
    * Nothing changes. Memory that the call would pin is pinned and unpinned on the way; memory that answers later is
-   * waited for. What cannot be foreseen is an error of a domain's own, and whether accesses let go (`letGo`).
+   * waited for, as is the code that explains: it is loaded when it is first asked for. What cannot be foreseen is an error of a domain's own, and whether accesses let go (`letGo`).
    *
    * @throws TypeError or RangeError as the call
    */
@@ -493,6 +492,7 @@ export class IoPagetable extends IovaSpace {
   *#explain(request: ExplainRequest): Operation<Explanation> {
     const asked = { table: this.state, memory: this.#memory, accounting: this.#accounting };
     const { subject, call } = readRequest(request, asked);
+    const explainCall = (yield loadExplainCall) as Awaited<ReturnType<typeof loadExplainCall>>;
     return yield* explainCall(subject, call);
   }
 
@@ -599,6 +599,12 @@ export class IoPagetable extends IovaSpace {
       throw during(error, syscall);
     }
   }
+}
+
+/** Few programs ask for explanations; the others need not load what makes them. */
+async function loadExplainCall() {
+  const { explainCall } = await import('./explain/explain.js');
+  return explainCall;
 }
 
 function checkOwner(owner: object | null, name: string): void {

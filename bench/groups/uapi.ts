@@ -1,7 +1,7 @@
 /**
- * Calls through the binary door, beside the same calls as typed methods: what the structs cost.
+ * Calls through `uapi`, beside the same calls as typed methods: what the structs cost.
  */
-import { TestDriver } from '../../src/testing/index.js';
+import { TestDriver, testCommands } from '../../src/testing/index.js';
 import {
   COMMANDS,
   type CommandInput,
@@ -20,7 +20,7 @@ const MAPPED = 0x12_000n;
 const IOVA = 0x10_0000n;
 const ELSEWHERE = 0x20_0000n;
 const BYTES = 8;
-const DOOR = 'io-pagetable (ioctl)';
+const UAPI = 'io-pagetable (ioctl)';
 
 /** A call of a command whose struct is there already, as a program would repeat it. */
 function prepared<N extends CommandName>(
@@ -42,10 +42,10 @@ async function repeat(count: number, call: () => Promise<unknown>): Promise<void
 export async function uapiGroup(run: GroupRun): Promise<void> {
   const memory = new ProcessMemory();
   memory.mmap({ uptr: STRUCT, length: 16 * PAGE });
-  const device = new IommufdDevice({ memory, testCommands: true });
-  const doorIoas = await device.iommufd.ioasAlloc();
-  await device.iommufd.ioasMap({ ioas: doorIoas, iova: IOVA, uptr: MAPPED, length: PAGE, prot: 'rw' });
-  memory.write(STRUCT, encode('TEST_CREATE_ACCESS', { id: doorIoas, flags: 0 }));
+  const device = new IommufdDevice({ memory, commands: testCommands() });
+  const deviceIoas = await device.iommufd.ioasAlloc();
+  await device.iommufd.ioasMap({ ioas: deviceIoas, iova: IOVA, uptr: MAPPED, length: PAGE, prot: 'rw' });
+  memory.write(STRUCT, encode('TEST_CREATE_ACCESS', { id: deviceIoas, flags: 0 }));
   await device.ioctl(COMMANDS.TEST_CREATE_ACCESS.request, STRUCT);
   const file = new DataView(memory.read(STRUCT, 72).buffer).getUint32(16, true);
 
@@ -63,15 +63,15 @@ export async function uapiGroup(run: GroupRun): Promise<void> {
     flags: 0,
   });
   const range = { iova: ELSEWHERE, length: PAGE };
-  const unmap = prepared(memory, device, 'IOAS_UNMAP', { ioasId: doorIoas, ...range });
+  const unmap = prepared(memory, device, 'IOAS_UNMAP', { ioasId: deviceIoas, ...range });
   const typedRw = () => driver.accessRw(typedFile, { iova: IOVA, length: BYTES, flags: 0 });
   const typedUnmap = () => iommufd.ioasUnmap({ ioas, ...range }).catch(() => undefined);
   await run.measure([
-    { row: 'uapiRw', subject: DOOR, size: BYTES, run: (count) => repeat(count, rw) },
+    { row: 'uapiRw', subject: UAPI, size: BYTES, run: (count) => repeat(count, rw) },
     { row: 'uapiRw', subject: OURS, size: BYTES, run: (count) => repeat(count, typedRw) },
   ]);
   await run.measure([
-    { row: 'uapiUnmap', subject: DOOR, size: PAGE, run: (count) => repeat(count, unmap) },
+    { row: 'uapiUnmap', subject: UAPI, size: PAGE, run: (count) => repeat(count, unmap) },
     { row: 'uapiUnmap', subject: OURS, size: PAGE, run: (count) => repeat(count, typedUnmap) },
   ]);
 }

@@ -6,11 +6,15 @@
  */
 import { IntervalTree, type TreeNode } from '../interval-tree.js';
 import { hexRange, type Interval, intersects } from '../u64.js';
-import type { IoptPages } from './iopt-pages.js';
 import { indexInterval, type MappedArea } from './mapped-area.js';
 
 /** A domains tree. */
 export type DomainsTree = SoleArea | IntervalTree<MappedArea>;
+
+/** What has a domains tree: pages. */
+interface Shown {
+  domainsTree: DomainsTree | undefined;
+}
 
 /** The only entry of a domains tree, and the tree. */
 class SoleArea implements TreeNode<MappedArea> {
@@ -55,7 +59,7 @@ class SoleArea implements TreeNode<MappedArea> {
 }
 
 /** Enters an area. */
-export function addToDomainsTree(pages: IoptPages, area: MappedArea): void {
+export function addToDomainsTree(pages: Shown, area: MappedArea): void {
   const range = indexInterval(area.index, area.lastIndex);
   const tree = pages.domainsTree;
   if (tree === undefined) {
@@ -68,7 +72,7 @@ export function addToDomainsTree(pages: IoptPages, area: MappedArea): void {
   area.storageNode = whole.insert(range, area);
 }
 
-function grown(pages: IoptPages, sole: SoleArea): IntervalTree<MappedArea> {
+function grown(pages: Shown, sole: SoleArea): IntervalTree<MappedArea> {
   const tree = new IntervalTree<MappedArea>();
   sole.value.storageNode = tree.insert(sole, sole.value);
   pages.domainsTree = tree;
@@ -76,7 +80,7 @@ function grown(pages: IoptPages, sole: SoleArea): IntervalTree<MappedArea> {
 }
 
 /** Takes an area out that is in it. */
-export function removeFromDomainsTree(pages: IoptPages, area: MappedArea): void {
+export function removeFromDomainsTree(pages: Shown, area: MappedArea): void {
   const tree = pages.domainsTree!;
   if (tree instanceof SoleArea || tree.size === 1) pages.domainsTree = undefined;
   else tree.delete(area.storageNode!);

@@ -39,16 +39,16 @@ export function checkMap(request: CheckMapRequest): Promise<void> {
 
 function* checkingMap(request: CheckMapRequest): Operation<void> {
   checkObject(request, 'request');
-  const { memory } = request;
+  const { memory, domain: find } = request;
   checkMemory(memory, 'request.memory');
-  if (typeof request.domain !== 'function') throw invalidType('request.domain', 'a function', request.domain);
+  if (typeof find !== 'function') throw invalidType('request.domain', 'a function', find);
   const iova = readValue(request.iova, 'iova');
   const length = readValue(request.length, 'length');
   const uptr = readValue(request.uptr, 'uptr');
   let domain: IommuDomain | undefined;
   let missing: unknown;
   try {
-    const found = request.domain();
+    const found = find();
     checkDomain(found, 'request.domain()');
     domain = found;
   } catch (error) {
@@ -83,7 +83,8 @@ export function checkRefs(
 ): void {
   checkMemory(memory, 'memory');
   checkObject(request, 'request');
-  checkInteger(request.refs, 'request.refs', 0, Number.MAX_SAFE_INTEGER);
+  const { refs } = request;
+  checkInteger(refs, 'request.refs', 0, Number.MAX_SAFE_INTEGER);
   const uptr = readValue(request.uptr, 'uptr');
   const length = readValue(request.length, 'length');
   if ((uptr | length) % PAGE !== 0n) {
@@ -97,8 +98,8 @@ export function checkRefs(
     const { page } = split(uptr + at);
     const pins = memory.pinsAt(page);
     if (pins === undefined) throw noPage(page);
-    if (pins === 'uncounted' || pins === request.refs) continue;
-    throw refuse('EIO', 'state', `user page ${hex(uptr + at)} is pinned ${pins} times, not ${request.refs}`);
+    if (pins === 'uncounted' || pins === refs) continue;
+    throw refuse('EIO', 'state', `user page ${hex(uptr + at)} is pinned ${pins} times, not ${refs}`);
   }
 }
 

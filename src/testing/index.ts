@@ -18,3 +18,4 @@ export { MockDomain, type MockDomainOptions, type MockMapCall } from './mock-dom
 export type { TestMemory } from './page-identity.js';
 export { type FaultScenario, sweepFaults } from './sweep-faults.js';
 export { type MockDomainIds, TestDriver } from './test-driver.js';
+export { testCommands } from './uapi-test-commands.js';

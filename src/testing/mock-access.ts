@@ -103,17 +103,17 @@ export class MockAccess {
     checkObject(request, 'request');
     checkMemory(caller, 'caller');
     checkCallback(deliver, 'deliver');
+    const { flags, uptr: expected = 0n } = request;
     const iova = readValue(request.iova, 'iova');
     const length = readValue(request.length, 'length');
+    const uptr = readValue(expected, 'uptr');
     checkLength(length);
-    checkFlags(request.flags, MOCK_ACCESS.WRITE);
+    checkFlags(flags, MOCK_ACCESS.WRITE);
     const access = this.#open();
     if (!access.needsPin) throw refuse('EOPNOTSUPP', 'unsupported', 'the access does not pin');
     return await this.#locked(async () => {
-      const write = (request.flags & MOCK_ACCESS.WRITE) !== 0;
-      const frames = await access.pin(iova, length, { write });
+      const frames = await access.pin(iova, length, { write: (flags & MOCK_ACCESS.WRITE) !== 0 });
       try {
-        const uptr = readValue(request.uptr ?? 0n, 'uptr');
         if (uptr !== 0n) {
           await start(compare(frames, (uptr - (iova % BigInt(PAGE_SIZE))) & MAX_U64, caller));
         }
@@ -155,15 +155,16 @@ export class MockAccess {
   async rw(request: AccessRwRequest, caller: UserMemory): Promise<Uint8Array> {
     checkObject(request, 'request');
     checkMemory(caller, 'caller');
-    checkCallback(request.source, 'request.source');
+    const { flags, source } = request;
+    checkCallback(source, 'request.source');
     const iova = readValue(request.iova, 'iova');
     const length = readValue(request.length, 'length');
     checkLength(length);
-    checkFlags(request.flags, MOCK_ACCESS.WRITE | MOCK_ACCESS.SLOW_PATH);
+    checkFlags(flags, MOCK_ACCESS.WRITE | MOCK_ACCESS.SLOW_PATH);
     const access = this.#open();
-    const options = { slow: (request.flags & MOCK_ACCESS.SLOW_PATH) !== 0, caller };
-    if (request.flags & MOCK_ACCESS.WRITE) {
-      const bytes = (await request.source?.(Number(length))) ?? new Uint8Array(Number(length));
+    const options = { slow: (flags & MOCK_ACCESS.SLOW_PATH) !== 0, caller };
+    if (flags & MOCK_ACCESS.WRITE) {
+      const bytes = (await source?.(Number(length))) ?? new Uint8Array(Number(length));
       await access.write(iova, bytes, options);
       return bytes;
     }
@@ -230,7 +231,8 @@ function checkLength(length: bigint): void {
   throw refuse('ENOMEM', 'argument', `${length} bytes are more than the test driver works on at once`);
 }
 
-function checkFlags(flags: number, known: number): void {
+/** @throws EOPNOTSUPP if a flag is not known. */
+export function checkFlags(flags: number, known: number): void {
   checkInteger(flags, 'request.flags', 0, 0xffff_ffff);
   if (flags & ~known) throw refuse('EOPNOTSUPP', 'unsupported', `flags ${hex(flags)} are not all known`);
 }

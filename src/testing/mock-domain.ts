@@ -4,7 +4,8 @@ import type { DirtyOperations, IommuDomain } from '../domain/iommu-domain.js';
 import { misaligned, refuse } from '../errors.js';
 import { checkFaults, type FaultInjector, faultPoint } from '../faults.js';
 import { readValue } from '../iommufd/read-value.js';
-import { hex, invalidType, MAX_U64, outOfRange, split, type U64Input } from '../u64.js';
+import { readBytes } from '../memory/read-bytes.js';
+import { hex, MAX_U64, outOfRange, split, type U64Input } from '../u64.js';
 import { BOUNDARY, CHUNK, chunkOf, DIRTY, HUGE, type IoPage, IoPages, indexOf } from './io-pages.js';
 
 const IO_PAGE = 2048;
@@ -69,6 +70,7 @@ export class MockDomain implements IommuDomain {
   constructor(options: MockDomainOptions = {}) {
     checkObject(options, 'options');
     const { huge = false, dirty = false, strict = true, ioPageSize = IO_PAGE, aperture = APERTURE } = options;
+    const { onMap, faults } = options;
     checkBoolean(huge, 'huge');
     checkBoolean(dirty, 'dirty');
     checkBoolean(strict, 'strict');
@@ -86,10 +88,10 @@ export class MockDomain implements IommuDomain {
     };
     this.#huge = huge;
     this.#strict = strict;
-    checkCallback(options.onMap, 'onMap');
-    checkFaults(options.faults);
-    this.#onMap = options.onMap;
-    this.#faults = options.faults;
+    checkCallback(onMap, 'onMap');
+    checkFaults(faults);
+    this.#onMap = onMap;
+    this.#faults = faults;
     if (dirty) this.dirty = new MockDirty(this.#pages, this.#ioPage);
   }
 
@@ -177,17 +179,13 @@ export class MockDomain implements IommuDomain {
       readValue(length, 'length'),
       readValue(pageSize, 'pageSize'),
     ];
-    if (!(bitmap instanceof Uint8Array)) throw invalidType('bitmap', 'a Uint8Array', bitmap);
-    if (step === 0n || bytes === 0n || from % step !== 0n || bytes % step !== 0n) {
-      throw refuse('EINVAL', 'argument', 'the range is empty or not aligned to the page size');
-    }
-    const bits = bytes / step;
-    if (bits > MOST_DIRTY_BITS) throw refuse('EOVERFLOW', 'overflow', `${bits} bits are more than 2^27`);
+    const marks = readBytes(bitmap, 'bitmap');
+    const bits = countDirtyBits(from, bytes, step);
     if (!this.dirty?.tracking) throw refuse('EINVAL', 'state', 'dirty tracking is off');
-    if (bitmap.length * 8 < bits) throw refuse('EFAULT', 'fault', `the bitmap has fewer than ${bits} bits`);
+    if (marks.length * 8 < bits) throw refuse('EFAULT', 'fault', `the bitmap has fewer than ${bits} bits`);
     let marked = 0;
     for (let bit = 0; bit < bits; bit++) {
-      if ((bitmap[bit >> 3]! & (1 << (bit & 7))) === 0) continue;
+      if ((marks[bit >> 3]! & (1 << (bit & 7))) === 0) continue;
       const address = BigInt.asUintN(64, from + BigInt(bit) * step);
       if (this.#pages.mark(address / step, DIRTY)) marked += 1;
     }
@@ -254,6 +252,21 @@ export class MockDomain implements IommuDomain {
     if (this.#strict) throw new Error(`mock domain: ${what}`);
     this.warnings.push(what);
   }
+}
+
+/**
+ * The bits of a bitmap with one for each `pageSize` of `length` bytes from `iova` on.
+ *
+ * @throws EINVAL if `pageSize` or `length` is 0 or `iova` or `length` is not a multiple of `pageSize`; EOVERFLOW for
+ * more than 2^27 bits.
+ */
+export function countDirtyBits(iova: bigint, length: bigint, pageSize: bigint): bigint {
+  if (pageSize === 0n || length === 0n || iova % pageSize !== 0n || length % pageSize !== 0n) {
+    throw refuse('EINVAL', 'argument', 'the range is empty or not aligned to the page size');
+  }
+  const bits = length / pageSize;
+  if (bits > MOST_DIRTY_BITS) throw refuse('EOVERFLOW', 'overflow', `${bits} bits are more than 2^27`);
+  return bits;
 }
 
 class MockDirty implements DirtyOperations {

@@ -8,9 +8,9 @@ import { checkMemory } from '../memory/user-memory.js';
 import { checkInteger, invalidType, MAX_U64, type U64Input } from '../u64.js';
 import { AccessFiles, type AfterClose } from './access-files.js';
 import { checkMap, checkRefs } from './checks.js';
-import { type AccessPagesRequest, type AccessRwRequest, MockAccess } from './mock-access.js';
+import { type AccessPagesRequest, type AccessRwRequest, checkFlags, MockAccess } from './mock-access.js';
 import { MockDevice } from './mock-device.js';
-import { MockDomain } from './mock-domain.js';
+import { countDirtyBits, MockDomain } from './mock-domain.js';
 import type { TestMemory } from './page-identity.js';
 
 /** What a mock device that has been attached is known by. */
@@ -24,8 +24,6 @@ export interface MockDomainIds {
 }
 
 const LARGEST_U32 = 0xffff_ffff;
-/** Bits of a dirty bitmap that one call may have. */
-const MOST_DIRTY_BITS = 2n ** 27n;
 /** The least bytes that the driver lets internal batches shrink to. */
 const LEAST_MEMORY_LIMIT = 12;
 const CREATE_ACCESS_NEEDS_PIN = 1;
@@ -94,12 +92,13 @@ export class TestDriver {
   ): Promise<MockDomainIds> {
     checkObject(request, 'request');
     checkCallback(deliver, 'deliver');
-    const device = new MockDevice({ flags: request.flags });
+    const { pt, flags } = request;
+    const device = new MockDevice({ flags });
     let ids: MockDomainIds | undefined;
     await this.#iommufd.addDriverObject(async (id) => {
       const bound = await this.#iommufd.deviceBind(device);
       try {
-        const hwpt = await bound.attach(request.pt);
+        const hwpt = await bound.attach(pt);
         ids = { testDevice: id, device: bound.id, hwpt };
         await deliver?.(ids);
       } catch (error) {
@@ -127,16 +126,17 @@ export class TestDriver {
    */
   async mockDomainReplace(request: { readonly testDevice: number; readonly pt: number }): Promise<number> {
     checkObject(request, 'request');
-    checkInteger(request.testDevice, 'request.testDevice', 0, LARGEST_U32);
-    const bound = this.#devices.get(request.testDevice);
+    const { testDevice, pt } = request;
+    checkInteger(testDevice, 'request.testDevice', 0, LARGEST_U32);
+    const bound = this.#devices.get(testDevice);
     if (bound === undefined) {
       throw new IommuError('ENOENT', {
         check: 'object',
-        id: String(request.testDevice),
+        id: String(testDevice),
         detail: 'is not a test device',
       });
     }
-    return await bound.replace(request.pt);
+    return await bound.replace(pt);
   }
 
   /**
@@ -152,9 +152,8 @@ export class TestDriver {
     readonly memory?: TestMemory | undefined;
   }): Promise<void> {
     checkObject(request, 'request');
-    const { memory = this.#memory } = request;
-    const domain = () => this.#iommufd.hwptDomain(request.hwpt);
-    await checkMap({ ...request, memory, domain });
+    const { hwpt, iova, length, uptr, memory = this.#memory } = request;
+    await checkMap({ iova, length, uptr, memory, domain: () => this.#iommufd.hwptDomain(hwpt) });
   }
 
   /** MD_CHECK_REFS: verifies how often pages are pinned. @throws as `checkRefs` */
@@ -197,19 +196,16 @@ export class TestDriver {
     readonly bitmap: Uint8Array | (() => Uint8Array | Promise<Uint8Array>);
   }): Promise<number> {
     checkObject(request, 'request');
+    const { hwpt, bitmap } = request;
     const iova = readValue(request.iova, 'iova');
     const length = readValue(request.length, 'length');
     const pageSize = readValue(request.pageSize, 'pageSize');
-    if (pageSize === 0n || length === 0n || iova % pageSize !== 0n || length % pageSize !== 0n) {
-      throw refuse('EINVAL', 'argument', 'the range is empty or not aligned to the page size');
-    }
-    const bits = length / pageSize;
-    if (bits > MOST_DIRTY_BITS) throw refuse('EOVERFLOW', 'overflow', `${bits} bits are too many`);
-    const domain = this.#iommufd.hwptDomain(request.hwpt);
+    countDirtyBits(iova, length, pageSize);
+    const domain = this.#iommufd.hwptDomain(hwpt);
     if (!(domain instanceof MockDomain) || !domain.dirty?.tracking)
       throw refuse('EINVAL', 'state', 'the page table does not track dirty pages now');
-    const bitmap = typeof request.bitmap === 'function' ? await request.bitmap() : request.bitmap;
-    return domain.makeDirty(iova, length, pageSize, bitmap);
+    const marks = typeof bitmap === 'function' ? await bitmap() : bitmap;
+    return domain.makeDirty(iova, length, pageSize, marks);
   }
 
   /**
@@ -229,16 +225,14 @@ export class TestDriver {
   ): Promise<number> {
     checkObject(request, 'request');
     checkObject(file, 'file');
-    checkCallback(file.deliver, 'file.deliver');
+    const { deliver, afterClose } = file;
+    checkCallback(deliver, 'file.deliver');
     const { ioas, flags } = request;
-    checkInteger(flags, 'request.flags', 0, LARGEST_U32);
-    if (flags & ~CREATE_ACCESS_NEEDS_PIN) {
-      throw refuse('EOPNOTSUPP', 'unsupported', `flags ${flags} are not all known`);
-    }
+    checkFlags(flags, CREATE_ACCESS_NEEDS_PIN);
     const access = await MockAccess.create(this.#iommufd, { ioas, needsPin: flags !== 0 });
-    const number = this.#files.add(access, file.afterClose);
+    const number = this.#files.add(access, afterClose);
     try {
-      await file.deliver?.(number);
+      await deliver?.(number);
     } catch (error) {
       await this.#files.close(number);
       throw error;

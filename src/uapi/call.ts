@@ -1,8 +1,8 @@
 /** One call of a command: its struct as it was read, its caller, and the way to answer. */
 import { refuse } from '../errors.js';
 import type { Caller } from '../iommufd/caller.js';
-import { COMMANDS, type Command, type CommandFields, type CommandName, type FieldsOf } from './commands.js';
-import type { Answer, Fields } from './struct.js';
+import type { Command } from './command.js';
+import type { Answer, Decoded, Fields } from './struct.js';
 import { noAccess, type UserSpace } from './user-space.js';
 
 /** Who calls, and what was given as the argument. */
@@ -23,19 +23,19 @@ export interface Body {
 }
 
 /** A command with its fields. */
-export class Call<N extends CommandName> implements Arrival {
+export class Call<F extends Fields> implements Arrival {
   readonly caller: Caller;
   readonly user: UserSpace;
   readonly argument: bigint;
-  readonly fields: CommandFields<N>;
-  readonly #command: Command<FieldsOf<N>>;
+  readonly fields: Decoded<F>;
+  readonly #command: Command<F>;
   readonly #body: Body;
 
-  constructor(name: N, arrival: Arrival, body: Body) {
+  constructor(command: Command<F>, arrival: Arrival, body: Body) {
     this.caller = arrival.caller;
     this.user = arrival.user;
     this.argument = arrival.argument;
-    this.#command = commandOf(name);
+    this.#command = command;
     this.#body = body;
     this.fields = this.#command.struct.decode(body.bytes);
   }
@@ -51,24 +51,17 @@ export class Call<N extends CommandName> implements Arrival {
    *
    * @throws EFAULT if it cannot be written.
    */
-  respond(answer: Answer<FieldsOf<N>>): void | Promise<void> {
+  respond(answer: Answer<F>): void | Promise<void> {
     const { bytes, length } = this.#body;
     this.#command.struct.write(bytes, answer);
     return this.user.write(this.argument, bytes, length);
   }
 
   /** What is written into the struct, which is written back then, also if the command fails. */
-  get failureAnswer(): Answer<FieldsOf<N>> | undefined {
+  get failureAnswer(): Answer<F> | undefined {
     return this.#command.failureAnswer;
   }
 }
-
-/** The row of a command. */
-export function commandOf<N extends CommandName>(name: N): Command<FieldsOf<N>> {
-  return TABLE[name];
-}
-
-const TABLE: { readonly [N in CommandName]: Command<FieldsOf<N>> } = COMMANDS;
 
 /** Bytes of a tail that are looked at in one go. */
 const TAIL_CHUNK = 65_536;

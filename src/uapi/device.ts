@@ -1,74 +1,56 @@
 /** The iommufd character device as programs see it: ioctl numbers, structs in memory, errno numbers. */
+import { checkCallback, checkObject } from '../arguments.js';
 import { ERRNO, IommuError, refuse } from '../errors.js';
 import type { Caller } from '../iommufd/caller.js';
 import type { ContextAccounting } from '../iommufd/context.js';
 import { Iommufd } from '../iommufd/iommufd.js';
 import { logUapi } from '../log.js';
-import type { UserMemory } from '../memory/user-memory.js';
+import { checkMemory, type UserMemory } from '../memory/user-memory.js';
 import type { ProfileName } from '../rules.js';
-import type { AccessFiles } from '../testing/access-files.js';
-import { TestDriver } from '../testing/test-driver.js';
 import { hex, invalidType, type U64Input } from '../u64.js';
-import { type Arrival, Call, readSized } from './call.js';
-import {
-  COMMANDS,
-  IOMMUFD_COMMANDS,
-  type IommufdCommandName,
-  TEST_COMMANDS,
-  TEST_REQUEST,
-  type TestCommandName,
-} from './commands.js';
-import type { Handlers, Target } from './handlers.js';
+import { type Arrival, readSized } from './call.js';
+import type { Command } from './command.js';
+import type { DeviceCommands, DeviceFiles } from './device-commands.js';
+import type { Handlers } from './handlers.js';
 import { hwptHandlers } from './hwpt-handlers.js';
 import { ioasHandlers } from './ioas-handlers.js';
-import { filesOfMachine } from './machine-files.js';
+import { IOMMUFD_COMMANDS } from './iommufd-commands.js';
+import { type Route, routesOf } from './route.js';
 import { readU32 } from './struct.js';
-import { FILE_OPERATIONS, testHandlers } from './test-handlers.js';
 import { UserSpace } from './user-space.js';
-import { VFIO_CALLS } from './vfio-calls.js';
+import { type VfioCall, vfioCalls } from './vfio-calls.js';
 
 /** How a device is opened. */
 export interface IommufdDeviceOptions extends Caller {
   /** The memory of the process that opens the device. */
   readonly memory: UserMemory;
-  /** Whether the device has the kernel test driver's command. Default: no. */
-  readonly testCommands?: boolean | undefined;
+  /** Commands beside its own: `testCommands()` of `io-pagetable/testing`. Default: none. */
+  readonly commands?: DeviceCommands | undefined;
   /** Whom mappings charge for pinned pages; `'mm'` as when the VFIO container node was opened. Default `'user'`. */
   readonly accounting?: ContextAccounting | undefined;
   /** Whose behaviour the address spaces have; by default the newest Linux's. */
   readonly profile?: ProfileName | undefined;
-  /** Who numbers access files. Default: one numbering, from 2^20 on, for all devices on the machine of `memory`. */
-  readonly files?: AccessFiles | undefined;
 }
 
 const EBADF = 9;
 /** The first command; below it all calls are VFIO's. */
 const FIRST_NUMBER = 0x80;
-const LAST_NUMBER = IOMMUFD_COMMANDS.FAULT_QUEUE_ALLOC.request & 0xff;
-const LAST_NUMBER_WITH_TESTS = TEST_REQUEST & 0xff;
-/** Any of the test operations: their structs have the same length, with the number of the operation here. */
-const ANY_TEST = TEST_COMMANDS.TEST_DIRTY;
+/** Where the structs of commands that share a request number say which of them is meant. */
 const OPERATION = 4;
 
 /** Bytes of the first field of a struct. */
 const SIZE_LENGTH = 4;
-/** Bytes of the longest struct. */
-const LONGEST = Math.max(...Object.values(COMMANDS).map(({ struct }) => struct.length));
 
-type HandledName = IommufdCommandName | TestCommandName;
+const HANDLERS: Handlers<typeof IOMMUFD_COMMANDS> = { ...ioasHandlers, ...hwptHandlers };
 
-const HANDLERS: Handlers<HandledName> = {
-  ...ioasHandlers,
-  ...hwptHandlers,
-  ...testHandlers,
-};
-
-const BY_REQUEST: ReadonlyMap<number, IommufdCommandName> = new Map(
-  namesOf(IOMMUFD_COMMANDS).map((name) => [IOMMUFD_COMMANDS[name].request, name]),
-);
-const BY_OPERATION: ReadonlyMap<number, TestCommandName> = new Map(
-  namesOf(TEST_COMMANDS).map((name) => [TEST_COMMANDS[name].op, name]),
-);
+/** Commands that were brought to a device. */
+interface AddedCommands {
+  readonly request: number;
+  /** Any of them: their structs have the same lengths. */
+  readonly any: Command;
+  readonly operations: ReadonlyMap<number | undefined, Route>;
+  readonly files: DeviceFiles;
+}
 
 /**
  * An open iommufd device. Processes that have it open, after a fork, share it; each call says whose it is.
@@ -79,9 +61,14 @@ export class IommufdDevice implements AsyncDisposable {
   /** The context behind the device: for inspection, and for what is no ioctl, such as binding devices. */
   readonly iommufd: Iommufd;
   readonly #user: UserSpace;
-  readonly #files: AccessFiles;
-  readonly #target: Target;
+  readonly #vfioCalls: ReadonlyMap<number, VfioCall>;
+  /** The commands by request number. */
+  readonly #routes: ReadonlyMap<number, Route>;
+  readonly #added: AddedCommands | undefined;
+  /** The last number that is not VFIO's. */
   readonly #lastNumber: number;
+  /** Bytes of the longest struct. */
+  readonly #longest: number;
   #closed = false;
   #openFiles = 0;
   #calls = 0;
@@ -92,25 +79,19 @@ export class IommufdDevice implements AsyncDisposable {
 
   /** @throws TypeError if there is no memory. */
   constructor(options: IommufdDeviceOptions) {
-    const { memory, capable, testCommands = false, accounting = 'user', profile } = options;
-    if (typeof memory !== 'object' || memory === null) {
-      throw invalidType('options.memory', 'a UserMemory', memory);
-    }
+    checkObject(options, 'options');
+    const { memory, capable, commands, accounting = 'user', profile } = options;
+    checkMemory(memory, 'options.memory');
     this.iommufd = new Iommufd({ memory, capable, accounting, profile });
     this.#user = new UserSpace(memory);
-    this.#files = options.files ?? filesOfMachine(memory);
-    this.#lastNumber = testCommands ? LAST_NUMBER_WITH_TESTS : LAST_NUMBER;
-    this.#target = {
-      iommufd: this.iommufd,
-      driver: new TestDriver(this.iommufd, { memory, files: this.#files }),
-      fileOpened: () => {
-        this.#openFiles += 1;
-      },
-      fileClosed: () => {
-        this.#openFiles -= 1;
-        return this.#releaseIfUnused();
-      },
-    };
+    const target = { iommufd: this.iommufd };
+    const routes = routesOf(IOMMUFD_COMMANDS, HANDLERS, target);
+    this.#vfioCalls = vfioCalls(target);
+    this.#routes = new Map(routes.map((route) => [route.command.request, route]));
+    this.#added = commands === undefined ? undefined : this.#connect(commands, memory);
+    const known = this.#added === undefined ? routes : [...routes, ...this.#added.operations.values()];
+    this.#lastNumber = Math.max(...known.map(({ command }) => command.request & 0xff));
+    this.#longest = Math.max(...known.map(({ command }) => command.struct.length));
   }
 
   /**
@@ -128,14 +109,10 @@ export class IommufdDevice implements AsyncDisposable {
     if (typeof arg !== 'bigint' && typeof arg !== 'number') {
       throw invalidType('arg', 'a bigint', arg);
     }
-    if (file !== undefined && file !== null) return this.#files.has(file) ? -ERRNO.ENOTTY : -EBADF;
-    if (this.#closed && request >>> 0 !== TEST_REQUEST) return -EBADF;
-    const user =
-      caller.memory === undefined || caller.memory === this.#user.memory
-        ? this.#user
-        : new UserSpace(caller.memory);
-    const arrival = { caller, user, argument: BigInt.asUintN(64, BigInt(arg)) };
-    const bytes = this.#spare.pop() ?? new Uint8Array(LONGEST);
+    if (file !== undefined && file !== null) return this.#added?.files.has(file) ? -ERRNO.ENOTTY : -EBADF;
+    if (this.#closed && request >>> 0 !== this.#added?.request) return -EBADF;
+    const arrival = { ...this.#readCaller(caller), argument: BigInt.asUintN(64, BigInt(arg)) };
+    const bytes = this.#spare.pop() ?? new Uint8Array(this.#longest);
     this.#calls += 1;
     try {
       return await this.#perform(request >>> 0, arrival, bytes);
@@ -161,15 +138,15 @@ export class IommufdDevice implements AsyncDisposable {
    * @throws what a device that the host has bound throws while it is released.
    */
   async closeFile(file: number): Promise<number> {
-    if (!this.#files.has(file)) return -EBADF;
-    await this.#files.close(file);
+    if (!this.#added?.files.has(file)) return -EBADF;
+    await this.#added.files.close(file);
     return 0;
   }
 
   /**
    * The last reference to the device itself is gone. Once the calls in progress have ended, all objects are released,
    * if no access file is open; else they stay until the last one is closed. Ioctls give EBADF from now on, but for the
-   * test commands that act on an access file.
+   * commands that act on an access file.
    *
    * @throws AggregateError with what devices that the host has bound threw meanwhile; all has been released all the same.
    */
@@ -193,36 +170,68 @@ export class IommufdDevice implements AsyncDisposable {
     this.iommufd.check();
   }
 
+  /** Reads who calls, once: a mapping must not charge another process than the one whose memory it shows. */
+  #readCaller(given: Caller): Pick<Arrival, 'caller' | 'user'> {
+    checkObject(given, 'caller');
+    const { memory, capable } = given;
+    if (memory !== undefined) checkMemory(memory, 'caller.memory');
+    checkCallback(capable, 'caller.capable');
+    const user = memory === undefined || memory === this.#user.memory ? this.#user : new UserSpace(memory);
+    return { caller: { memory, capable }, user };
+  }
+
   async #perform(request: number, arrival: Arrival, bytes: Uint8Array): Promise<number> {
     const number = request & 0xff;
     const { context } = this.iommufd;
     if (number < FIRST_NUMBER || number > this.#lastNumber) {
-      const call = VFIO_CALLS.get(request);
+      const call = this.#vfioCalls.get(request);
       if (call === undefined) throw notKnown(request);
-      return await context.run(call.name, () => call.perform(arrival, context));
+      return await context.run(call.name, () => call.perform(arrival));
     }
     await arrival.user.read(arrival.argument, bytes, SIZE_LENGTH);
     const size = readU32(bytes, 0);
-    if (request === TEST_REQUEST) return await this.#test(arrival, bytes, size);
-    const name = BY_REQUEST.get(request);
-    if (name === undefined) throw notKnown(request);
-    const call = new Call(name, arrival, await readSized(IOMMUFD_COMMANDS[name], arrival, bytes, size));
-    await context.run(name.toLowerCase(), () => perform(name, call, this.#target));
+    if (request === this.#added?.request) return await this.#performAdded(this.#added, arrival, bytes, size);
+    const route = this.#routes.get(request);
+    if (route === undefined) throw notKnown(request);
+    const body = await readSized(route.command, arrival, bytes, size);
+    await context.run(route.name, () => route.perform(arrival, body));
     return 0;
   }
 
-  async #test(arrival: Arrival, bytes: Uint8Array, size: number): Promise<number> {
-    const body = await readSized(ANY_TEST, arrival, bytes, size);
+  async #performAdded(
+    { any, operations }: AddedCommands,
+    arrival: Arrival,
+    bytes: Uint8Array,
+    size: number,
+  ): Promise<number> {
+    const body = await readSized(any, arrival, bytes, size);
     const operation = readU32(bytes, OPERATION);
-    const name = BY_OPERATION.get(operation);
-    if (name === undefined) {
-      throw refuse('EOPNOTSUPP', 'unsupported', `test operation ${operation} is not known`);
-    }
-    const call = new Call(name, arrival, body);
-    if (FILE_OPERATIONS.has(name)) await perform(name, call, this.#target);
+    const route = operations.get(operation);
+    if (route === undefined) throw refuse('EOPNOTSUPP', 'unsupported', `operation ${operation} is not known`);
+    if (route.command.onFile) await route.perform(arrival, body);
     else if (this.#closed) return -EBADF;
-    else await this.iommufd.context.run(name.toLowerCase(), () => perform(name, call, this.#target));
+    else await this.iommufd.context.run(route.name, () => route.perform(arrival, body));
     return 0;
+  }
+
+  #connect(commands: DeviceCommands, memory: UserMemory): AddedCommands {
+    checkObject(commands, 'options.commands');
+    if (typeof commands.connect !== 'function') {
+      throw invalidType('options.commands', 'what testCommands() gives', commands);
+    }
+    const { routes, files } = commands.connect({
+      iommufd: this.iommufd,
+      memory,
+      fileOpened: () => {
+        this.#openFiles += 1;
+      },
+      fileClosed: () => {
+        this.#openFiles -= 1;
+        return this.#releaseIfUnused();
+      },
+    });
+    const operations = new Map(routes.map((route) => [route.command.op, route]));
+    return { request: commands.request, any: routes[0]!.command, operations, files };
   }
 
   /** Whoever ends the last use of a closed device releases what it has. */
@@ -231,33 +240,6 @@ export class IommufdDevice implements AsyncDisposable {
     this.#released ??= this.iommufd.close();
     await this.#released;
   }
-}
-
-function perform<N extends HandledName>(name: N, call: Call<N>, target: Target): Promise<void> {
-  if (call.failureAnswer !== undefined) return performAnswering(name, call, target);
-  call.refuseReserved();
-  return HANDLERS[name](call, target);
-}
-
-/** Performs a command that writes its struct back also when it fails. */
-async function performAnswering<N extends HandledName>(
-  name: N,
-  call: Call<N>,
-  target: Target,
-): Promise<void> {
-  try {
-    call.refuseReserved();
-    await HANDLERS[name](call, target);
-  } catch (error) {
-    if (error instanceof IommuError && call.failureAnswer !== undefined) {
-      await call.respond(call.failureAnswer);
-    }
-    throw error;
-  }
-}
-
-function namesOf<T extends object>(table: T): (keyof T & string)[] {
-  return Object.keys(table) as (keyof T & string)[];
 }
 
 function notKnown(request: number): IommuError {

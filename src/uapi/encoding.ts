@@ -1,8 +1,14 @@
 /** The structs of commands as bytes, for programs that talk to a real device. */
 import { checkObject } from '../arguments.js';
 import { invalidType, outOfRange } from '../u64.js';
-import { commandOf } from './call.js';
-import { COMMANDS, type CommandFields, type CommandInput, type CommandName } from './commands.js';
+import type { Command } from './command.js';
+import {
+  COMMANDS,
+  type CommandFields,
+  type CommandInput,
+  type CommandName,
+  type FieldsOf,
+} from './commands.js';
 import { readU32 } from './struct.js';
 
 /** Offset of the operation in the structs of commands that share a request number. */
@@ -41,15 +47,13 @@ export function encode<N extends CommandName>(command: N, fields: CommandInput<N
  * @throws TypeError if there is no such command or `bytes` are none.
  */
 export function decode<N extends CommandName>(command: N, bytes: Uint8Array): CommandFields<N> {
-  const { struct } = rowOf(command);
-  if (!(bytes instanceof Uint8Array)) throw invalidType('bytes', 'a Uint8Array', bytes);
-  const whole = new Uint8Array(struct.length);
-  whole.set(bytes.subarray(0, struct.length));
-  return struct.decode(whole);
+  return rowOf(command).struct.decodePart(bytes);
 }
 
-function rowOf<N extends CommandName>(command: N) {
+const TABLE: { readonly [N in CommandName]: Command<FieldsOf<N>> } = COMMANDS;
+
+function rowOf<N extends CommandName>(command: N): Command<FieldsOf<N>> {
   if (typeof command !== 'string' || !Object.hasOwn(COMMANDS, command))
     throw invalidType('command', 'the name of a command', command);
-  return commandOf(command);
+  return TABLE[command];
 }

@@ -1,22 +1,21 @@
-/** What the handlers of commands have in common. */
+/** Tables of handlers, which say what the commands of a table do. */
 import type { Iommufd } from '../iommufd/iommufd.js';
-import type { AfterClose } from '../testing/access-files.js';
-import type { TestDriver } from '../testing/test-driver.js';
 import type { Call } from './call.js';
-import type { CommandName } from './commands.js';
+import type { Command } from './command.js';
+import type { Fields } from './struct.js';
 
-/** The device that a command came to. */
+/** What commands are performed on. */
 export interface Target {
   readonly iommufd: Iommufd;
-  readonly driver: TestDriver;
-  /** Notes that an access file of the device was opened; it keeps the device alive. */
-  readonly fileOpened: () => void;
-  /** Notes that one was closed. */
-  readonly fileClosed: AfterClose;
 }
 
-/** Performs a command. What it throws is the answer; else the answer is 0. */
-export type Handler<N extends CommandName> = (call: Call<N>, target: Target) => Promise<void>;
+/** Performs a command whose struct has the fields `F`. What it throws is the answer; else the answer is 0. */
+export type Handler<F extends Fields, T extends Target = Target> = (
+  call: Call<F>,
+  target: T,
+) => Promise<void>;
 
-/** Handlers of the commands in a table, by name. */
-export type Handlers<N extends CommandName> = { readonly [Name in N]: Handler<Name> };
+/** Handlers of all commands in a table, by name. */
+export type Handlers<Table extends Readonly<Record<string, Command>>, T extends Target = Target> = {
+  readonly [Name in keyof Table]: Handler<Table[Name]['struct']['fields'], T>;
+};

@@ -6,6 +6,7 @@ import { hwptAlloc } from '../iommufd/hwpt-alloc.js';
 import { refuseFlags } from '../iommufd/ioas-commands.js';
 import { DirtyBits } from './dirty-bits.js';
 import type { Handlers } from './handlers.js';
+import type { IOMMUFD_COMMANDS } from './iommufd-commands.js';
 import type { UserSpace } from './user-space.js';
 
 /** Limits of HWPT_INVALIDATE. */
@@ -15,7 +16,8 @@ const MOST_ENTRIES = 2 ** 19;
 const ZEROES = new Uint8Array(65_536);
 
 /** By name. */
-export const hwptHandlers: Handlers<
+export const hwptHandlers: Pick<
+  Handlers<typeof IOMMUFD_COMMANDS>,
   | 'HWPT_ALLOC'
   | 'GET_HW_INFO'
   | 'HWPT_SET_DIRTY_TRACKING'

@@ -7,21 +7,18 @@ export { HWPT_ALLOC } from '../iommufd/hwpt-alloc.js';
 export { IOAS_MAP } from '../iommufd/ioas-commands.js';
 export { OPTION, OPTION_OP } from '../iommufd/option.js';
 export { VFIO_EXTENSION, VFIO_IOAS_OP, VFIO_UNMAP } from '../iommufd/vfio.js';
-export { AccessFiles, type AfterClose } from '../testing/access-files.js';
-export { MOCK_ACCESS } from '../testing/mock-access.js';
-export { MOCK_FLAGS } from '../testing/mock-device.js';
-export type { TestMemory } from '../testing/page-identity.js';
+export type { Command } from './command.js';
 export {
   COMMANDS,
-  type Command,
   type CommandFields,
   type CommandInput,
   type CommandName,
   type FieldsOf,
-  VFIO_REQUEST,
 } from './commands.js';
 export { IommufdDevice, type IommufdDeviceOptions } from './device.js';
+export type { DeviceCommands } from './device-commands.js';
 export { decode, encode } from './encoding.js';
 export { decodeRanges, encodeRanges } from './ranges.js';
 export type { Answer, Decoded, Encodable, Field, Fields, FieldType, FieldUse, Struct } from './struct.js';
-export { type DecodedVfioInfo, decodeVfioInfo, type UnknownVfioCapability } from './vfio-info.js';
+export { VFIO_REQUEST } from './vfio-commands.js';
+export { type DecodedVfioInfo, decodeVfioInfo, type UnknownVfioCapability } from './vfio-info-bytes.js';

@@ -12,16 +12,17 @@ import {
 } from '../iommufd/ioas-commands.js';
 import { option } from '../iommufd/option.js';
 import { VFIO_IOAS_OP, vfioIoas } from '../iommufd/vfio.js';
-import { COMMANDS, IOVA_RANGE } from './commands.js';
 import type { Handlers } from './handlers.js';
-import { decodeRanges, encodeRanges } from './ranges.js';
+import { IOMMUFD_COMMANDS } from './iommufd-commands.js';
+import { decodeRanges, encodeRanges, IOVA_RANGE } from './ranges.js';
 import { noAccess, type UserSpace } from './user-space.js';
 
 /** Entries of an array that are read in one go: a page of them. */
 const ENTRIES = 256;
 
 /** By name. */
-export const ioasHandlers: Handlers<
+export const ioasHandlers: Pick<
+  Handlers<typeof IOMMUFD_COMMANDS>,
   | 'DESTROY'
   | 'IOAS_ALLOC'
   | 'IOAS_ALLOW_IOVAS'
@@ -73,7 +74,7 @@ export const ioasHandlers: Handlers<
 
   async OPTION({ fields, user, argument, caller }, { iommufd }) {
     const value = await option(iommufd.context, { ...fields, value: fields.val64 }, caller);
-    const { at } = COMMANDS.OPTION.struct.fields.val64;
+    const { at } = IOMMUFD_COMMANDS.OPTION.struct.fields.val64;
     await user.write(argument + BigInt(at), new Uint8Array(BigUint64Array.of(value).buffer));
   },
 

@@ -4,6 +4,7 @@
  * The types of decoded and encoded structs follow from the tables.
  */
 import { readValue } from '../iommufd/read-value.js';
+import { readBytes } from '../memory/read-bytes.js';
 import { invalidType, outOfRange, type U64Input } from '../u64.js';
 
 /** How wide a field is; all are unsigned. */
@@ -102,6 +103,17 @@ export class Struct<const F extends Fields> {
     const values: Record<string, number | bigint> = {};
     for (const { name, type, at } of this.#meaningful) values[name] = readField(bytes, type, from + at);
     return values as Decoded<F>;
+  }
+
+  /**
+   * As `decode`, of bytes that may end before the struct does: the fields behind them are 0.
+   *
+   * @throws TypeError if `bytes` are none.
+   */
+  decodePart(bytes: Uint8Array): Decoded<F> {
+    const whole = new Uint8Array(this.length);
+    whole.set(readBytes(bytes, 'bytes').subarray(0, this.length));
+    return this.decode(whole);
   }
 
   /**

@@ -1,5 +1,5 @@
 /** The memory of the calling process by address, as system calls read and write it. */
-import { IommuError } from '../errors.js';
+import { IommuError, refuse } from '../errors.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import { hex, LAST_PAGE, MAX_U64, PAGE_SIZE, split } from '../u64.js';
 
@@ -20,10 +20,7 @@ export class UserSpace {
    * @throws EFAULT if one of them cannot be read.
    */
   read(address: bigint, target: Uint8Array, length = target.length): Later<void> {
-    const done = this.readUpTo(address, target, length);
-    return typeof done === 'number'
-      ? requireAll(address, done, length)
-      : done.then((count) => requireAll(address, count, length));
+    return requireAll(address, length, this.readUpTo(address, target, length));
   }
 
   /** As `read`, but only up to the first byte that cannot be read; gives the number of bytes. */
@@ -31,7 +28,7 @@ export class UserSpace {
     if (address > MAX_U64) return 0;
     const { page, offset } = split(address);
     const count = length > PAGE_SIZE - offset ? roomAt(page, offset, length) : length;
-    return count === 0 ? 0 : this.memory.copyFromUser(page, offset, target, 0, count);
+    return count === 0 ? 0 : copied(count, this.memory.copyFromUser(page, offset, target, 0, count));
   }
 
   /**
@@ -40,10 +37,7 @@ export class UserSpace {
    * @throws EFAULT if one of the bytes cannot be written; those before it are written then.
    */
   write(address: bigint, source: Uint8Array, length = source.length): Later<void> {
-    const done = this.writeUpTo(address, source, length);
-    return typeof done === 'number'
-      ? requireAll(address, done, length)
-      : done.then((count) => requireAll(address, count, length));
+    return requireAll(address, length, this.writeUpTo(address, source, length));
   }
 
   /** As `write`, but only up to the first byte that cannot be written; gives the number of bytes. */
@@ -51,7 +45,7 @@ export class UserSpace {
     if (address > MAX_U64) return 0;
     const { page, offset } = split(address);
     const count = length > PAGE_SIZE - offset ? roomAt(page, offset, length) : length;
-    return count === 0 ? 0 : this.memory.copyToUser(page, offset, source, 0, count);
+    return count === 0 ? 0 : copied(count, this.memory.copyToUser(page, offset, source, 0, count));
   }
 }
 
@@ -61,7 +55,21 @@ function roomAt(page: number, offset: number, length: number): number {
   return pages > length / PAGE_SIZE + 1 ? length : Math.min(length, pages * PAGE_SIZE - offset);
 }
 
-function requireAll(address: bigint, done: number, length: number): void {
+/** What a memory says that it has copied of `asked` bytes. @throws EFAULT if that cannot be */
+function copied(asked: number, said: Later<number>): Later<number> {
+  if (typeof said !== 'number') return Promise.resolve(said).then((count) => checkCopied(asked, count));
+  return checkCopied(asked, said);
+}
+
+function checkCopied(asked: number, said: number): number {
+  if (Number.isInteger(said) && said >= 0 && said <= asked) return said;
+  const detail = `the memory was asked to copy ${asked} bytes and says it copied ${String(said)}`;
+  throw refuse('EFAULT', 'fault', detail);
+}
+
+/** @throws EFAULT unless all of `length` bytes were copied. */
+function requireAll(address: bigint, length: number, done: Later<number>): Later<void> {
+  if (typeof done !== 'number') return done.then((count) => requireAll(address, length, count));
   if (done < length) throw noAccess(address + BigInt(done));
 }
 

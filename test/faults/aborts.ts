@@ -6,7 +6,7 @@
  * and has left nothing, and the same call then succeeds.
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { Abortable, IommuDomain, UserMemory } from 'io-pagetable';
+import type { Abortable, IommuDomain, ProcessMemory, UserMemory } from 'io-pagetable';
 import { isThenable } from '../../src/operation.js';
 import type { RwLock } from '../../src/rw-lock.js';
 import { settled, watch } from '../helpers/watch.js';
@@ -73,7 +73,7 @@ export class Moments {
 }
 
 /** A memory whose call-outs are moments. */
-export function momentousMemory(memory: UserMemory, moments: Moments, late: boolean): UserMemory {
+export function momentousMemory(memory: ProcessMemory, moments: Moments, late: boolean): UserMemory {
   return {
     get exited() {
       return memory.exited ?? false;

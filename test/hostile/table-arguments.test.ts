@@ -12,6 +12,8 @@ import {
 } from 'io-pagetable';
 import { MockDomain } from 'io-pagetable/testing';
 import { describe, it } from 'vitest';
+// Loaded here, so that no call has to wait for it.
+import '../../src/explain/explain.js';
 import { PAGE, READ_ONLY, SCATTERED, USER, World } from '../helpers/world.js';
 import { callSpoilt, damage, nameOf, RUNS, type Target, type Watchable } from './garbage.js';
 

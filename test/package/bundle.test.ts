@@ -2,21 +2,24 @@
 import { fileURLToPath } from 'node:url';
 import { type BuildResult, build, type Metafile } from 'esbuild';
 import { describe, expect, test } from 'vitest';
+import { loadingOf } from '../../scripts/loading.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
+
+const alias = {
+  'io-pagetable': `${root}src/index.ts`,
+  'io-pagetable/render': `${root}src/render/index.ts`,
+  'io-pagetable/replay': `${root}src/replay/index.ts`,
+  'io-pagetable/testing': `${root}src/testing/index.ts`,
+  'io-pagetable/uapi': `${root}src/uapi/index.ts`,
+};
 
 /** Bundles a program for browsers. A Node-only import makes it fail, as there it cannot be resolved. */
 async function bundle(program: string): Promise<{ sources: string[]; output: string }> {
   const result: BuildResult & { metafile: Metafile } = await build({
     stdin: { contents: program, resolveDir: root, loader: 'ts' },
     absWorkingDir: root,
-    alias: {
-      'io-pagetable': `${root}src/index.ts`,
-      'io-pagetable/render': `${root}src/render/index.ts`,
-      'io-pagetable/replay': `${root}src/replay/index.ts`,
-      'io-pagetable/testing': `${root}src/testing/index.ts`,
-      'io-pagetable/uapi': `${root}src/uapi/index.ts`,
-    },
+    alias,
     bundle: true,
     format: 'esm',
     platform: 'browser',
@@ -68,10 +71,32 @@ describe('tree shaking', () => {
     expect(sources.filter((path) => own.test(path))).toEqual([]);
   });
 
+  test('a device for programs comes without the test kit', async () => {
+    const { sources, output } = await bundle(
+      `import { IommufdDevice } from 'io-pagetable/uapi'; console.log(IommufdDevice);`,
+    );
+    expect(sources).toContain('src/uapi/device.ts');
+    expect(sources.filter((path) => /^src\/(testing|replay|render)\//.test(path))).toEqual([]);
+    expect(output).not.toMatch(/TEST_|class (Mock|TestDriver|AccessFiles)/);
+  });
+
   test('a table comes without contexts', async () => {
     const { sources } = await bundle(`import { IoPagetable } from 'io-pagetable'; new IoPagetable();`);
     expect(sources).toContain('src/io-pagetable.ts');
     expect(sources.filter((path) => /^src\/(iommufd|replay|testing|uapi|render)\//.test(path))).toEqual([]);
+  });
+});
+
+describe('what is loaded later', () => {
+  test('is what explains a call', async () => {
+    const { first, later } = await loadingOf(`export { IoPagetable } from 'io-pagetable';`, {
+      absWorkingDir: root,
+      alias,
+    });
+    const explains = (path: string) => path.startsWith('src/explain/') && !path.endsWith('/request.ts');
+    expect(later.filter(explains).length).toBeGreaterThan(5);
+    expect(first.sources.filter(explains)).toEqual([]);
+    expect(first.sources).toContain('src/table/map.ts');
   });
 });
 

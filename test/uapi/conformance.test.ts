@@ -1,4 +1,4 @@
-/** Every recorded trace, each operation as encoded bytes through the door, with all invariants checked after it. */
+/** Every recorded trace, each operation as encoded bytes through `uapi`, with all invariants checked after it. */
 import { describe, expect, test, vi } from 'vitest';
 import {
   describeMismatch,
@@ -52,13 +52,13 @@ describe('the runner', () => {
     expect(found).toEqual(['3: TraceError: operation vfio_info is not known']);
   });
 
-  test('goes through the door: the typed methods it stands for are not called', async () => {
+  test('goes through the device: the typed methods it stands for are not called', async () => {
     const typed = [vi.spyOn(Iommufd.prototype, 'ioasMap'), vi.spyOn(Iommufd.prototype, 'ioasAlloc')];
-    const door = vi.spyOn(IommufdDevice.prototype, 'ioctl');
+    const ioctl = vi.spyOn(IommufdDevice.prototype, 'ioctl');
     const map =
       '{"op":"map","ioas":"ioas0","iova":"0x1000","uptr":"0x100000","length":"0x1000","prot":"r","expect":{"errno":"OK","iova":"0x1000"}}';
     expect(await replay(HEADER, ALLOC, map)).toEqual([]);
-    expect(door).toHaveBeenCalledTimes(2);
+    expect(ioctl).toHaveBeenCalledTimes(2);
     for (const method of typed) expect(method).not.toHaveBeenCalled();
     vi.restoreAllMocks();
   });

@@ -132,7 +132,7 @@ describe('dispatch', () => {
   );
 
   test('without test commands the table ends at 0x8E', async () => {
-    const program = new Program({ testCommands: false });
+    const program = new Program({ commands: undefined });
     for (let number = 0x8f; number <= 0xff; number++) {
       expect(await program.ioctl(0x3b00 | number, 0n)).toBe(ENOTTY);
     }
@@ -156,6 +156,12 @@ describe('dispatch', () => {
     await expect(device.ioctl('0x3b81', ROOM)).rejects.toThrow(TypeError);
     // @ts-expect-error: not an address
     await expect(device.ioctl(0x3b81, null)).rejects.toThrow(TypeError);
+    for (const commands of [true, null, {}, { request: 1 }]) {
+      const options = { memory: program.memory, commands: commands as never };
+      expect(() => new IommufdDevice(options)).toThrow(
+        expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' }),
+      );
+    }
     // @ts-expect-error: no memory
     expect(() => new IommufdDevice({})).toThrow(TypeError);
     await program.end();

@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest';
 import type { Caller } from '../../src/iommufd/caller.js';
 import type { FrameRuns } from '../../src/memory/frame-runs.js';
 import type { UserMemory } from '../../src/memory/user-memory.js';
-import { AccessFiles, IommufdDevice } from '../../src/uapi/index.js';
+import { AccessFiles, testCommands } from '../../src/testing/index.js';
+import { IommufdDevice } from '../../src/uapi/index.js';
 import { GatedMemory } from '../helpers/gated-memory.js';
 import {
   APERTURE,
@@ -183,7 +184,7 @@ describe('access files', () => {
     const fork = new Program({ memory: first.memory.fork() });
     const elsewhere = new Program();
     const files = new AccessFiles(3);
-    const own = new Program({ files });
+    const own = new Program({ commands: testCommands({ files }) });
     const programs = [first, fork, elsewhere, own];
     const numbers: number[] = [];
     for (const program of programs) numbers.push(await program.access(await program.ioas()));
@@ -197,7 +198,7 @@ describe('access files', () => {
 describe('memory that answers later', () => {
   test('a call waits for it, and one that is closed meanwhile ends first', async () => {
     const memory = new GatedMemory(programMemory());
-    const device = new IommufdDevice({ memory, testCommands: true });
+    const device = new IommufdDevice({ memory, commands: testCommands() });
     memory.memory.write(ROOM, struct(12));
     memory.close();
     const call = device.ioctl(0x3b81, ROOM);
@@ -216,7 +217,7 @@ describe('memory that answers later', () => {
 
   test('an object that is being handed over cannot be found yet', async () => {
     const memory = new GatedMemory(programMemory());
-    const device = new IommufdDevice({ memory, testCommands: true });
+    const device = new IommufdDevice({ memory, commands: testCommands() });
     memory.memory.write(ROOM, struct(12));
     memory.memory.write(ROOM + 64n, struct(8, u32(4, 1)));
     memory.close();
@@ -242,7 +243,7 @@ describe('memory that answers later', () => {
 
   test('a file that is closed while its device is closed and its creation fails leaves nothing', async () => {
     const memory = new GatedMemory(programMemory());
-    const device = new IommufdDevice({ memory, testCommands: true });
+    const device = new IommufdDevice({ memory, commands: testCommands() });
     memory.memory.write(ROOM, struct(12));
     expect(await device.ioctl(0x3b81, ROOM)).toBe(0);
     memory.memory.write(ROOM, struct(72, u32(4, 5), u32(8, 1)));

@@ -4,7 +4,7 @@
 import { expect } from 'vitest';
 import type { Caller } from '../../src/iommufd/caller.js';
 import type { ProcessMemory } from '../../src/memory/process-memory.js';
-import { createMemory } from '../../src/testing/index.js';
+import { createMemory, testCommands } from '../../src/testing/index.js';
 import { IommufdDevice, type IommufdDeviceOptions } from '../../src/uapi/index.js';
 
 /** 2 MiB that may be mapped; the next 64 KiB are read-only. */
@@ -115,7 +115,7 @@ export class Program {
 
   constructor(options: Partial<IommufdDeviceOptions> & { memory?: ProcessMemory } = {}) {
     this.memory = options.memory ?? programMemory();
-    this.device = new IommufdDevice({ testCommands: true, ...options, memory: this.memory });
+    this.device = new IommufdDevice({ commands: testCommands(), ...options, memory: this.memory });
   }
 
   /** ioctl with a struct at the start of the room. Not a byte behind the struct may change. */

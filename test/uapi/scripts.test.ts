@@ -1,4 +1,4 @@
-/** The commands of the package that go through the door. */
+/** The commands of the package that go through `uapi`. */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
@@ -21,9 +21,9 @@ test('conformance --uapi', async () => {
   expect(lines[0]).toMatch(/^files 1, ops \d+, mismatches 0$/);
 });
 
-test('fuzz:door', async () => {
-  const { code, lines } = await run('scripts/fuzz-door.ts', '--calls', '500', '--seed', '9');
+test('fuzz:uapi', async () => {
+  const { code, lines } = await run('scripts/fuzz-uapi.ts', '--calls', '500', '--seed', '9');
   expect(code).toBe(0);
   expect(lines.at(-1)).toMatch(/^calls 500, seed 9, machines 2, checks \d+, .* no broken invariant$/);
-  expect((await run('scripts/fuzz-door.ts', '--calls', 'many')).code).toBe(2);
+  expect((await run('scripts/fuzz-uapi.ts', '--calls', 'many')).code).toBe(2);
 });

@@ -1,6 +1,6 @@
-/** The fuzzer of the door: a short run, and that it notices what it is for. */
+/** The fuzzer of `uapi`: a short run, and that it notices what it is for. */
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { type FuzzTotals, fuzzDoor } from '../../scripts/fuzz-door/fuzz.js';
+import { type FuzzTotals, fuzzUapi } from '../../scripts/fuzz-uapi/fuzz.js';
 import { InvariantError } from '../../src/inspect/check.js';
 import { Iommufd } from '../../src/iommufd/iommufd.js';
 import { COMMANDS, IommufdDevice } from '../../src/uapi/index.js';
@@ -13,7 +13,7 @@ afterEach(() => {
 });
 
 test('some ten thousand calls: every command is reached, and nothing breaks', async () => {
-  const totals = await fuzzDoor({ calls: 30_000, seed: 20_240_607 });
+  const totals = await fuzzUapi({ calls: 30_000, seed: 20_240_607 });
   expect(totals.calls).toBe(30_000);
   const all = Object.keys(COMMANDS).filter((name) => !NEVER.includes(name));
   expect([...totals.succeeded].sort()).toEqual(all.sort());
@@ -23,15 +23,15 @@ test('some ten thousand calls: every command is reached, and nothing breaks', as
 test('the same seed makes the same calls', async () => {
   const summary = ({ answers }: FuzzTotals) => [...answers].sort();
   const [first, second] = [
-    await fuzzDoor({ calls: 2000, seed: 5 }),
-    await fuzzDoor({ calls: 2000, seed: 5 }),
+    await fuzzUapi({ calls: 2000, seed: 5 }),
+    await fuzzUapi({ calls: 2000, seed: 5 }),
   ];
   expect(summary(second)).toEqual(summary(first));
-  expect(summary(await fuzzDoor({ calls: 2000, seed: 6 }))).not.toEqual(summary(first));
+  expect(summary(await fuzzUapi({ calls: 2000, seed: 6 }))).not.toEqual(summary(first));
 });
 
-describe('a door that', () => {
-  const run = () => fuzzDoor({ calls: 3000, seed: 3 });
+describe('a device that', () => {
+  const run = () => fuzzUapi({ calls: 3000, seed: 3 });
 
   test('throws', async () => {
     vi.spyOn(Iommufd.prototype, 'destroy').mockRejectedValue(new Error('oops'));

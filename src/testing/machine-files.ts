@@ -1,7 +1,7 @@
 /** Which devices share the numbers of access files. */
 import { ProcessMemory } from '../memory/process-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
-import { AccessFiles } from '../testing/access-files.js';
+import { AccessFiles } from './access-files.js';
 
 /**
  * Where numbers begin: above the descriptors that a process can have, so that a shim can hand them to its program as

@@ -1,7 +1,8 @@
-/** Random calls of the binary door, against its invariants. */
+/** Random calls of `IommufdDevice`, against its invariants. */
 import { ERRNO } from '../../src/errors.js';
 import { PROFILES } from '../../src/rules.js';
-import { AccessFiles, COMMANDS, decode, IommufdDevice } from '../../src/uapi/index.js';
+import { AccessFiles, testCommands } from '../../src/testing/index.js';
+import { COMMANDS, decode, IommufdDevice } from '../../src/uapi/index.js';
 import { FuzzedProcess, PAGE, RAM, RAM_PAGES, ROM } from './processes.js';
 import { Random } from './random.js';
 import { type FuzzedRequest, fuzzedRequest, type Known } from './requests.js';
@@ -48,7 +49,7 @@ const MOST_TURNS = 1000;
  *
  * @throws FuzzFailure with the seed and the number of the call that threw, hung, leaked or broke an invariant.
  */
-export async function fuzzDoor({ calls, seed, progress }: FuzzOptions): Promise<FuzzTotals> {
+export async function fuzzUapi({ calls, seed, progress }: FuzzOptions): Promise<FuzzTotals> {
   const random = new Random(seed);
   const answers = new Map<string, number>();
   const succeeded = new Set<string>();
@@ -123,7 +124,7 @@ class FuzzedMachine {
   async end(): Promise<void> {
     const ends = [
       ...this.#devices.map((device) => () => device.close()),
-      ...Array.from({ length: MACHINE_CALLS }, (_, file) => () => this.#devices[0]!.closeFile(file)),
+      ...Array.from({ length: MACHINE_CALLS }, (_, file) => () => this.#closeFile(file)),
     ];
     while (ends.length > 0) {
       const [end] = ends.splice(this.#random.below(ends.length), 1);
@@ -209,11 +210,15 @@ class FuzzedMachine {
     }
   }
 
+  /** Closes a file through a device that knows it: those without test commands know none. */
+  async #closeFile(file: number): Promise<void> {
+    for (const device of this.#devices) if ((await device.closeFile(file)) === 0) return;
+  }
+
   #openDevice(): void {
     const device = new IommufdDevice({
       memory: this.#random.one(this.#processes),
-      files: this.#files,
-      testCommands: this.#random.chance(98),
+      commands: this.#random.chance(98) ? testCommands({ files: this.#files }) : undefined,
       accounting: this.#random.one(['user', 'mm']),
       profile: this.#random.chance(90) ? 'linux' : this.#random.one(PROFILES),
     });

@@ -1,15 +1,14 @@
 /** The answer of VFIO's IOMMU_GET_INFO as bytes: a struct and a chain of capabilities behind it. */
 import type { VfioCapability, VfioInfo } from '../iommufd/vfio-info.js';
+import { readBytes } from '../memory/read-bytes.js';
+import { decodeRanges, encodeRanges, IOVA_RANGE } from './ranges.js';
+import type { Decoded } from './struct.js';
 import {
-  type CommandFields,
-  IOVA_RANGE,
   VFIO_CAPABILITY,
   VFIO_CAPABILITY_DMA_AVAIL,
   VFIO_CAPABILITY_IOVA_RANGES,
   VFIO_COMMANDS,
-} from './commands.js';
-import { decode } from './encoding.js';
-import { decodeRanges, encodeRanges } from './ranges.js';
+} from './vfio-commands.js';
 
 const { struct: INFO } = VFIO_COMMANDS.VFIO_IOMMU_GET_INFO;
 /** Flag of the answer: it has capabilities. */
@@ -69,7 +68,7 @@ export interface UnknownVfioCapability {
 }
 
 /** What an answer of IOMMU_GET_INFO says. */
-export interface DecodedVfioInfo extends CommandFields<'VFIO_IOMMU_GET_INFO'> {
+export interface DecodedVfioInfo extends Decoded<typeof INFO.fields> {
   /** The chain of capabilities; empty where there was no room for all of it, which `argsz` tells. */
   readonly capabilities: readonly (VfioCapability | UnknownVfioCapability)[];
 }
@@ -81,13 +80,14 @@ export interface DecodedVfioInfo extends CommandFields<'VFIO_IOMMU_GET_INFO'> {
  * @throws TypeError if `bytes` is no Uint8Array.
  */
 export function decodeVfioInfo(bytes: Uint8Array): DecodedVfioInfo {
-  const fields = decode('VFIO_IOMMU_GET_INFO', bytes);
+  const answer = readBytes(bytes, 'bytes');
+  const fields = INFO.decodePart(answer);
   const capabilities: (VfioCapability | UnknownVfioCapability)[] = [];
   const seen = new Set<number>();
   let offset = (fields.flags & HAS_CAPABILITIES) === 0 ? 0 : fields.capOffset;
   while (offset !== 0 && !seen.has(offset)) {
     seen.add(offset);
-    const capability = capabilityAt(bytes, offset);
+    const capability = capabilityAt(answer, offset);
     if (capability === undefined) break;
     capabilities.push(capability);
     offset = capability.next;

@@ -1,21 +1,23 @@
-/** The operations of the kernel's test driver. */
+/** The commands of the kernel's test driver. */
 import { IommuError, refuse } from '../errors.js';
 import { BoundDevice } from '../iommufd/bound-device.js';
-import { MOCK_ACCESS } from '../testing/mock-access.js';
-import type { MockDomainIds } from '../testing/test-driver.js';
-import type { TestCommandName } from './commands.js';
-import type { Handlers } from './handlers.js';
+import type { Handlers, Target } from '../uapi/handlers.js';
+import type { TEST_COMMANDS } from '../uapi/test-commands.js';
+import type { AfterClose } from './access-files.js';
+import { MOCK_ACCESS } from './mock-access.js';
+import type { MockDomainIds, TestDriver } from './test-driver.js';
 
-/** Operations that look only at an access file, whichever device they come to. */
-export const FILE_OPERATIONS: ReadonlySet<string> = new Set<TestCommandName>([
-  'TEST_DESTROY_ACCESS_PAGES',
-  'TEST_ACCESS_PAGES',
-  'TEST_ACCESS_RW',
-  'TEST_ACCESS_REPLACE_IOAS',
-]);
+/** What test commands are performed on. */
+export interface TestTarget extends Target {
+  readonly driver: TestDriver;
+  /** Notes that an access file of the device was opened. */
+  readonly fileOpened: () => void;
+  /** Notes that one was closed. */
+  readonly fileClosed: AfterClose;
+}
 
 /** By name. */
-export const testHandlers: Handlers<TestCommandName> = {
+export const testHandlers: Handlers<typeof TEST_COMMANDS, TestTarget> = {
   async TEST_ADD_RESERVED({ fields }, { driver }) {
     await driver.addReserved({ ioas: fields.id, start: fields.start, length: fields.length });
   },

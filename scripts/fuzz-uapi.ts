@@ -1,5 +1,5 @@
 /**
- * Fuzzes the binary door: `npm run -s fuzz:door -- --calls N --seed S`.
+ * Fuzzes `uapi`: `npm run -s fuzz:uapi -- --calls N --seed S`.
  *
  * The calls are made in a process of their own, so that one which never returns is noticed. Exit code 0 if all went
  * well; 1 if a call threw, hung, leaked or broke an invariant: the output says which, and the same seed finds it again.
@@ -7,9 +7,9 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { fuzzDoor } from './fuzz-door/fuzz.js';
+import { fuzzUapi } from './fuzz-uapi/fuzz.js';
 
-const USAGE = 'usage: npm run -s fuzz:door -- [--calls N] [--seed S]';
+const USAGE = 'usage: npm run -s fuzz:uapi -- [--calls N] [--seed S]';
 /** A machine's calls take a fraction of a second. */
 const PATIENCE_MS = 120_000;
 
@@ -27,7 +27,7 @@ if (!Number.isSafeInteger(calls) || calls < 1 || !Number.isSafeInteger(seed)) {
 
 async function work(): Promise<void> {
   const begun = performance.now();
-  const totals = await fuzzDoor({ calls, seed, progress: (made) => process.send?.(made) });
+  const totals = await fuzzUapi({ calls, seed, progress: (made) => process.send?.(made) });
   const seconds = ((performance.now() - begun) / 1000).toFixed(1);
   const answers = [...totals.answers]
     .sort(([, a], [, b]) => b - a)
@@ -43,7 +43,7 @@ async function work(): Promise<void> {
 /** Runs the calls in a child, and waits as long as it makes progress. */
 function supervise(): void {
   const child = fork(fileURLToPath(import.meta.url), process.argv.slice(2), {
-    env: { ...process.env, FUZZ_DOOR_WORKER: '1' },
+    env: { ...process.env, FUZZ_UAPI_WORKER: '1' },
   });
   let made = 0;
   const giveUp = () => {
@@ -62,7 +62,7 @@ function supervise(): void {
   });
 }
 
-if (process.env.FUZZ_DOOR_WORKER === undefined) {
+if (process.env.FUZZ_UAPI_WORKER === undefined) {
   supervise();
 } else {
   try {

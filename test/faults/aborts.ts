@@ -81,7 +81,7 @@ export function momentousMemory(memory: ProcessMemory, moments: Moments, late: b
     locked: memory.locked,
     pin: (page, count, write, into) =>
       moments.callOut('pin', late, () => memory.pin(page, Math.min(count, 2), write, into)),
-    unpin: (...frames) => memory.unpin(...frames),
+    unpin: (pfn, count) => memory.unpin(pfn, count),
     frames: (...frames) => memory.frames(...frames),
     copyFromUser: (...copy) => moments.callOut('copy', late, () => memory.copyFromUser(...copy)),
     copyToUser: (...copy) => moments.callOut('copy', late, () => memory.copyToUser(...copy)),

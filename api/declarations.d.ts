@@ -611,7 +611,7 @@ interface CopyOptions extends Abortable {
     readonly length: U64Input;
     readonly prot: Protection;
 }
-interface ReadDirtyOptions {
+interface ReadDirtyOptions extends Abortable {
     readonly domain: IommuDomain;
     readonly iova: U64Input;
     readonly length: U64Input;
@@ -632,27 +632,27 @@ declare class IoPagetable extends IovaSpace {
     unmapAllSync(): bigint;
     access(iova: U64Input, length: U64Input, options?: PinnedRangeOptions): Promise<PinnedRange>;
     addDomain(domain: IommuDomain, options?: Abortable): Promise<void>;
-    removeDomain(domain: IommuDomain): Promise<void>;
-    reserveIova(options: IovaRange & {
+    removeDomain(domain: IommuDomain, options?: Abortable): Promise<void>;
+    reserveIova(options: IovaRange & Abortable & {
         readonly owner?: object | null;
     }): Promise<void>;
-    removeReservedIova(owner: object | null): Promise<void>;
-    setAllowedIova(ranges: readonly IovaRange[]): Promise<void>;
-    iovaRanges(): Promise<{
+    removeReservedIova(owner: object | null, options?: Abortable): Promise<void>;
+    setAllowedIova(ranges: readonly IovaRange[], options?: Abortable): Promise<void>;
+    iovaRanges(options?: Abortable): Promise<{
         ranges: {
             start: bigint;
             last: bigint;
         }[];
         alignment: number;
     }>;
-    enforceReservedRegions(device: object, regions: readonly ReservedRegion[]): Promise<{
+    enforceReservedRegions(device: object, regions: readonly ReservedRegion[], options?: Abortable): Promise<{
         swMsiStart: bigint | undefined;
     }>;
-    setLargePages(enable: boolean): Promise<void>;
-    cutIova(addresses: readonly U64Input[]): Promise<void>;
-    setDirtyTracking(domain: IommuDomain, enable: boolean): Promise<void>;
+    setLargePages(enable: boolean, options?: Abortable): Promise<void>;
+    cutIova(addresses: readonly U64Input[], options?: Abortable): Promise<void>;
+    setDirtyTracking(domain: IommuDomain, enable: boolean, options?: Abortable): Promise<void>;
     readDirty(options: ReadDirtyOptions): Promise<void>;
-    explain(request: ExplainRequest): Promise<Explanation>;
+    explain(request: ExplainRequest, options?: Abortable): Promise<Explanation>;
     snapshot(): TableSnapshot;
     check(): void;
 }

@@ -3,6 +3,7 @@
  * and `interval_tree_double_span_iter`).
  */
 import type { IntervalTree, TreeNode } from './interval-tree.js';
+import { roomFor } from './room.js';
 import { type Address, between, type Interval, lastOf, next, PAGE_MASK } from './u64.js';
 
 /** A stretch of addresses that is used throughout, or a hole throughout; both bounds belong to it. */
@@ -68,8 +69,8 @@ export function* doubleSpans(first: Tree, second: Tree, window: Interval): Itera
 }
 
 /**
- * The holes of a tree without overlaps, clipped to `window`, in ascending order, less holes that cannot have the
- * room needed (see `roomFor`). The next hole costs O(log n), whatever lies between.
+ * The holes of a tree without overlaps, clipped to `window`, in ascending order, less holes in which `length` bytes at
+ * a multiple of `alignment` bytes, a power of two, cannot fit. The next hole costs O(log n), whatever lies between.
  *
  * The tree must not change between the first hole that is asked for and the last.
  *
@@ -78,8 +79,10 @@ export function* doubleSpans(first: Tree, second: Tree, window: Interval): Itera
 export function* holesFor(
   tree: IntervalTree<unknown>,
   window: Interval,
-  needed: number,
+  length: Address,
+  alignment: number,
 ): IterableIterator<Interval> {
+  const needed = roomFor(length, alignment);
   const last = lastOf(window);
   let from: Address | undefined = window;
   while (from !== undefined) {

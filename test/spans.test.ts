@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { IntervalTree, type TreeNode } from '../src/interval-tree.js';
-import { roomFor } from '../src/room.js';
 import { doubleSpans, holesFor, spans } from '../src/spans.js';
 import { byteLength, hexRange, type Interval, MAX_U64, split, WHOLE_SPACE } from '../src/u64.js';
 import { propertyRuns } from './helpers/property-runs.js';
@@ -177,7 +176,7 @@ describe('holesFor', () => {
           for (const entry of entries) tree.insertDisjoint(range(...place(base, entry)), 0);
           const around = range(...place(base, window));
           const holes = [...spans(tree, around)].filter((span) => !span.used);
-          const found = [...holesFor(tree, around, roomFor({ page: 0, offset: most + 1 }, 1))];
+          const found = [...holesFor(tree, around, { page: 0, offset: most + 1 }, 1)];
           expect(holes.map(hexRange)).toEqual(expect.arrayContaining(found.map(hexRange)));
           const missed = holes.filter((hole) => !found.some((one) => hexRange(one) === hexRange(hole)));
           for (const hole of missed) expect(byteLength(hole)).toBeLessThanOrEqual(most);

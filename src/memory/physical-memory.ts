@@ -3,7 +3,6 @@
  */
 import { IommuError, refuse } from '../errors.js';
 import { IntervalTree, type TreeNode } from '../interval-tree.js';
-import { roomFor } from '../room.js';
 import { holesFor } from '../spans.js';
 import { checkInteger, type Interval, invalidType, LAST_PAGE, PAGE_MASK, PAGE_SIZE } from '../u64.js';
 import { FrameRuns } from './frame-runs.js';
@@ -216,8 +215,9 @@ export class PhysicalMemory implements PinRecord {
 
   /** The lowest frame from which on `pages` are free and which leaves `remainder` when divided by `modulus`. */
   #free(pages: number, modulus: number, remainder: number): number | undefined {
-    const needed = roomFor({ page: pages, offset: 0 }, remainder === 0 ? modulus * PAGE_SIZE : PAGE_SIZE);
-    for (const { page, lastPage } of holesFor(this.#backings, FRAMES, needed)) {
+    const length = { page: pages, offset: 0 };
+    const alignment = remainder === 0 ? modulus * PAGE_SIZE : PAGE_SIZE;
+    for (const { page, lastPage } of holesFor(this.#backings, FRAMES, length, alignment)) {
       const pfn = page + ((((remainder - page) % modulus) + modulus) % modulus);
       if (pfn + pages - 1 <= lastPage) return pfn;
     }

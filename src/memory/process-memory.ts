@@ -4,7 +4,6 @@
 import { checkObject } from '../arguments.js';
 import { type ErrorCode, IommuError, refuse } from '../errors.js';
 import { IntervalTree, type TreeNode } from '../interval-tree.js';
-import { roomFor } from '../room.js';
 import { holesFor } from '../spans.js';
 import {
   type Address,
@@ -181,8 +180,7 @@ export class ProcessMemory implements UserMemory {
     const alignment = pages >= GIGANTIC_PAGE ? GIGANTIC_PAGE : pages >= HUGE_PAGE ? HUGE_PAGE : 1;
     // Where the length is a multiple of the alignment, its mirror image begins at one, too.
     const aligned = pages % alignment === 0 ? alignment : 1;
-    const needed = roomFor({ page: pages, offset: 0 }, aligned * PAGE_SIZE);
-    for (const hole of holesFor(this.#regions, CHOICES, needed)) {
+    for (const hole of holesFor(this.#regions, CHOICES, { page: pages, offset: 0 }, aligned * PAGE_SIZE)) {
       const page = Math.floor((LAST_PAGE - hole.page + 1 - pages) / alignment) * alignment;
       if (page >= LAST_PAGE - hole.lastPage) return page;
     }

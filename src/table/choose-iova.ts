@@ -2,7 +2,6 @@
  * Automatic IOVA selection: the lowest hole that fits, aligned as the user memory is.
  */
 import { IommuError, refuse } from '../errors.js';
-import { roomFor } from '../room.js';
 import { holesFor, spans } from '../spans.js';
 import {
   type Address,
@@ -35,8 +34,6 @@ interface Fit {
   readonly offset: number;
   /** Whether the last byte of a hole may be used by a one-byte mapping. */
   readonly lastByte: boolean;
-  /** The room that a hole needs at the least. */
-  readonly needed: number;
 }
 
 /**
@@ -62,8 +59,7 @@ export function chooseIova(table: TableState, user: Address, length: Address): A
       alignment: table.alignment,
     });
   }
-  const needed = roomFor(length, alignment);
-  const fit: Fit = { length, alignment, offset: user.offset, lastByte: rules.placementTakesLastByte, needed };
+  const fit: Fit = { length, alignment, offset: user.offset, lastByte: rules.placementTakesLastByte };
   const found = rules.placement === 'windows' ? searchWindows(table, fit) : searchHoles(table, fit);
   if (found === undefined) throw new IommuError('ENOSPC', { check: 'no-space', alignment: hex(alignment) });
   return found;
@@ -74,7 +70,7 @@ function searchWindows(table: TableState, fit: Fit): Address | undefined {
   for (const window of allowedWindows(table)) {
     const start = place(window, fit);
     if (start === undefined) continue;
-    for (const hole of holesFor(table.areas, between(start, lastOf(window)), fit.needed)) {
+    for (const hole of holesFor(table.areas, between(start, lastOf(window)), fit.length, fit.alignment)) {
       const found = placeBesideReserved(table, hole, fit);
       if (found !== undefined) return found;
     }
@@ -92,7 +88,7 @@ function* allowedWindows(table: TableState): Generator<Interval> {
 
 /** Rounds in each hole between areas, before the reservations in it are looked at. */
 function searchHoles(table: TableState, fit: Fit): Address | undefined {
-  for (const hole of holesFor(table.areas, WINDOW, fit.needed)) {
+  for (const hole of holesFor(table.areas, WINDOW, fit.length, fit.alignment)) {
     const start = place(hole, fit);
     if (start === undefined) continue;
     const found = placeBesideReserved(table, between(start, lastOf(hole)), fit);

@@ -1,4 +1,5 @@
 /** An `AbortSignal` ends a call wherever it waits, and undoes it. */
+import { getEventListeners } from 'node:events';
 import fc from 'fast-check';
 import { type Abortable, IoptAccess } from 'io-pagetable';
 import { describe, expect, it } from 'vitest';
@@ -550,6 +551,51 @@ describe('a signal', () => {
       await settled();
     }
     expect([map.state, listeners]).toEqual(['fulfilled', 0]);
+  });
+});
+
+describe('one signal', () => {
+  it('for any number of waiting calls has one listener, and stops them all', async () => {
+    const { world, table } = await setting();
+    const abort = new AbortController();
+    const warnings: Error[] = [];
+    const warned = (warning: Error) => warnings.push(warning);
+    process.on('warning', warned);
+    const before = world.state();
+    world.memory.close();
+    const maps = Array.from({ length: 40 }, (_, at) =>
+      watch(table.map({ ...MAP, iova: 0x10_0000n + BigInt(at) * 4n * PAGE, signal: abort.signal })),
+    );
+    await settled();
+    expect(getEventListeners(abort.signal, 'abort')).toHaveLength(1);
+    abort.abort();
+    await settled();
+    process.off('warning', warned);
+    expect(maps.map(({ error }) => error)).toEqual(maps.map(() => abort.signal.reason));
+    expect(getEventListeners(abort.signal, 'abort')).toHaveLength(0);
+    expect(warnings).toEqual([]);
+    world.memory.open();
+    await settled();
+    expect(world.state()).toEqual(before);
+    world.check();
+  });
+
+  it('is read once', async () => {
+    const { world, table } = await setting();
+    world.memory.close();
+    let reads = 0;
+    const options = {
+      ...MAP,
+      get signal(): AbortSignal | undefined {
+        reads += 1;
+        return reads > 1 ? (Reflect.construct(Object, []) as AbortSignal) : undefined;
+      },
+    };
+    const map = watch(table.map(options));
+    world.memory.open();
+    await settled();
+    expect([map.state, reads]).toEqual(['fulfilled', 1]);
+    world.check();
   });
 });
 

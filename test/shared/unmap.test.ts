@@ -215,6 +215,77 @@ describe('calls that cannot wait', () => {
     },
   );
 
+  it.each(['unmapSync', 'unmapAllSync'])(
+    '%s gives EAGAIN, with nothing changed, where a domain says only after its unmap that it waits',
+    async (name) => {
+      class PendingDomain extends RecordingDomain {
+        readonly marks = new Set<bigint>();
+        readonly dirty = {
+          tracking: true,
+          setTracking: () => undefined,
+          mark: (iova: bigint) => void this.marks.add(iova),
+          readAndClear: (
+            iova: bigint,
+            size: bigint,
+            _keep: boolean,
+            report?: (at: bigint, size: bigint) => void,
+          ) => {
+            for (const at of this.marks) if (at >= iova && at < iova + size) report?.(at, PAGE);
+          },
+        };
+        #pending = false;
+
+        override unmap(iova: bigint, size: bigint): void {
+          super.unmap(iova, size);
+          for (const at of this.marks) if (at >= iova && at < iova + size) this.marks.delete(at);
+          this.#pending = true;
+        }
+
+        flush(): Promise<void> | undefined {
+          const answer = this.#pending ? settled() : undefined;
+          this.#pending = false;
+          return answer;
+        }
+      }
+      const world = new World();
+      const table = world.table();
+      await world.domain(table);
+      const domain = await world.domain(table, new PendingDomain());
+      await world.domain(table, new RecordingDomain());
+      await table.map(one);
+      await table.map({ ...one, iova: 0x8000n, uptr: USER + 8n * PAGE });
+      await table.copy({ from: table, srcIova: 0x1000n, iova: 0x10000n, length: PAGE, prot: 'r' });
+      domain.dirty.mark(0x2000n);
+      const call = () => (name === 'unmapSync' ? table.unmapSync(0n, 0x10_0000n) : table.unmapAllSync());
+      await world.unchanged(() => expectErrorNow(call, 'EAGAIN'));
+      await settled();
+      expect([table.areaCount, world.physical.pinned, [...domain.marks]]).toEqual([3, 4, [0x2000n]]);
+      domain.flush = () => undefined;
+      expect(table.unmapSync(0x1000n, 0x10000n)).toBe(5n * PAGE);
+      expect([table.areaCount, world.physical.pinned]).toEqual([0, 0]);
+      world.check();
+    },
+  );
+
+  it('mapSync that a domain refuses says so though the flush of another one waits, and leaves the place free', async () => {
+    const { world, table, domain } = await stage();
+    const second = await world.domain(table, new RecordingDomain());
+    domain.close();
+    second.mapsLeft = 0;
+    for (let again = 0; again < 3; again++) {
+      const error = expectErrorNow(() => table.mapSync(one), 'ENOMEM');
+      expect([error.syscall, table.areaCount]).toEqual(['map', 0]);
+    }
+    // Each time what was pinned stays so until no device can be using it.
+    expect(world.physical.pinned).toBe(6);
+    domain.open();
+    await settled();
+    expect(world.physical.pinned).toBe(0);
+    second.mapsLeft = 1;
+    expect(table.mapSync(one)).toBe(one.iova);
+    world.check();
+  });
+
   it('leave a table alone while a reader may be using translations', async () => {
     const world = new World();
     const table = world.table();

@@ -1,5 +1,5 @@
 /** The calls that traces have, made through the binary door only. */
-import type { IovaRange } from '../src/arguments.js';
+import { type IovaRange, readValue } from '../src/arguments.js';
 import { refuse } from '../src/errors.js';
 import type { IoPagetable } from '../src/io-pagetable.js';
 import { type IovaRanges, PartialAnswerError } from '../src/iommufd/ioas-commands.js';
@@ -9,7 +9,6 @@ import type {
   IoasMapRequest,
   IommufdOptionRequest,
 } from '../src/iommufd/iommufd.js';
-import { readValue } from '../src/iommufd/read-value.js';
 import type { VfioInfo } from '../src/iommufd/vfio-info.js';
 import type { ProcessMemory } from '../src/memory/process-memory.js';
 import { type Protection, protectionBits, READ, WRITE } from '../src/protection.js';

@@ -1,5 +1,8 @@
-/** Reading the arguments that several public calls share. */
-
+/**
+ * Reading the arguments of public calls, and the errors for those that are wrong.
+ *
+ * All take the value first and then the name by which the caller knows it.
+ */
 import { refuse } from './errors.js';
 import { type Protection, protectionBits } from './protection.js';
 import {
@@ -9,10 +12,11 @@ import {
   hex,
   type Interval,
   intervalOf,
-  invalidType,
   isZero,
-  outOfRange,
-  readU64,
+  join,
+  MAX_U64,
+  PAGE_SIZE,
+  split,
   type U64Input,
 } from './u64.js';
 
@@ -22,14 +26,34 @@ export interface IovaRange {
   readonly last: U64Input;
 }
 
+/** An error in Node's style for an argument of the wrong type. */
+export function invalidType(value: unknown, name: string, expected: string): TypeError {
+  const received = value === null ? 'null' : typeof value;
+  const error = new TypeError(`The "${name}" argument must be ${expected}. Received ${received}`);
+  return Object.assign(error, { code: 'ERR_INVALID_ARG_TYPE' });
+}
+
+/** An error in Node's style for an argument outside its range. */
+export function outOfRange(value: unknown, name: string, expected: string): RangeError {
+  const error = new RangeError(
+    `The value of "${name}" is out of range. It must be ${expected}. Received ${shown(value)}`,
+  );
+  return Object.assign(error, { code: 'ERR_OUT_OF_RANGE' });
+}
+
+/** A value as an error shows it. Objects are not asked to convert themselves: they may refuse. */
+function shown(value: unknown): string {
+  return typeof value === 'object' || typeof value === 'function' ? typeof value : String(value);
+}
+
 /** @throws TypeError if `value` is not an object. */
 export function checkObject(value: unknown, name: string): void {
-  if (typeof value !== 'object' || value === null) throw invalidType(name, 'an object', value);
+  if (typeof value !== 'object' || value === null) throw invalidType(value, name, 'an object');
 }
 
 /** @throws TypeError if `value` is not a boolean. */
 export function checkBoolean(value: unknown, name: string): void {
-  if (typeof value !== 'boolean') throw invalidType(name, 'a boolean', value);
+  if (typeof value !== 'boolean') throw invalidType(value, name, 'a boolean');
 }
 
 /** @throws TypeError if `value` is neither absent nor a boolean. */
@@ -39,19 +63,55 @@ export function checkFlag(value: unknown, name: string): void {
 
 /** @throws TypeError if `value` is neither absent nor a function. */
 export function checkCallback(value: unknown, name: string): void {
-  if (value !== undefined && typeof value !== 'function') throw invalidType(name, 'a function', value);
+  if (value !== undefined && typeof value !== 'function') throw invalidType(value, name, 'a function');
 }
 
 /** @throws TypeError if `value` is not one of the given words. */
-export function checkWord(value: unknown, words: readonly string[], name: string): void {
+export function checkWord(value: unknown, name: string, words: readonly string[]): void {
   if (words.some((word) => word === value)) return;
-  throw invalidType(name, `one of ${words.map((word) => `'${word}'`).join(', ')}`, value);
+  throw invalidType(value, name, `one of ${words.map((word) => `'${word}'`).join(', ')}`);
+}
+
+/** @throws TypeError if `value` is not a number, RangeError if it is not an integer from `least` to `most`. */
+export function checkInteger(value: unknown, name: string, least: number, most: number): void {
+  if (typeof value !== 'number') throw invalidType(value, name, 'a number');
+  if (Number.isInteger(value) && value >= least && value <= most) return;
+  throw outOfRange(value, name, `an integer from ${least} to ${most}`);
+}
+
+/**
+ * A public argument as an address or a length.
+ *
+ * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if it is neither a bigint nor a number; RangeError
+ * (`ERR_OUT_OF_RANGE`) if it is not an integer, a number past 2^53 − 1, negative, or past 2^64 − 1.
+ */
+export function readU64(value: U64Input, name: string): Address {
+  if (typeof value === 'bigint') {
+    if (value < 0n || value > MAX_U64) throw outOfRange(value, name, 'between 0 and 2^64 - 1');
+    return split(value);
+  }
+  if (typeof value !== 'number') throw invalidType(value, name, 'a bigint or a safe integer');
+  if (!Number.isSafeInteger(value) || value < 0) {
+    throw outOfRange(value, name, 'a bigint, or a safe integer of at least 0');
+  }
+  const page = Math.floor(value / PAGE_SIZE);
+  return { page, offset: value - page * PAGE_SIZE };
+}
+
+/**
+ * A public argument as a bigint.
+ *
+ * @throws TypeError or RangeError as `readU64`
+ */
+export function readValue(value: U64Input, name: string): bigint {
+  const { page, offset } = readU64(value, name);
+  return join(page, offset);
 }
 
 /** The permission bits of a `prot` argument. */
-export function readProtection(value: Protection, name = 'prot'): number {
+export function readProtection(value: Protection, name: string): number {
   const bits = protectionBits(value);
-  if (bits === undefined) throw invalidType(name, `one of 'r', 'w', 'rw' and ''`, value);
+  if (bits === undefined) throw invalidType(value, name, `one of 'r', 'w', 'rw' and ''`);
   return bits;
 }
 
@@ -60,7 +120,7 @@ export function readRange(range: IovaRange, name: string): Interval {
   checkObject(range, name);
   const start = readU64(range.start, `${name}.start`);
   const last = readU64(range.last, `${name}.last`);
-  if (compare(start, last) > 0) throw outOfRange(`${name}.last`, 'at or above its start', hex(last));
+  if (compare(start, last) > 0) throw outOfRange(hex(last), `${name}.last`, 'at or above its start');
   return between(start, last);
 }
 

@@ -2,8 +2,8 @@
  * Fault injection: the places where a call can fail for a reason that is none of its arguments' doing, such as an
  * allocation, and who may make it fail there.
  */
+import { invalidType } from './arguments.js';
 import { type ErrorCode, type IommuError, refuse } from './errors.js';
-import { invalidType } from './u64.js';
 
 /** What a call fails with at each fault point; `undefined`: it does not fail, but has to go another way. */
 const ERRORS = {
@@ -79,7 +79,7 @@ export interface FaultInjector {
 /** @throws TypeError if `faults` is neither absent nor a `FaultInjector` */
 export function checkFaults(faults: FaultInjector | undefined): void {
   if (faults === undefined || typeof faults?.fails === 'function') return;
-  throw invalidType('options.faults', 'a FaultInjector', faults);
+  throw invalidType(faults, 'options.faults', 'a FaultInjector');
 }
 
 /** A fault point. @throws its error if the injector wants it to fail */

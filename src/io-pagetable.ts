@@ -10,8 +10,10 @@ import {
   checkObject,
   checkWord,
   type IovaRange,
+  invalidType,
   readProtection,
   readRange,
+  readU64,
 } from './arguments.js';
 import { checkDomain, type IommuDomain } from './domain/iommu-domain.js';
 import { during, wouldWait } from './errors.js';
@@ -54,7 +56,7 @@ import { withBoth, withIova } from './table/table-locks.js';
 import { unmapRange } from './table/unmap.js';
 import { unmapNow } from './table/unmap-now.js';
 import { advised, CopyCall, MapCall, UnmapAllCall, UnmapCall } from './table-calls.js';
-import { type Address, firstOf, invalidType, join, lastOf, readU64, type U64Input } from './u64.js';
+import { type Address, firstOf, join, lastOf, type U64Input } from './u64.js';
 
 /** How a table is made. */
 export interface IoPagetableOptions {
@@ -134,7 +136,7 @@ export class IoPagetable extends IovaSpace {
     checkObject(options, 'options');
     const { memory, accounting = 'user', faults } = options;
     const profile = readProfile(options.profile, 'options.profile');
-    checkWord(accounting, ACCOUNTING_MODES, 'options.accounting');
+    checkWord(accounting, 'options.accounting', ACCOUNTING_MODES);
     if (memory !== undefined) checkMemory(memory, 'options.memory');
     checkFaults(faults);
     super(profile, faults);
@@ -166,9 +168,9 @@ export class IoPagetable extends IovaSpace {
     checkObject(options, 'options');
     const { memory = this.#memory, accounting = this.#accounting } = options;
     if (memory === undefined)
-      throw invalidType('options.memory', 'a UserMemory, as the table has none', memory);
+      throw invalidType(memory, 'options.memory', 'a UserMemory, as the table has none');
     if (memory !== this.#memory) checkMemory(memory, 'options.memory');
-    checkWord(accounting, ACCOUNTING_MODES, 'options.accounting');
+    checkWord(accounting, 'options.accounting', ACCOUNTING_MODES);
     const iova = options.iova === undefined ? undefined : readU64(options.iova, 'options.iova');
     const uptr = readU64(options.uptr, 'options.uptr');
     const length = readU64(options.length, 'options.length');
@@ -196,7 +198,7 @@ export class IoPagetable extends IovaSpace {
   #copy(options: CopyOptions): QuickCall<bigint> {
     checkObject(options, 'options');
     if (!(options.from instanceof IoPagetable))
-      throw invalidType('options.from', 'an IoPagetable', options.from);
+      throw invalidType(options.from, 'options.from', 'an IoPagetable');
     const from = options.from.state;
     const srcIova = readU64(options.srcIova, 'options.srcIova');
     const iova = options.iova === undefined ? undefined : readU64(options.iova, 'options.iova');
@@ -329,7 +331,7 @@ export class IoPagetable extends IovaSpace {
   }
 
   *#setAllowed(ranges: readonly IovaRange[]): Operation<void> {
-    if (!Array.isArray(ranges)) throw invalidType('ranges', 'an array', ranges);
+    if (!Array.isArray(ranges)) throw invalidType(ranges, 'ranges', 'an array');
     const read = Array.from(ranges, (range: IovaRange, at) => {
       checkObject(range, `ranges[${at}]`);
       const first = readU64(range.start, `ranges[${at}].start`);
@@ -379,11 +381,11 @@ export class IoPagetable extends IovaSpace {
     regions: readonly ReservedRegion[],
   ): Operation<{ swMsiStart: bigint | undefined }> {
     checkObject(device, 'device');
-    if (!Array.isArray(regions)) throw invalidType('regions', 'an array', regions);
+    if (!Array.isArray(regions)) throw invalidType(regions, 'regions', 'an array');
     const read = Array.from(regions, (region: ReservedRegion, at) => {
       const name = `regions[${at}]`;
       checkObject(region, name);
-      checkWord(region.type, REGION_TYPES, `${name}.type`);
+      checkWord(region.type, `${name}.type`, REGION_TYPES);
       const first = readU64(region.start, `${name}.start`);
       return { first, length: readU64(region.length, `${name}.length`), type: region.type };
     });
@@ -416,7 +418,7 @@ export class IoPagetable extends IovaSpace {
   }
 
   *#cut(addresses: readonly U64Input[]): Operation<void> {
-    if (!Array.isArray(addresses)) throw invalidType('addresses', 'an array', addresses);
+    if (!Array.isArray(addresses)) throw invalidType(addresses, 'addresses', 'an array');
     const read: Address[] = Array.from(addresses, (value: U64Input, at) =>
       readU64(value, `addresses[${at}]`),
     );
@@ -463,7 +465,7 @@ export class IoPagetable extends IovaSpace {
     checkDomain(domain, 'options.domain');
     checkBoolean(keep, 'options.keep');
     if (!(bitmap instanceof Uint8Array || typeof bitmap === 'function')) {
-      throw invalidType('options.bitmap', 'a Uint8Array or a function', bitmap);
+      throw invalidType(bitmap, 'options.bitmap', 'a Uint8Array or a function');
     }
     const iova = readU64(options.iova, 'options.iova');
     const length = readU64(options.length, 'options.length');

@@ -9,7 +9,7 @@
  * The reason is then thrown into it at that point, where it has not got what it waited for, and its own failure
  * path undoes what it did. Where there is no way back it says so (`unstoppable`).
  */
-import { invalidType } from './u64.js';
+import { invalidType } from './arguments.js';
 
 /** Something to wait for. */
 export interface Waiting extends PromiseLike<unknown> {
@@ -101,7 +101,7 @@ export function startQuickly<T>(read: () => QuickCall<T>, options?: Abortable): 
 function readSignal(options: Abortable | undefined): AbortSignal | undefined {
   const signal = options?.signal;
   if (signal === undefined) return undefined;
-  if (!(signal instanceof AbortSignal)) throw invalidType('options.signal', 'an AbortSignal', signal);
+  if (!(signal instanceof AbortSignal)) throw invalidType(signal, 'options.signal', 'an AbortSignal');
   signal.throwIfAborted();
   return signal;
 }

@@ -134,7 +134,7 @@ export function resolveProfile(name: ProfileName = 'linux'): Profile {
  * @throws TypeError if it is there and no name of one
  */
 export function readProfile(value: ProfileName | undefined, name: string): Profile {
-  if (value !== undefined) checkWord(value, PROFILE_NAMES, name);
+  if (value !== undefined) checkWord(value, name, PROFILE_NAMES);
   return resolveProfile(value);
 }
 

@@ -63,52 +63,6 @@ export function join(page: number, offset: number): bigint {
   return whole[0]!;
 }
 
-/**
- * Reads a public argument.
- *
- * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if it is neither a bigint nor a number; RangeError
- * (`ERR_OUT_OF_RANGE`) if it is not an integer, a number past 2^53 − 1, negative, or past 2^64 − 1.
- */
-export function readU64(value: U64Input, name: string): Address {
-  if (typeof value === 'bigint') {
-    if (value < 0n || value > MAX_U64) throw outOfRange(name, 'between 0 and 2^64 - 1', value);
-    return split(value);
-  }
-  if (typeof value !== 'number') throw invalidType(name, 'a bigint or a safe integer', value);
-  if (!Number.isSafeInteger(value) || value < 0) {
-    throw outOfRange(name, 'a bigint, or a safe integer of at least 0', value);
-  }
-  const page = Math.floor(value / PAGE_SIZE);
-  return { page, offset: value - page * PAGE_SIZE };
-}
-
-/** An error in Node's style for an argument of the wrong type. */
-export function invalidType(name: string, expected: string, value: unknown): TypeError {
-  const received = value === null ? 'null' : typeof value;
-  const error = new TypeError(`The "${name}" argument must be ${expected}. Received ${received}`);
-  return Object.assign(error, { code: 'ERR_INVALID_ARG_TYPE' });
-}
-
-/** An error in Node's style for an argument outside its range. */
-export function outOfRange(name: string, expected: string, value: unknown): RangeError {
-  const error = new RangeError(
-    `The value of "${name}" is out of range. It must be ${expected}. Received ${shown(value)}`,
-  );
-  return Object.assign(error, { code: 'ERR_OUT_OF_RANGE' });
-}
-
-/** A value as an error shows it. Objects are not asked to convert themselves: they may refuse. */
-function shown(value: unknown): string {
-  return typeof value === 'object' || typeof value === 'function' ? typeof value : String(value);
-}
-
-/** @throws TypeError if `value` is not a number, RangeError if it is not an integer from `least` to `most`. */
-export function checkInteger(value: unknown, name: string, least: number, most: number): void {
-  if (typeof value !== 'number') throw invalidType(name, 'a number', value);
-  if (Number.isInteger(value) && value >= least && value <= most) return;
-  throw outOfRange(name, `an integer from ${least} to ${most}`, value);
-}
-
 /** Whether an address or a length is 0. */
 export function isZero(value: Address): boolean {
   return value.page === 0 && value.offset === 0;

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { readU64 } from '../src/arguments.js';
 import {
   between,
   byteLength,
@@ -19,7 +20,6 @@ import {
   MAX_U64,
   next,
   previous,
-  readU64,
   split,
   WHOLE_SPACE,
 } from '../src/u64.js';

@@ -1,7 +1,15 @@
 /**
  * An access: a user of a table that touches mapped memory through the CPU, as a device model does.
  */
-import { checkBoolean, checkCallback, checkedInterval, checkFlag, checkObject } from '../arguments.js';
+import {
+  checkBoolean,
+  checkCallback,
+  checkedInterval,
+  checkFlag,
+  checkObject,
+  invalidType,
+  readU64,
+} from '../arguments.js';
 import { during, refuse, wouldWait } from '../errors.js';
 import { logAccess } from '../log.js';
 import { byteCount, checkBytes, viewOf } from '../memory/bytes.js';
@@ -21,17 +29,7 @@ import { addAccess, removeAccess } from '../table/access-list.js';
 import { IovaSpace } from '../table/iova-space.js';
 import { withBoth } from '../table/table-locks.js';
 import type { AttachedAccess, TableState } from '../table/table-state.js';
-import {
-  firstOf,
-  hex,
-  type Interval,
-  invalidType,
-  lengthOf,
-  MAX_U64,
-  PAGE_SIZE,
-  readU64,
-  type U64Input,
-} from '../u64.js';
+import { firstOf, hex, type Interval, lengthOf, MAX_U64, PAGE_SIZE, type U64Input } from '../u64.js';
 import { AreaWindows } from './area-windows.js';
 import { type PinnedPart, pinRange, unpinRange } from './pin.js';
 import { type TransferOptions, transferRange } from './transfer.js';
@@ -410,6 +408,6 @@ function notAttached() {
 }
 
 function checkTable(table: IovaSpace): IovaSpace {
-  if (!(table instanceof IovaSpace)) throw invalidType('table', 'an IoPagetable', table);
+  if (!(table instanceof IovaSpace)) throw invalidType(table, 'table', 'an IoPagetable');
   return table;
 }

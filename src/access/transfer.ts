@@ -3,6 +3,7 @@
  *
  * All functions are called with the iova lock held for reading.
  */
+import { outOfRange } from '../arguments.js';
 import { enterCallOut, leaveCallOut } from '../call-out.js';
 import { IommuError, notMapped, refuse, wouldWait } from '../errors.js';
 import { faultPoint } from '../faults.js';
@@ -17,7 +18,7 @@ import { indexInterval, pageBehind } from '../pages/mapped-area.js';
 import { doubleSpans } from '../spans.js';
 import { walkContiguous } from '../table/area-lookup.js';
 import type { TableState } from '../table/table-state.js';
-import { type Address, between, hex, type Interval, lengthOf, outOfRange, PAGE_SIZE } from '../u64.js';
+import { type Address, between, hex, type Interval, lengthOf, PAGE_SIZE } from '../u64.js';
 import { checkAccessible, checkPermission } from './pin.js';
 
 /** How a read or write goes about its work. */
@@ -256,7 +257,7 @@ function handOver(ends: BufferEnds, transfer: Transfer, done: number, bytes: num
 /** @throws RangeError if the caller's buffer has shrunk while the call waited */
 function checkBuffer({ buffer, length }: Transfer): void {
   const now = byteCount(buffer);
-  if (now < length) throw outOfRange('buffer.length', 'what it was when the call began', now);
+  if (now < length) throw outOfRange(now, 'buffer.length', 'what it was when the call began');
 }
 
 function fault(pages: IoptPages, start: Address, copied: number, write: boolean): IommuError {

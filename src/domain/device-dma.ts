@@ -2,12 +2,13 @@
  * What a device's DMA does: translates its addresses through a domain, page by page, and copies between the
  * frames behind them and a buffer of its own.
  */
+import { invalidType, readU64 } from '../arguments.js';
 import { during, type ErrorReason, IommuError, wouldWait } from '../errors.js';
 import { byteCount, checkBytes } from '../memory/bytes.js';
 import { copyFrames } from '../memory/frame-bytes.js';
 import { checkFrameMemory, type FrameMemory } from '../memory/user-memory.js';
 import { READ, WRITE } from '../protection.js';
-import { hex, invalidType, join, MAX_U64, readU64, split, type U64Input } from '../u64.js';
+import { hex, join, MAX_U64, split, type U64Input } from '../u64.js';
 import type { DirtyOperations, IommuDomain, Translation } from './iommu-domain.js';
 import { translationOf } from './translate.js';
 
@@ -76,7 +77,7 @@ function transfer(
   buffer: Uint8Array,
   wanted: number,
 ): void {
-  if (typeof domain?.iovaToPhys !== 'function') throw invalidType('domain', 'an IommuDomain', domain);
+  if (typeof domain?.iovaToPhys !== 'function') throw invalidType(domain, 'domain', 'an IommuDomain');
   checkFrameMemory(memory, 'memory');
   const start = readU64(iova, 'iova');
   checkBytes(buffer, 'buffer');

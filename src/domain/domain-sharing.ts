@@ -1,7 +1,7 @@
 /**
  * The owner's side of a domain whose page table other threads read.
  */
-import { invalidType } from '../u64.js';
+import { invalidType } from '../arguments.js';
 import { newTicket, type RadixHandle, takeBack } from './radix-handle.js';
 import { ReaderSlots } from './reader-slots.js';
 import { newControl, TRACKING } from './shared-control.js';
@@ -40,7 +40,7 @@ export class DomainSharing {
   unshare(handle: RadixHandle): void {
     const ticket = handle?.ticket;
     const id = this.#ids.get(ticket);
-    if (id === undefined) throw invalidType('handle', 'one that this domain gave', handle);
+    if (id === undefined) throw invalidType(handle, 'handle', 'one that this domain gave');
     // First: a reader that is being made takes its slot, then looks at the ticket.
     takeBack(ticket);
     this.#slots.evict(id);

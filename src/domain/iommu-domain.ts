@@ -2,8 +2,9 @@
  * The driver side of a page table: an IOMMU domain, which translates a device's addresses.
  */
 
+import { invalidType, outOfRange } from '../arguments.js';
 import type { FrameRuns } from '../memory/frame-runs.js';
-import { invalidType, MAX_U64, outOfRange } from '../u64.js';
+import { MAX_U64 } from '../u64.js';
 
 /** An IOMMU page table that an `IoPagetable` fills with its areas. All operations are synchronous. */
 export interface IommuDomain {
@@ -140,16 +141,16 @@ const FUNCTIONS = ['map', 'unmap', 'iovaToPhys'] as const;
 export function checkDomain(domain: IommuDomain, name: string): void {
   for (const part of FUNCTIONS) {
     if (typeof domain?.[part] !== 'function')
-      throw invalidType(name, `an IommuDomain: it has no ${part}`, domain);
+      throw invalidType(domain, name, `an IommuDomain: it has no ${part}`);
   }
   const { pageSizeBitmap, aperture } = domain;
   const parts = { pageSizeBitmap, 'aperture.start': aperture?.start, 'aperture.last': aperture?.last };
   for (const [part, value] of Object.entries(parts)) {
-    if (typeof value !== 'bigint') throw invalidType(`${name}.${part}`, 'a bigint', value);
-    if (value < 0n || value > MAX_U64) throw outOfRange(`${name}.${part}`, 'between 0 and 2^64 - 1', value);
+    if (typeof value !== 'bigint') throw invalidType(value, `${name}.${part}`, 'a bigint');
+    if (value < 0n || value > MAX_U64) throw outOfRange(value, `${name}.${part}`, 'between 0 and 2^64 - 1');
   }
-  if (pageSizeBitmap === 0n) throw outOfRange(`${name}.pageSizeBitmap`, 'at least one page size', 0n);
+  if (pageSizeBitmap === 0n) throw outOfRange(0n, `${name}.pageSizeBitmap`, 'at least one page size');
   if (aperture.start > aperture.last) {
-    throw outOfRange(`${name}.aperture.last`, 'at or above its start', aperture.last);
+    throw outOfRange(aperture.last, `${name}.aperture.last`, 'at or above its start');
   }
 }

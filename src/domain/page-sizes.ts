@@ -1,5 +1,6 @@
 /** The page sizes that a `RadixDomain` offers, and the levels of its table that hold them. */
-import { invalidType, join, outOfRange, PAGE_SHIFT, readU64, type U64Input } from '../u64.js';
+import { invalidType, outOfRange, readU64 } from '../arguments.js';
+import { join, PAGE_SHIFT, type U64Input } from '../u64.js';
 import { INDEX_BITS, TOP_LEAF_LEVEL } from './table-entry.js';
 
 const LARGEST_SHIFT = PAGE_SHIFT + INDEX_BITS * TOP_LEAF_LEVEL;
@@ -31,7 +32,7 @@ export function readPageSizes(sizes: Iterable<U64Input>): PageSizes {
     .map(shiftOf)
     .sort((a, b) => a - b);
   const smallest = shifts[0];
-  if (smallest === undefined) throw outOfRange('pageSizes', SUPPORTED, 'an empty list');
+  if (smallest === undefined) throw outOfRange('an empty list', 'pageSizes', SUPPORTED);
   const leafLevels = [Math.floor((smallest - PAGE_SHIFT) / INDEX_BITS)];
   for (const shift of shifts) {
     const level = (shift - PAGE_SHIFT) / INDEX_BITS;
@@ -44,10 +45,10 @@ export function readPageSizes(sizes: Iterable<U64Input>): PageSizes {
 /** What an iterable gives, which may be without end. */
 function listOf(sizes: Iterable<U64Input>): readonly U64Input[] {
   const iterate = sizes?.[Symbol.iterator];
-  if (typeof iterate !== 'function') throw invalidType('pageSizes', 'an iterable', sizes);
+  if (typeof iterate !== 'function') throw invalidType(sizes, 'pageSizes', 'an iterable');
   const list: U64Input[] = [];
   for (const size of { [Symbol.iterator]: () => iterate.call(sizes) }) {
-    if (list.length === MOST_SIZES) throw outOfRange('pageSizes', SUPPORTED, `more than ${MOST_SIZES}`);
+    if (list.length === MOST_SIZES) throw outOfRange(`more than ${MOST_SIZES}`, 'pageSizes', SUPPORTED);
     list.push(size);
   }
   return list;
@@ -57,7 +58,7 @@ function shiftOf(size: U64Input): number {
   const { page, offset } = readU64(size, 'pageSizes');
   const shift = PAGE_SHIFT + Math.log2(page);
   if (offset !== 0 || !Number.isInteger(shift) || shift > LARGEST_SHIFT) {
-    throw outOfRange('pageSizes', SUPPORTED, join(page, offset));
+    throw outOfRange(join(page, offset), 'pageSizes', SUPPORTED);
   }
   return shift;
 }

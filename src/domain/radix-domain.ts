@@ -1,21 +1,11 @@
 /**
  * An IOMMU domain with a page table of its own.
  */
-import { checkBoolean, checkObject } from '../arguments.js';
+import { checkBoolean, checkInteger, checkObject, invalidType, outOfRange, readU64 } from '../arguments.js';
 import { misaligned, refuse } from '../errors.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import { READ, WRITE } from '../protection.js';
-import {
-  checkInteger,
-  invalidType,
-  join,
-  MAX_U64,
-  outOfRange,
-  PAGE_MASK,
-  PAGE_SIZE,
-  readU64,
-  type U64Input,
-} from '../u64.js';
+import { join, MAX_U64, PAGE_MASK, PAGE_SIZE, type U64Input } from '../u64.js';
 import { DomainSharing } from './domain-sharing.js';
 import type { DirtyOperations, IommuDomain, PageOperations, Translation } from './iommu-domain.js';
 import { readPageSizes } from './page-sizes.js';
@@ -86,7 +76,7 @@ export class RadixDomain implements IommuDomain {
     const last = readU64(aperture.last, 'aperture.last');
     this.aperture = { start: join(start.page, start.offset), last: join(last.page, last.offset) };
     if (this.aperture.start > this.aperture.last) {
-      throw outOfRange('aperture.last', 'at or above aperture.start', this.aperture.last);
+      throw outOfRange(this.aperture.last, 'aperture.last', 'at or above aperture.start');
     }
     this.pageSizeBitmap = bitmap;
     this.#ioPages = ioPages;
@@ -168,7 +158,7 @@ export class RadixDomain implements IommuDomain {
   }
 
   #numberPhys(iova: number): number | undefined {
-    if (!Number.isSafeInteger(iova) || iova < 0) throw outOfRange('iova', ADDRESS, iova);
+    if (!Number.isSafeInteger(iova) || iova < 0) throw outOfRange(iova, 'iova', ADDRESS);
     const frame = this.#table.frameAt(Math.floor(iova / PAGE_SIZE));
     // A call: while it never happened, optimised code has only the number to return and need not box it.
     if (frame < 0) return nothingMapped();
@@ -209,7 +199,7 @@ export class RadixDomain implements IommuDomain {
    * @throws TypeError (`ERR_INVALID_ARG_TYPE`) if it is not a handle of this domain
    */
   unshare(handle: RadixHandle): void {
-    if (this.#sharing === undefined) throw invalidType('handle', 'one that this domain gave', handle);
+    if (this.#sharing === undefined) throw invalidType(handle, 'handle', 'one that this domain gave');
     this.#sharing.unshare(handle);
   }
 

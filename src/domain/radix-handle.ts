@@ -1,7 +1,7 @@
 /**
  * What the owner of a shared domain gives to other threads, and how they look at what they got.
  */
-import { invalidType } from '../u64.js';
+import { invalidType } from '../arguments.js';
 import { SUPPORTED_PAGE_SIZES } from './page-sizes.js';
 import { isControl, sharedBytes } from './shared-control.js';
 import { TABLE_BYTES } from './table-entry.js';
@@ -60,6 +60,6 @@ export function readHandle(handle: RadixHandle): RadixHandle {
     typeof pageSizeBitmap === 'bigint' &&
     pageSizeBitmap !== 0n &&
     (pageSizeBitmap & ~SUPPORTED_PAGE_SIZES) === 0n;
-  if (!sound) throw invalidType('handle', 'what RadixDomain.share gave', handle);
+  if (!sound) throw invalidType(handle, 'handle', 'what RadixDomain.share gave');
   return { tables, control, ticket, id, pageSizeBitmap };
 }

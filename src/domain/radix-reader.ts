@@ -1,8 +1,9 @@
 /**
  * Reading the page table of another thread's `RadixDomain`. Nothing here needs Node.
  */
+import { readU64 } from '../arguments.js';
 import { type IommuError, refuse } from '../errors.js';
-import { isZero, join, PAGE_MASK, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
+import { isZero, join, PAGE_MASK, PAGE_SIZE, type U64Input } from '../u64.js';
 import { type DeviceMemory, deviceRead, deviceWrite } from './device-dma.js';
 import type { Translation } from './iommu-domain.js';
 import { isTakenBack, type RadixHandle, readHandle } from './radix-handle.js';

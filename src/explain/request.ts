@@ -1,14 +1,14 @@
 /**
  * What `IoPagetable.explain` is asked, and reading it.
  */
-import { checkBoolean, checkObject, checkWord, readProtection } from '../arguments.js';
+import { checkBoolean, checkObject, checkWord, invalidType, readProtection, readU64 } from '../arguments.js';
 import { checkDomain, type IommuDomain } from '../domain/iommu-domain.js';
 import { ACCOUNTING_MODES, type AccountingMode } from '../memory/locked-memory.js';
 import { checkMemory, type UserMemory } from '../memory/user-memory.js';
 import type { Protection } from '../protection.js';
 import { IovaSpace } from '../table/iova-space.js';
 import type { TableState } from '../table/table-state.js';
-import { invalidType, join, readU64, type U64Input } from '../u64.js';
+import { join, type U64Input } from '../u64.js';
 import type { Subject } from './calls.js';
 import type { PlannedCall } from './explanation.js';
 
@@ -66,14 +66,14 @@ export function readRequest(
     case 'map': {
       const { memory = asked.memory, accounting = asked.accounting, prot } = request;
       if (memory === undefined) {
-        throw invalidType('request.memory', 'a UserMemory: the table has none', memory);
+        throw invalidType(memory, 'request.memory', 'a UserMemory: the table has none');
       }
       checkMemory(memory, 'request.memory');
-      checkWord(accounting, ACCOUNTING_MODES, 'request.accounting');
+      checkWord(accounting, 'request.accounting', ACCOUNTING_MODES);
       const place = readPlace(request.iova);
       const uptr = readBigint(request.uptr, 'request.uptr');
       const length = readBigint(request.length, 'request.length');
-      readProtection(prot);
+      readProtection(prot, 'request.prot');
       return {
         subject: { ...asked, memory, accounting },
         call: { call: 'map', ...place, uptr, length, prot },
@@ -81,11 +81,11 @@ export function readRequest(
     }
     case 'copy': {
       const { from, prot } = request;
-      if (!(from instanceof IovaSpace)) throw invalidType('request.from', 'an IoPagetable', from);
+      if (!(from instanceof IovaSpace)) throw invalidType(from, 'request.from', 'an IoPagetable');
       const srcIova = readBigint(request.srcIova, 'request.srcIova');
       const place = readPlace(request.iova);
       const length = readBigint(request.length, 'request.length');
-      readProtection(prot);
+      readProtection(prot, 'request.prot');
       return {
         subject: { ...asked, from: from.state },
         call: { call: 'copy', srcIova, ...place, length, prot },
@@ -110,9 +110,9 @@ export function readRequest(
       return { subject: { ...asked, domain: request.domain }, call: { call: 'addDomain' } };
     default:
       throw invalidType(
+        (request as { readonly call?: unknown }).call,
         'request.call',
         `one of 'map', 'copy', 'unmap', 'access' and 'addDomain'`,
-        (request as { readonly call?: unknown }).call,
       );
   }
 }

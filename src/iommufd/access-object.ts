@@ -1,7 +1,7 @@
 /** An access as an object of a context: a CPU user of an address space, held by its driver. */
 import { IoptAccess, type PinOptions, type UnmapNotice } from '../access/iopt-access.js';
 import type { TransferOptions } from '../access/transfer.js';
-import { checkCallback } from '../arguments.js';
+import { checkCallback, readValue } from '../arguments.js';
 import { IommuError } from '../errors.js';
 import type { FrameRuns } from '../memory/frame-runs.js';
 import { type Abortable, type Operation, start, unstoppable } from '../operation.js';
@@ -11,7 +11,6 @@ import { heard } from './callbacks.js';
 import type { Context } from './context.js';
 import { Ioas } from './ioas.js';
 import { holding, IommufdObject } from './object-table.js';
-import { readValue } from './read-value.js';
 
 /** How an access is made. */
 export interface AccessOptions extends Abortable {

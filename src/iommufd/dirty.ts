@@ -1,5 +1,5 @@
 /** Dirty tracking of page tables: which pages devices have written. */
-import { checkObject } from '../arguments.js';
+import { checkObject, readValue } from '../arguments.js';
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { refuse } from '../errors.js';
 import type { Operation } from '../operation.js';
@@ -10,7 +10,6 @@ import type { Context } from './context.js';
 import { HwPagetable } from './hwpt.js';
 import { refuseFlags } from './ioas-commands.js';
 import { holding } from './object-table.js';
-import { readValue } from './read-value.js';
 
 /** Flags of HWPT_SET_DIRTY_TRACKING. */
 export const SET_DIRTY_TRACKING = Object.freeze({ ENABLE: 1 } as const);

@@ -1,7 +1,6 @@
 /** Objects that drivers add to a context: they share its ids, and DESTROY and close reach them. */
-import { checkObject } from '../arguments.js';
+import { checkObject, invalidType } from '../arguments.js';
 import type { Operation } from '../operation.js';
-import { invalidType } from '../u64.js';
 import type { Callbacks } from './callbacks.js';
 import { IommufdObject } from './object-table.js';
 
@@ -29,7 +28,7 @@ export class DriverObject extends IommufdObject {
     checkObject(parts, 'the driver object');
     const { kind, dispose } = parts;
     if (typeof dispose !== 'function') {
-      throw invalidType('dispose', 'a function of the driver object', dispose);
+      throw invalidType(dispose, 'dispose', 'a function of the driver object');
     }
     this.kind = String(kind);
     this.#callbacks = callbacks;

@@ -1,5 +1,5 @@
 /** The GET_HW_INFO command: what a bound device tells about its IOMMU. */
-import { checkInteger, invalidType } from '../u64.js';
+import { checkInteger, invalidType } from '../arguments.js';
 import { BoundDevice } from './bound-device.js';
 import type { Context } from './context.js';
 import type { HardwareInfo } from './iommu-device.js';
@@ -28,7 +28,7 @@ export async function getHwInfo(context: Context, fields: { readonly devId: numb
   const { device } = context.objects.get(fields.devId, BoundDevice);
   const { type, data } = device.hardwareInfo ?? NOTHING_TO_TELL;
   checkInteger(type, 'hardwareInfo.type', 0, 0xffff_ffff);
-  if (!(data instanceof Uint8Array)) throw invalidType('hardwareInfo.data', 'a Uint8Array', data);
+  if (!(data instanceof Uint8Array)) throw invalidType(data, 'hardwareInfo.data', 'a Uint8Array');
   return {
     type,
     data: data.slice(),

@@ -1,5 +1,5 @@
 /** The commands on address spaces, with their fields and flags as the kernel takes them. */
-import { checkedInterval, checkObject, type IovaRange } from '../arguments.js';
+import { checkedInterval, checkObject, type IovaRange, readU64 } from '../arguments.js';
 import { type ErrorReason, IommuError, notMapped, refuse } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import { IntervalTree } from '../interval-tree.js';
@@ -7,17 +7,7 @@ import { IoPagetable } from '../io-pagetable.js';
 import { isThenable, mustWait, type Operation, start } from '../operation.js';
 import { type Protection, protectionName, READ, WRITE } from '../protection.js';
 import { addAllowed } from '../table/reservations.js';
-import {
-  type Address,
-  between,
-  hex,
-  isZero,
-  join,
-  LAST_PAGE,
-  PAGE_MASK,
-  readU64,
-  type U64Input,
-} from '../u64.js';
+import { type Address, between, hex, isZero, join, LAST_PAGE, PAGE_MASK, type U64Input } from '../u64.js';
 import type { Caller } from './caller.js';
 import { command } from './command.js';
 import type { Context } from './context.js';

@@ -5,14 +5,23 @@
  * The methods here take and give values as TypeScript programs have them. The commands they call, one function each
  * in the files of this folder, take the fields and flag bits of the kernel's structs and hold all the rules.
  */
-import { checkBoolean, checkObject, checkWord, type IovaRange, readProtection } from '../arguments.js';
+import {
+  checkBoolean,
+  checkInteger,
+  checkObject,
+  checkWord,
+  type IovaRange,
+  invalidType,
+  readProtection,
+  readValue,
+} from '../arguments.js';
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { checkFaults, type FaultInjector } from '../faults.js';
 import type { IoPagetable } from '../io-pagetable.js';
 import { type Abortable, type Operation, start } from '../operation.js';
 import { type Protection, READ, WRITE } from '../protection.js';
 import { type ProfileName, readProfile } from '../rules.js';
-import { checkInteger, invalidType, type U64Input } from '../u64.js';
+import type { U64Input } from '../u64.js';
 import { type AccessOptions, IommufdAccess } from './access-object.js';
 import { BoundDevice } from './bound-device.js';
 import { type Caller, readCaller } from './caller.js';
@@ -44,7 +53,6 @@ import type { IommuDevice } from './iommu-device.js';
 import { type LockedBytesAnswer, type LockedBytesQuestion, lockedBytesIfMapped } from './locked-bytes.js';
 import { type IommufdObject, noSuchId, type ObjectType } from './object-table.js';
 import { OPTION, OPTION_OP, option } from './option.js';
-import { readValue } from './read-value.js';
 import {
   VFIO_IOAS_OP,
   VFIO_UNMAP,
@@ -163,7 +171,7 @@ export class Iommufd implements AsyncDisposable {
     checkObject(options, 'options');
     const { profile: asked, accounting = 'user', faults } = options;
     const profile = readProfile(asked, 'options.profile');
-    checkWord(accounting, ['user', 'mm'], 'options.accounting');
+    checkWord(accounting, 'options.accounting', ['user', 'mm']);
     const caller = readCaller(options, 'options');
     checkFaults(faults);
     this.context = new Context(caller, profile, accounting, faults);
@@ -201,7 +209,7 @@ export class Iommufd implements AsyncDisposable {
   }
 
   *#addDriverObject(make: (id: number) => Promise<DriverObjectParts>): Operation<number> {
-    if (typeof make !== 'function') throw invalidType('make', 'a function', make);
+    if (typeof make !== 'function') throw invalidType(make, 'make', 'a function');
     const { objects, callbacks } = this.context;
     const making = function* (id: number): Operation<DriverObject> {
       return new DriverObject(id, callbacks, yield* callbacks.answer(() => make(id)));
@@ -323,7 +331,7 @@ export class Iommufd implements AsyncDisposable {
       checkObject(request, 'request');
       const { ioas, ranges, signal } = request;
       if (typeof ranges?.[Symbol.iterator] !== 'function') {
-        throw invalidType('request.ranges', 'an iterable', ranges);
+        throw invalidType(ranges, 'request.ranges', 'an iterable');
       }
       return ioasAllowIovas(this.context, { ioasId: ioas, ranges }, { signal });
     });
@@ -391,7 +399,7 @@ export class Iommufd implements AsyncDisposable {
     return this.context.run('option', () => {
       const caller = readCaller(request, 'request');
       const { option: name, ioas, value, signal } = request;
-      checkWord(name, ['rlimit-mode', 'huge-pages'], 'request.option');
+      checkWord(name, 'request.option', ['rlimit-mode', 'huge-pages']);
       const fields = {
         optionId: name === 'rlimit-mode' ? OPTION.RLIMIT_MODE : OPTION.HUGE_PAGES,
         op: value === undefined ? OPTION_OP.GET : OPTION_OP.SET,
@@ -419,7 +427,7 @@ export class Iommufd implements AsyncDisposable {
     const { context } = this;
     return context.run('device_bind', async () => {
       checkObject(device, 'device');
-      if (typeof device.createDomain !== 'function') throw invalidType('device', 'an IommuDevice', device);
+      if (typeof device.createDomain !== 'function') throw invalidType(device, 'device', 'an IommuDevice');
       return await start(context.objects.creation((id) => new BoundDevice(id, context, device)));
     });
   }
@@ -586,7 +594,7 @@ export class Iommufd implements AsyncDisposable {
     return this.context.run('vfio_map', () => {
       const caller = readCaller(request, 'request');
       const { iova, uptr, length, prot, signal } = request;
-      const fields = { flags: readProtection(prot), vaddr: uptr, iova, size: length };
+      const fields = { flags: readProtection(prot, 'prot'), vaddr: uptr, iova, size: length };
       return vfioMap(this.context, fields, { ...caller, signal });
     });
   }
@@ -634,7 +642,7 @@ export type IommufdOptionRequest = Caller &
   );
 
 function mapFlags(prot: Protection, iova: U64Input | undefined): number {
-  const bits = readProtection(prot);
+  const bits = readProtection(prot, 'prot');
   return (
     (iova === undefined ? 0 : IOAS_MAP.FIXED_IOVA) |
     (bits & WRITE ? IOAS_MAP.WRITEABLE : 0) |

@@ -1,5 +1,5 @@
 /** What-if: how many bytes mappings would lock, before anything is mapped. */
-import { checkedInterval, checkFlag, checkObject } from '../arguments.js';
+import { checkedInterval, checkFlag, checkObject, invalidType, readU64, readValue } from '../arguments.js';
 import { notMapped, refuse } from '../errors.js';
 import { IntervalTree } from '../interval-tree.js';
 import type { LockedMemory } from '../memory/locked-memory.js';
@@ -8,11 +8,10 @@ import type { IoptPages } from '../pages/iopt-pages.js';
 import { indexInterval, pageBehind } from '../pages/mapped-area.js';
 import { doubleSpans, spans } from '../spans.js';
 import { walkContiguous } from '../table/area-lookup.js';
-import { invalidType, MAX_U64, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
+import { MAX_U64, PAGE_SIZE, type U64Input } from '../u64.js';
 import type { Caller } from './caller.js';
 import type { Context } from './context.js';
 import { Ioas } from './ioas.js';
-import { readValue } from './read-value.js';
 
 /** A mapping of user memory that is planned. */
 export interface PlannedMap {
@@ -83,7 +82,7 @@ export interface LockedBytesAnswer {
 export function lockedBytesIfMapped(context: Context, question: LockedBytesQuestion): LockedBytesAnswer {
   checkObject(question, 'question');
   const { mappings, attached, memory: named } = question;
-  if (!Array.isArray(mappings)) throw invalidType('question.mappings', 'an array', mappings);
+  if (!Array.isArray(mappings)) throw invalidType(mappings, 'question.mappings', 'an array');
   checkFlag(attached, 'question.attached');
   if (named !== undefined) checkMemory(named, 'question.memory');
   const memory = context.memoryOf({ memory: named });

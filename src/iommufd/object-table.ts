@@ -2,10 +2,10 @@
  * The objects of one context: address spaces, page tables, devices, accesses and what drivers add share one id
  * space.
  */
+import { checkInteger } from '../arguments.js';
 import { IommuError, refuse } from '../errors.js';
 import { type FaultInjector, faultPoint } from '../faults.js';
 import { isThenable, type Operation, unstoppable } from '../operation.js';
-import { checkInteger } from '../u64.js';
 import { IdPool } from './id-pool.js';
 
 const LARGEST_ID = 0xffff_ffff;

@@ -1,9 +1,9 @@
 /** VFIO IOMMU_GET_INFO: page sizes and the chain of capabilities. */
+import { readValue } from '../arguments.js';
 import { type Abortable, type Operation, start } from '../operation.js';
 import { MAX_U64, PAGE_SIZE } from '../u64.js';
 import type { Context } from './context.js';
 import { holding } from './object-table.js';
-import { readValue } from './read-value.js';
 import { compat } from './vfio.js';
 
 /** One link of the capability chain. */

@@ -1,5 +1,6 @@
 /** VFIO type 1 calls on a context. They act on the compatibility address space, which VFIO_IOAS names. */
 
+import { readValue } from '../arguments.js';
 import { IommuError, refuse } from '../errors.js';
 import type { Operation } from '../operation.js';
 import { protectionName } from '../protection.js';
@@ -9,7 +10,6 @@ import { command } from './command.js';
 import type { Context } from './context.js';
 import { Ioas } from './ioas.js';
 import { holding } from './object-table.js';
-import { readValue } from './read-value.js';
 
 /** What a VFIO_IOAS command does. */
 export const VFIO_IOAS_OP = Object.freeze({ GET: 0, SET: 1, CLEAR: 2 } as const);

@@ -2,7 +2,7 @@
  * Arrays of bytes as they are. A class made from `Uint8Array`, or a property put on one, may say something else of the
  * length, and something else again the next time: it is not asked.
  */
-import { invalidType } from '../u64.js';
+import { invalidType } from '../arguments.js';
 
 const typedArray: object = Object.getPrototypeOf(Uint8Array.prototype);
 
@@ -23,7 +23,7 @@ export function isBytes(value: unknown): value is Uint8Array {
 
 /** @throws TypeError if `value` is not a `Uint8Array`. */
 export function checkBytes(value: unknown, name: string): void {
-  if (!isBytes(value)) throw invalidType(name, 'a Uint8Array', value);
+  if (!isBytes(value)) throw invalidType(value, name, 'a Uint8Array');
 }
 
 /** The length of an array; 0 if its buffer was detached or has become too short. */

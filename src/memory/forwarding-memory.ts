@@ -1,5 +1,5 @@
 /** Memory in front of another memory. */
-import { invalidType } from '../u64.js';
+import { invalidType } from '../arguments.js';
 import { copyFrames } from './frame-bytes.js';
 import { FrameRuns } from './frame-runs.js';
 import { checkMemory, type UserMemory } from './user-memory.js';
@@ -38,7 +38,7 @@ export class ForwardingMemory<Behind extends UserMemory = UserMemory> implements
   }
 
   unpinAll(frames: FrameRuns, dirty: boolean): void {
-    if (!(frames instanceof FrameRuns)) throw invalidType('frames', 'a FrameRuns', frames);
+    if (!(frames instanceof FrameRuns)) throw invalidType(frames, 'frames', 'a FrameRuns');
     if (this.unpin === ForwardingMemory.prototype.unpin && this.memory.unpinAll !== undefined) {
       this.memory.unpinAll(frames, dirty);
       return;

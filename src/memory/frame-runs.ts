@@ -4,7 +4,7 @@
  * A terabyte of contiguous memory is one run; scattered memory is a run a page, two numbers each.
  */
 
-import { checkInteger, invalidType, outOfRange } from '../u64.js';
+import { checkInteger, invalidType, outOfRange } from '../arguments.js';
 
 const FIRST_CAPACITY = 8;
 /** Frame numbers are below this. */
@@ -112,7 +112,7 @@ export class FrameRuns {
 
   /** Appends all frames of another list, or of this one once more. */
   append(other: FrameRuns): void {
-    if (!(other instanceof FrameRuns)) throw invalidType('other', 'a FrameRuns', other);
+    if (!(other instanceof FrameRuns)) throw invalidType(other, 'other', 'a FrameRuns');
     if (this.#frames === 0) {
       this.#share(other);
       return;
@@ -142,7 +142,7 @@ export class FrameRuns {
    */
   at(position: number): number {
     if (!(Number.isInteger(position) && position >= 0 && position < this.#frames)) {
-      throw outOfRange('position', `an integer from 0 to ${this.#frames - 1}`, position);
+      throw outOfRange(position, 'position', `an integer from 0 to ${this.#frames - 1}`);
     }
     if (this.#runs === this.#frames) return this.pfnOf(position);
     const run = this.#seek(position);

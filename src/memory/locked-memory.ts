@@ -1,7 +1,7 @@
 /**
  * The counters that the locked-memory limit (RLIMIT_MEMLOCK) is checked against.
  */
-import { invalidType, outOfRange } from '../u64.js';
+import { invalidType, outOfRange } from '../arguments.js';
 
 /** One counter of locked pages with its limit: a user's, or a process's. */
 export class LockedMemory {
@@ -13,9 +13,9 @@ export class LockedMemory {
   readonly of: 'user' | 'process';
 
   constructor(of: 'user' | 'process', limitPages: number) {
-    if (of !== 'user' && of !== 'process') throw invalidType('of', `'user' or 'process'`, of);
-    if (typeof limitPages !== 'number') throw invalidType('limitPages', 'a number', limitPages);
-    if (!(limitPages >= 0)) throw outOfRange('limitPages', 'at least 0', limitPages);
+    if (of !== 'user' && of !== 'process') throw invalidType(of, 'of', `'user' or 'process'`);
+    if (typeof limitPages !== 'number') throw invalidType(limitPages, 'limitPages', 'a number');
+    if (!(limitPages >= 0)) throw outOfRange(limitPages, 'limitPages', 'at least 0');
     this.of = of;
     this.limitPages = limitPages;
   }

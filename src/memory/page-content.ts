@@ -1,8 +1,9 @@
 /**
  * What is in the pages of a piece of memory: a buffer of the caller's, or content that appears where it is touched.
  */
+import { invalidType } from '../arguments.js';
 import { refuse } from '../errors.js';
-import { invalidType, PAGE_MASK, PAGE_SIZE } from '../u64.js';
+import { PAGE_MASK, PAGE_SIZE } from '../u64.js';
 import { type BufferKind, bufferKind, isBuffer } from './buffers.js';
 import { byteCount, setBytes, viewOf } from './bytes.js';
 import type { MemoryPiece } from './memory-window.js';
@@ -266,5 +267,5 @@ function memoryLength(source: WebAssemblyMemory): number {
     const kind = bufferKind(buffer);
     if (kind !== undefined) return kind.byteLength.call(buffer);
   }
-  throw invalidType('buffer', 'an ArrayBuffer, a SharedArrayBuffer or a WebAssembly.Memory', source);
+  throw invalidType(source, 'buffer', 'an ArrayBuffer, a SharedArrayBuffer or a WebAssembly.Memory');
 }

@@ -1,10 +1,11 @@
 /**
  * The machine below the processes: its page frames, what they hold and how often they are pinned.
  */
+import { checkInteger, invalidType } from '../arguments.js';
 import { IommuError, refuse } from '../errors.js';
 import { IntervalTree, type TreeNode } from '../interval-tree.js';
 import { holesFor } from '../spans.js';
-import { checkInteger, type Interval, invalidType, LAST_PAGE, PAGE_MASK, PAGE_SIZE } from '../u64.js';
+import { type Interval, LAST_PAGE, PAGE_MASK, PAGE_SIZE } from '../u64.js';
 import { FrameRuns } from './frame-runs.js';
 import type { PageContent } from './page-content.js';
 import { PinCounts } from './pin-counts.js';
@@ -125,7 +126,7 @@ export class PhysicalMemory implements PinRecord {
 
   /** As `unpin` of each run of a list. @throws TypeError if it is no list of frames; EINVAL as `unpin` */
   unpinAll(frames: FrameRuns): void {
-    if (!(frames instanceof FrameRuns)) throw invalidType('frames', 'a FrameRuns', frames);
+    if (!(frames instanceof FrameRuns)) throw invalidType(frames, 'frames', 'a FrameRuns');
     const { runs } = frames;
     for (let run = 0; run < runs; run++) this.#unpin(frames.pfnOf(run), frames.countOf(run));
   }

@@ -1,21 +1,18 @@
 /**
  * The address space of a process, over array buffers and WebAssembly memory.
  */
-import { checkObject } from '../arguments.js';
+import { checkInteger, checkObject, invalidType, readU64 } from '../arguments.js';
 import { type ErrorCode, IommuError, refuse } from '../errors.js';
 import { IntervalTree, type TreeNode } from '../interval-tree.js';
 import { holesFor } from '../spans.js';
 import {
   type Address,
-  checkInteger,
   hex,
   type Interval,
-  invalidType,
   isZero,
   LAST_PAGE,
   PAGE_MASK,
   PAGE_SIZE,
-  readU64,
   type U64Input,
 } from '../u64.js';
 import { byteCount, checkBytes } from './bytes.js';
@@ -93,7 +90,7 @@ export class ProcessMemory implements UserMemory {
   constructor(options: ProcessMemoryOptions = {}) {
     checkObject(options, 'options');
     const { physical = new PhysicalMemory(), lockedLimit } = options;
-    if (!(physical instanceof PhysicalMemory)) throw invalidType('physical', 'a PhysicalMemory', physical);
+    if (!(physical instanceof PhysicalMemory)) throw invalidType(physical, 'physical', 'a PhysicalMemory');
     this.physical = physical;
     if (lockedLimit !== undefined) {
       const pages = readU64(lockedLimit, 'lockedLimit').page;
@@ -141,7 +138,7 @@ export class ProcessMemory implements UserMemory {
     requireBoolean('writable', writable);
     requireBoolean('sparse', sparse);
     if (frames !== 'contiguous' && frames !== 'scattered') {
-      throw invalidType('frames', "'contiguous' or 'scattered'", frames);
+      throw invalidType(frames, 'frames', "'contiguous' or 'scattered'");
     }
     if (this.#exited) throw gone();
     if (pages === 0) throw refuse('EINVAL', 'argument', 'the length of a region must not be 0');
@@ -388,7 +385,7 @@ export class ProcessMemory implements UserMemory {
     checkInteger(page, 'page', 0, LAST_PAGE);
     checkInteger(count, 'count', 1, LAST_PAGE + 1);
     requireBoolean('write', write);
-    if (!(into instanceof FrameRuns)) throw invalidType('into', 'a FrameRuns', into);
+    if (!(into instanceof FrameRuns)) throw invalidType(into, 'into', 'a FrameRuns');
     const past = Math.min(page + count, LAST_PAGE);
     let at = page;
     while (at < past) {
@@ -417,7 +414,7 @@ export class ProcessMemory implements UserMemory {
 
   /** As `unpin` of each run of a list: `UserMemory.unpinAll`. @throws TypeError if it is no list of frames */
   unpinAll(frames: FrameRuns): void {
-    if (!(frames instanceof FrameRuns)) throw invalidType('frames', 'a FrameRuns', frames);
+    if (!(frames instanceof FrameRuns)) throw invalidType(frames, 'frames', 'a FrameRuns');
     // A memory made from this one may have an `unpin` of its own.
     if (this.unpin === ProcessMemory.prototype.unpin) this.physical.unpinAll(frames);
     else for (let run = 0; run < frames.runs; run++) this.unpin(frames.pfnOf(run), frames.countOf(run));
@@ -580,7 +577,7 @@ function gone(): IommuError {
 }
 
 function requireBoolean(name: string, value: unknown): void {
-  if (typeof value !== 'boolean') throw invalidType(name, 'a boolean', value);
+  if (typeof value !== 'boolean') throw invalidType(value, name, 'a boolean');
 }
 
 function requirePlace(page: number, offset: number): void {

@@ -1,9 +1,9 @@
 /**
  * The memory of a process as another thread sees it. Nothing here needs Node.
  */
-import { checkBoolean, checkObject } from '../arguments.js';
+import { checkBoolean, checkInteger, checkObject, invalidType } from '../arguments.js';
 import { refuse } from '../errors.js';
-import { checkInteger, invalidType, LAST_PAGE, PAGE_SIZE } from '../u64.js';
+import { LAST_PAGE, PAGE_SIZE } from '../u64.js';
 import { bufferKind } from './buffers.js';
 import { ScatteredOrder } from './scattered-order.js';
 
@@ -48,7 +48,7 @@ export class SharedFrames {
 
   private constructor(handle: SharedMemoryHandle) {
     const ranges = handle?.ranges;
-    if (!Array.isArray(ranges)) throw invalidType('handle', 'what ProcessMemory.share gave', handle);
+    if (!Array.isArray(ranges)) throw invalidType(handle, 'handle', 'what ProcessMemory.share gave');
     this.#views = Array.from(ranges, (given: SharedRange) => {
       const range = checkedRange(given);
       return {
@@ -96,6 +96,6 @@ function checkedRange(range: SharedRange): SharedRange {
   checkInteger(pfn, 'pfn', 0, LAST_PAGE);
   checkInteger(frames, 'frames', 1, LAST_PAGE + 1 - pfn);
   checkBoolean(scattered, 'scattered');
-  if (bufferKind(buffer)?.shared !== true) throw invalidType('buffer', 'a SharedArrayBuffer', buffer);
+  if (bufferKind(buffer)?.shared !== true) throw invalidType(buffer, 'buffer', 'a SharedArrayBuffer');
   return { pfn, frames, scattered, buffer };
 }

@@ -4,7 +4,7 @@
  * User addresses come as page numbers (the address divided by 4096, below 2^52) and byte offsets, physical
  * pages as frame numbers (pfn); both are exact in a double.
  */
-import { invalidType } from '../u64.js';
+import { invalidType } from '../arguments.js';
 import type { FrameRuns } from './frame-runs.js';
 import type { LockedMemory } from './locked-memory.js';
 import type { MemoryWindow } from './memory-window.js';
@@ -137,7 +137,7 @@ const FUNCTIONS = ['pin', 'unpin', 'copyFromUser', 'copyToUser'] as const;
 export function checkMemory(memory: UserMemory, name: string): void {
   for (const part of FUNCTIONS) {
     if (typeof memory?.[part] !== 'function')
-      throw invalidType(name, `a UserMemory: it has no ${part}`, memory);
+      throw invalidType(memory, name, `a UserMemory: it has no ${part}`);
   }
   checkFrameMemory(memory, name);
 }
@@ -147,7 +147,7 @@ export function checkFrameMemory(memory: FrameMemory, name: string): void {
   if (typeof memory?.frames === 'function') return;
   for (const part of ['copyFromFrames', 'copyToFrames'] as const) {
     if (typeof memory?.[part] !== 'function') {
-      throw invalidType(name, `a UserMemory: it has neither frames nor ${part}`, memory);
+      throw invalidType(memory, name, `a UserMemory: it has neither frames nor ${part}`);
     }
   }
 }

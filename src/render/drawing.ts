@@ -1,6 +1,5 @@
 /** What the functions that draw do with what no table gave. */
-import { checkObject } from '../arguments.js';
-import { invalidType, outOfRange } from '../u64.js';
+import { checkObject, invalidType, outOfRange } from '../arguments.js';
 
 /** The most characters of a picture; engines have strings of twice as many at least. */
 const LONGEST = 2 ** 28;
@@ -20,7 +19,7 @@ export function drawing(
   const pieces = piecesOf(snapshot, draw);
   if (pieces.reduce((length, piece) => length + piece.length, 0) > LONGEST) {
     const fewer = `so few that the picture has at most ${LONGEST} characters`;
-    throw outOfRange('options.rows', fewer, options.rows);
+    throw outOfRange(options.rows, 'options.rows', fewer);
   }
   return pieces.join('');
 }
@@ -29,7 +28,7 @@ function piecesOf(snapshot: unknown, draw: () => Iterable<string>): string[] {
   try {
     return [...draw()];
   } catch (cause) {
-    const error = invalidType('snapshot', 'what a table gives as its snapshot', snapshot);
+    const error = invalidType(snapshot, 'snapshot', 'what a table gives as its snapshot');
     throw Object.assign(error, { cause });
   }
 }

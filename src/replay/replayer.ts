@@ -1,12 +1,13 @@
 /**
  * Runs a log on the model and compares the answers.
  */
+import { invalidType, readU64 } from '../arguments.js';
 import { RadixDomain } from '../domain/radix-domain.js';
 import type { Explanation } from '../explain/explanation.js';
 import { LockedMemory } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import { type ProfileName, readProfile } from '../rules.js';
-import { invalidType, PAGE_SIZE, readU64, type U64Input } from '../u64.js';
+import { PAGE_SIZE, type U64Input } from '../u64.js';
 import type { Divergence, ReplayFigures, ReplayJournal, ReplayStep } from './figures.js';
 import { formatNameOf, LOG_FORMATS, type LogEvent } from './formats/formats.js';
 import type { FormatReplay, LogModel } from './log-format.js';
@@ -148,7 +149,7 @@ export class Replayer {
     const known = this.#partOfType.get(event.type);
     if (known !== undefined) return known;
     const part = this.#parts.get(formatNameOf(event));
-    if (part === undefined) throw invalidType('event', 'one that readLog gives', event);
+    if (part === undefined) throw invalidType(event, 'event', 'one that readLog gives');
     this.#partOfType.set(event.type, part);
     return part;
   }

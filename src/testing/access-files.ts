@@ -1,8 +1,7 @@
 /** Open files of mock accesses. */
-import { checkCallback } from '../arguments.js';
+import { checkCallback, checkInteger, invalidType } from '../arguments.js';
 import { refuse } from '../errors.js';
 import { IdPool } from '../iommufd/id-pool.js';
-import { checkInteger, invalidType } from '../u64.js';
 import { MockAccess } from './mock-access.js';
 
 const LARGEST_FILE = 0x7fff_ffff;
@@ -28,7 +27,7 @@ export class AccessFiles {
 
   /** Gives an access a number. `afterClose` is called when it is closed, once the access is gone. */
   add(access: MockAccess, afterClose?: AfterClose): number {
-    if (!(access instanceof MockAccess)) throw invalidType('access', 'a MockAccess', access);
+    if (!(access instanceof MockAccess)) throw invalidType(access, 'access', 'a MockAccess');
     checkCallback(afterClose, 'afterClose');
     const file = this.#numbers.take();
     this.#open.set(file, { access, afterClose });

@@ -1,12 +1,11 @@
 /** What the kernel's test driver verifies: translations of a domain, and pins of pages. */
-import { checkObject } from '../arguments.js';
+import { checkInteger, checkObject, invalidType, readValue } from '../arguments.js';
 import { checkDomain, type IommuDomain } from '../domain/iommu-domain.js';
 import { refuse } from '../errors.js';
-import { readValue } from '../iommufd/read-value.js';
 import { ProcessMemory } from '../memory/process-memory.js';
 import { checkMemory } from '../memory/user-memory.js';
 import { type Operation, start } from '../operation.js';
-import { checkInteger, hex, invalidType, MAX_U64, PAGE_SIZE, split, type U64Input } from '../u64.js';
+import { hex, MAX_U64, PAGE_SIZE, split, type U64Input } from '../u64.js';
 import { frameBehind, noPage, type TestMemory } from './page-identity.js';
 
 const PAGE = BigInt(PAGE_SIZE);
@@ -41,7 +40,7 @@ function* checkingMap(request: CheckMapRequest): Operation<void> {
   checkObject(request, 'request');
   const { memory, domain: find } = request;
   checkMemory(memory, 'request.memory');
-  if (typeof find !== 'function') throw invalidType('request.domain', 'a function', find);
+  if (typeof find !== 'function') throw invalidType(find, 'request.domain', 'a function');
   const iova = readValue(request.iova, 'iova');
   const length = readValue(request.length, 'length');
   const uptr = readValue(request.uptr, 'uptr');
@@ -118,7 +117,7 @@ export function pagePins(
   memory: ProcessMemory,
   request: { readonly uptr: U64Input; readonly length: U64Input },
 ): PinRun[] {
-  if (!(memory instanceof ProcessMemory)) throw invalidType('memory', 'a ProcessMemory', memory);
+  if (!(memory instanceof ProcessMemory)) throw invalidType(memory, 'memory', 'a ProcessMemory');
   checkObject(request, 'request');
   const uptr = readValue(request.uptr, 'uptr');
   const length = readValue(request.length, 'length');

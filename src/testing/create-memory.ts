@@ -1,9 +1,8 @@
 /** The memory of a test process: regions at given addresses, every byte initialised by its address. */
 
-import { checkObject } from '../arguments.js';
-import { readValue } from '../iommufd/read-value.js';
+import { checkInteger, checkObject, invalidType, readValue } from '../arguments.js';
 import { ProcessMemory } from '../memory/process-memory.js';
-import { checkInteger, invalidType, PAGE_SIZE, type U64Input } from '../u64.js';
+import { PAGE_SIZE, type U64Input } from '../u64.js';
 
 const MOST_PAGES = 2 ** 40;
 
@@ -29,7 +28,7 @@ export function createMemory(
   regions: readonly TestRegion[],
   limits: { readonly lockedPages?: number | undefined } = {},
 ): ProcessMemory {
-  if (!Array.isArray(regions)) throw invalidType('regions', 'an array', regions);
+  if (!Array.isArray(regions)) throw invalidType(regions, 'regions', 'an array');
   checkObject(limits, 'limits');
   const { lockedPages } = limits;
   if (lockedPages !== undefined) checkInteger(lockedPages, 'limits.lockedPages', 0, MOST_PAGES);

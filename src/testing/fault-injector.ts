@@ -1,6 +1,6 @@
 /** Making the n-th fault point fail. */
+import { checkInteger } from '../arguments.js';
 import type { FaultInjector, FaultPoint } from '../faults.js';
-import { checkInteger } from '../u64.js';
 
 /**
  * A fault injector that counts the fault points that calls come to, and fails one of them.

@@ -1,15 +1,14 @@
 /** The kernel test driver's access: it pins ranges as numbered items and lets go of them when it is told to. */
 import type { UnmapNotice } from '../access/iopt-access.js';
-import { checkCallback, checkObject } from '../arguments.js';
+import { checkCallback, checkInteger, checkObject, invalidType, readValue } from '../arguments.js';
 import { IommuError, refuse } from '../errors.js';
 import type { IommufdAccess } from '../iommufd/access-object.js';
 import { Iommufd } from '../iommufd/iommufd.js';
-import { readValue } from '../iommufd/read-value.js';
 import type { FrameRuns } from '../memory/frame-runs.js';
 import { checkMemory, type UserMemory } from '../memory/user-memory.js';
 import { type Operation, start } from '../operation.js';
 import { RwLock } from '../rw-lock.js';
-import { checkInteger, hex, invalidType, MAX_U64, PAGE_SIZE, split, type U64Input } from '../u64.js';
+import { hex, MAX_U64, PAGE_SIZE, split, type U64Input } from '../u64.js';
 import { frameBehind, type TestMemory } from './page-identity.js';
 
 /** Bytes that one operation on an access may be about. */
@@ -80,7 +79,7 @@ export class MockAccess {
     iommufd: Iommufd,
     options: { readonly ioas: number; readonly needsPin: boolean },
   ): Promise<MockAccess> {
-    if (!(iommufd instanceof Iommufd)) throw invalidType('iommufd', 'an Iommufd', iommufd);
+    if (!(iommufd instanceof Iommufd)) throw invalidType(iommufd, 'iommufd', 'an Iommufd');
     checkObject(options, 'options');
     const mock = new MockAccess();
     mock.#access = await iommufd.accessCreate({ ...options, onUnmap: (area) => mock.#drop(area) });

@@ -1,8 +1,7 @@
 /** The kernel's test device. */
-import { checkObject } from '../arguments.js';
+import { checkInteger, checkObject, invalidType } from '../arguments.js';
 import { refuse } from '../errors.js';
 import type { DomainRequest, HardwareInfo, IommuDevice } from '../iommufd/iommu-device.js';
-import { checkInteger, invalidType } from '../u64.js';
 import { MockDomain } from './mock-domain.js';
 
 /** Flags of a mock device. */
@@ -39,7 +38,7 @@ export class MockDevice implements IommuDevice {
   constructor(options: MockDeviceOptions = {}) {
     checkObject(options, 'options');
     const { name = 'mock', flags = 0 } = options;
-    if (typeof name !== 'string') throw invalidType('name', 'a string', name);
+    if (typeof name !== 'string') throw invalidType(name, 'name', 'a string');
     checkInteger(flags, 'flags', 0, 0xffff_ffff);
     if (flags & ~(MOCK_FLAGS.NO_DIRTY | MOCK_FLAGS.HUGE_IOVA)) {
       throw refuse('EINVAL', 'argument', `flags 0x${flags.toString(16)} are not all known`);

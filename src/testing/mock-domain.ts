@@ -1,11 +1,10 @@
 /** The kernel's test domain. */
-import { checkBoolean, checkCallback, checkObject } from '../arguments.js';
+import { checkBoolean, checkCallback, checkObject, outOfRange, readValue } from '../arguments.js';
 import type { DirtyOperations, IommuDomain } from '../domain/iommu-domain.js';
 import { misaligned, refuse } from '../errors.js';
 import { checkFaults, type FaultInjector, faultPoint } from '../faults.js';
-import { readValue } from '../iommufd/read-value.js';
 import { readBytes } from '../memory/read-bytes.js';
-import { hex, MAX_U64, outOfRange, split, type U64Input } from '../u64.js';
+import { hex, MAX_U64, split, type U64Input } from '../u64.js';
 import { BOUNDARY, CHUNK, chunkOf, DIRTY, HUGE, type IoPage, IoPages, indexOf } from './io-pages.js';
 
 const IO_PAGE = 2048;
@@ -77,10 +76,10 @@ export class MockDomain implements IommuDomain {
     checkObject(aperture, 'aperture');
     this.#ioPage = readValue(ioPageSize, 'ioPageSize');
     if (this.#ioPage < LEAST_IO_PAGE || (this.#ioPage & (this.#ioPage - 1n)) !== 0n) {
-      throw outOfRange('ioPageSize', 'a power of two from 8 on', this.#ioPage);
+      throw outOfRange(this.#ioPage, 'ioPageSize', 'a power of two from 8 on');
     }
     if (huge && this.#ioPage !== BigInt(IO_PAGE))
-      throw outOfRange('ioPageSize', '2048 with huge', ioPageSize);
+      throw outOfRange(ioPageSize, 'ioPageSize', '2048 with huge');
     this.pageSizeBitmap = huge ? this.#ioPage | HUGE_PAGE : this.#ioPage;
     this.aperture = {
       start: readValue(aperture.start, 'aperture.start'),

@@ -1,8 +1,9 @@
 /** Failing each fault point of a call in turn, and looking at what it leaves behind. */
+
 import { isDeepStrictEqual } from 'node:util';
+import { invalidType } from '../arguments.js';
 import { type ErrorCode, IommuError } from '../errors.js';
 import { FAULT_ERRORS, type FaultPoint } from '../faults.js';
-import { invalidType } from '../u64.js';
 import { FaultCounter } from './fault-injector.js';
 
 /** A call on a setting that has been made for it. */
@@ -33,7 +34,7 @@ export interface FaultScenario {
 export async function sweepFaults(
   prepare: (faults: FaultCounter) => Promise<FaultScenario>,
 ): Promise<FaultPoint[]> {
-  if (typeof prepare !== 'function') throw invalidType('prepare', 'a function', prepare);
+  if (typeof prepare !== 'function') throw invalidType(prepare, 'prepare', 'a function');
   const swept: FaultPoint[] = [];
   const untroubled = await prepare(new FaultCounter());
   await untroubled.call();

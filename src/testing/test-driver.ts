@@ -1,11 +1,10 @@
 /** The operations of the kernel's iommufd test driver, typed. */
-import { checkCallback, checkObject } from '../arguments.js';
+import { checkCallback, checkInteger, checkObject, invalidType, readValue } from '../arguments.js';
 import { IommuError, refuse } from '../errors.js';
 import type { BoundDevice } from '../iommufd/bound-device.js';
 import { Iommufd } from '../iommufd/iommufd.js';
-import { readValue } from '../iommufd/read-value.js';
 import { checkMemory } from '../memory/user-memory.js';
-import { checkInteger, invalidType, MAX_U64, type U64Input } from '../u64.js';
+import { MAX_U64, type U64Input } from '../u64.js';
 import { AccessFiles, type AfterClose } from './access-files.js';
 import { checkMap, checkRefs } from './checks.js';
 import { type AccessPagesRequest, type AccessRwRequest, checkFlags, MockAccess } from './mock-access.js';
@@ -47,11 +46,11 @@ export class TestDriver {
       readonly files?: AccessFiles | undefined;
     },
   ) {
-    if (!(iommufd instanceof Iommufd)) throw invalidType('iommufd', 'an Iommufd', iommufd);
+    if (!(iommufd instanceof Iommufd)) throw invalidType(iommufd, 'iommufd', 'an Iommufd');
     checkObject(options, 'options');
     const { memory, files = new AccessFiles() } = options;
     checkMemory(memory, 'options.memory');
-    if (!(files instanceof AccessFiles)) throw invalidType('options.files', 'AccessFiles', files);
+    if (!(files instanceof AccessFiles)) throw invalidType(files, 'options.files', 'AccessFiles');
     this.#iommufd = iommufd;
     this.#memory = memory;
     this.#files = files;

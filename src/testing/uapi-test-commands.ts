@@ -1,6 +1,5 @@
 /** The test driver's commands, for devices of `io-pagetable/uapi`. */
-import { checkObject } from '../arguments.js';
-import { invalidType } from '../u64.js';
+import { checkObject, invalidType } from '../arguments.js';
 import type { DeviceCommands } from '../uapi/device-commands.js';
 import { routesOf } from '../uapi/route.js';
 import { TEST_COMMANDS, TEST_REQUEST } from '../uapi/test-commands.js';
@@ -20,7 +19,7 @@ export function testCommands(options: { readonly files?: AccessFiles | undefined
   checkObject(options, 'options');
   const { files: given } = options;
   if (given !== undefined && !(given instanceof AccessFiles)) {
-    throw invalidType('options.files', 'AccessFiles', given);
+    throw invalidType(given, 'options.files', 'AccessFiles');
   }
   return {
     request: TEST_REQUEST,

@@ -1,7 +1,7 @@
 /** One call of a command: its struct as it was read, its caller, and the way to answer. */
 import { refuse } from '../errors.js';
 import type { Caller } from '../iommufd/caller.js';
-import type { Command } from './command.js';
+import type { Command } from './command-row.js';
 import type { Answer, Decoded, Fields } from './struct.js';
 import { noAccess, type UserSpace } from './user-space.js';
 

@@ -1,5 +1,5 @@
 /** The iommufd character device as programs see it: ioctl numbers, structs in memory, errno numbers. */
-import { checkCallback, checkObject } from '../arguments.js';
+import { checkCallback, checkObject, invalidType } from '../arguments.js';
 import { ERRNO, IommuError, refuse } from '../errors.js';
 import type { Caller } from '../iommufd/caller.js';
 import type { ContextAccounting } from '../iommufd/context.js';
@@ -7,9 +7,9 @@ import { Iommufd } from '../iommufd/iommufd.js';
 import { logUapi } from '../log.js';
 import { checkMemory, type UserMemory } from '../memory/user-memory.js';
 import type { ProfileName } from '../rules.js';
-import { hex, invalidType, type U64Input } from '../u64.js';
+import { hex, type U64Input } from '../u64.js';
 import { type Arrival, readSized } from './call.js';
-import type { Command } from './command.js';
+import type { Command } from './command-row.js';
 import type { DeviceCommands, DeviceFiles } from './device-commands.js';
 import type { Handlers } from './handlers.js';
 import { hwptHandlers } from './hwpt-handlers.js';
@@ -105,9 +105,9 @@ export class IommufdDevice implements AsyncDisposable {
    * throws beside `IommuError`s.
    */
   async ioctl(request: number, arg: U64Input, file?: number | null, caller: Caller = {}): Promise<number> {
-    if (typeof request !== 'number') throw invalidType('request', 'a number', request);
+    if (typeof request !== 'number') throw invalidType(request, 'request', 'a number');
     if (typeof arg !== 'bigint' && typeof arg !== 'number') {
-      throw invalidType('arg', 'a bigint', arg);
+      throw invalidType(arg, 'arg', 'a bigint');
     }
     if (file !== undefined && file !== null) return this.#added?.files.has(file) ? -ERRNO.ENOTTY : -EBADF;
     if (this.#closed && request >>> 0 !== this.#added?.request) return -EBADF;
@@ -217,7 +217,7 @@ export class IommufdDevice implements AsyncDisposable {
   #connect(commands: DeviceCommands, memory: UserMemory): AddedCommands {
     checkObject(commands, 'options.commands');
     if (typeof commands.connect !== 'function') {
-      throw invalidType('options.commands', 'what testCommands() gives', commands);
+      throw invalidType(commands, 'options.commands', 'what testCommands() gives');
     }
     const { routes, files } = commands.connect({
       iommufd: this.iommufd,

@@ -1,7 +1,6 @@
 /** The structs of commands as bytes, for programs that talk to a real device. */
-import { checkObject } from '../arguments.js';
-import { invalidType, outOfRange } from '../u64.js';
-import type { Command } from './command.js';
+import { checkObject, invalidType, outOfRange } from '../arguments.js';
+import type { Command } from './command-row.js';
 import {
   COMMANDS,
   type CommandFields,
@@ -33,7 +32,7 @@ export function encode<N extends CommandName>(command: N, fields: CommandInput<N
   if (op !== undefined) bytes[OPERATION] = op;
   struct.write(bytes, fields);
   const size = readU32(bytes, 0);
-  if (size < least) throw outOfRange('size', `from ${least} to ${LONGEST}`, size);
+  if (size < least) throw outOfRange(size, 'size', `from ${least} to ${LONGEST}`);
   if (size <= bytes.length) return bytes.slice(0, size);
   const longer = new Uint8Array(size);
   longer.set(bytes);
@@ -54,6 +53,6 @@ const TABLE: { readonly [N in CommandName]: Command<FieldsOf<N>> } = COMMANDS;
 
 function rowOf<N extends CommandName>(command: N): Command<FieldsOf<N>> {
   if (typeof command !== 'string' || !Object.hasOwn(COMMANDS, command))
-    throw invalidType('command', 'the name of a command', command);
+    throw invalidType(command, 'command', 'the name of a command');
   return TABLE[command];
 }

@@ -1,7 +1,7 @@
 /** Tables of handlers, which say what the commands of a table do. */
 import type { Iommufd } from '../iommufd/iommufd.js';
 import type { Call } from './call.js';
-import type { Command } from './command.js';
+import type { Command } from './command-row.js';
 import type { Fields } from './struct.js';
 
 /** What commands are performed on. */

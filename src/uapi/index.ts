@@ -7,7 +7,7 @@ export { HWPT_ALLOC } from '../iommufd/hwpt-alloc.js';
 export { IOAS_MAP } from '../iommufd/ioas-commands.js';
 export { OPTION, OPTION_OP } from '../iommufd/option.js';
 export { VFIO_EXTENSION, VFIO_IOAS_OP, VFIO_UNMAP } from '../iommufd/vfio.js';
-export type { Command } from './command.js';
+export type { Command } from './command-row.js';
 export {
   COMMANDS,
   type CommandFields,

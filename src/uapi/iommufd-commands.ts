@@ -1,5 +1,5 @@
 /** The commands of the device itself: request numbers and structs, as C programs have them. */
-import { command, unchanged } from './command.js';
+import { command, unchanged } from './command-row.js';
 import { field } from './struct.js';
 
 /** The commands on objects, address spaces and page tables, by name. */

@@ -1,7 +1,7 @@
 /** Arrays of IOVA ranges as bytes: those of IOAS_IOVA_RANGES, IOAS_ALLOW_IOVAS and VFIO's capability. */
-import { checkObject } from '../arguments.js';
+import { checkInteger, checkObject, invalidType, outOfRange } from '../arguments.js';
 import { readBytes } from '../memory/read-bytes.js';
-import { checkInteger, invalidType, outOfRange, type U64Input } from '../u64.js';
+import type { U64Input } from '../u64.js';
 import { field, Struct } from './struct.js';
 
 /** An entry of the arrays of IOAS_IOVA_RANGES and IOAS_ALLOW_IOVAS, and of VFIO's IOVA capability; both ends included. */
@@ -18,7 +18,7 @@ export const IOVA_RANGE = new Struct(16, {
 export function encodeRanges(
   ranges: readonly { readonly start: U64Input; readonly last: U64Input }[],
 ): Uint8Array {
-  if (!Array.isArray(ranges)) throw invalidType('ranges', 'an array', ranges);
+  if (!Array.isArray(ranges)) throw invalidType(ranges, 'ranges', 'an array');
   const list = Array.from(ranges);
   const bytes = new Uint8Array(list.length * IOVA_RANGE.length);
   for (const [at, range] of list.entries()) {
@@ -38,6 +38,6 @@ export function decodeRanges(bytes: Uint8Array, count: number): { start: bigint;
   const own = readBytes(bytes, 'bytes');
   checkInteger(count, 'count', 0, Number.MAX_SAFE_INTEGER);
   const most = Math.floor(own.length / IOVA_RANGE.length);
-  if (count > most) throw outOfRange('count', `at most ${most}`, count);
+  if (count > most) throw outOfRange(count, 'count', `at most ${most}`);
   return Array.from({ length: count }, (_, at) => IOVA_RANGE.decode(own, at * IOVA_RANGE.length));
 }

@@ -1,7 +1,7 @@
 /** Commands as a device finds them: a row of a table with what performs it. */
 import { IommuError } from '../errors.js';
 import { type Arrival, type Body, Call } from './call.js';
-import type { Command } from './command.js';
+import type { Command } from './command-row.js';
 import type { Handler, Target } from './handlers.js';
 import type { Fields } from './struct.js';
 

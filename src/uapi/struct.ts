@@ -3,9 +3,9 @@
  *
  * The types of decoded and encoded structs follow from the tables.
  */
-import { readValue } from '../iommufd/read-value.js';
+import { invalidType, outOfRange, readValue } from '../arguments.js';
 import { readBytes } from '../memory/read-bytes.js';
-import { invalidType, outOfRange, type U64Input } from '../u64.js';
+import type { U64Input } from '../u64.js';
 
 /** How wide a field is; all are unsigned. */
 export type FieldType = 'u8' | 'u16' | 'u32' | 'u64';
@@ -136,7 +136,7 @@ export class Struct<const F extends Fields> {
     for (const [name, value] of Object.entries(values)) {
       if (value === undefined) continue;
       const row = this.#byName.get(name);
-      if (row === undefined) throw invalidType(name, 'a field of the struct', value);
+      if (row === undefined) throw invalidType(value, name, 'a field of the struct');
       writeField(bytes, from + row.at, row, value);
     }
   }
@@ -180,7 +180,7 @@ function readBigU64(bytes: Uint8Array, at: number): bigint {
 function writeField(bytes: Uint8Array, at: number, { name, type }: NamedField, value: unknown): void {
   if (type === 'u64') {
     if (typeof value !== 'bigint' && typeof value !== 'number') {
-      throw invalidType(name, 'a bigint or a safe integer', value);
+      throw invalidType(value, name, 'a bigint or a safe integer');
     }
     whole[0] = readValue(value, name);
     writeNumber(bytes, at, 4, halves[0]!);
@@ -195,10 +195,10 @@ function writeNumber(bytes: Uint8Array, at: number, width: number, value: number
 }
 
 function readNumber(name: string, type: FieldType, value: unknown): number {
-  if (typeof value !== 'number') throw invalidType(name, 'a number', value);
+  if (typeof value !== 'number') throw invalidType(value, name, 'a number');
   const most = 2 ** (8 * WIDTH[type]) - 1;
   if (!Number.isInteger(value) || value < 0 || value > most) {
-    throw outOfRange(name, `an integer from 0 to ${most}`, value);
+    throw outOfRange(value, name, `an integer from 0 to ${most}`);
   }
   return value;
 }

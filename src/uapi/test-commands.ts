@@ -1,5 +1,5 @@
 /** The commands of the kernel's test driver: one request number, and structs as C programs have them. */
-import { type Command, command, type Sized } from './command.js';
+import { type Command, command, type Sized } from './command-row.js';
 import { type Fields, field } from './struct.js';
 
 /** Request number of all commands of the test driver. */

@@ -3,7 +3,7 @@ import { IommuError, refuse } from '../errors.js';
 import { vfioCheckExtension, vfioMap, vfioSetIommu, vfioUnmap } from '../iommufd/vfio.js';
 import { vfioInfo } from '../iommufd/vfio-info.js';
 import type { Arrival, Body } from './call.js';
-import type { Command } from './command.js';
+import type { Command } from './command-row.js';
 import type { Handlers, Target } from './handlers.js';
 import { routesOf } from './route.js';
 import { readU32 } from './struct.js';

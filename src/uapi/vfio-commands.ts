@@ -1,5 +1,5 @@
 /** The VFIO type 1 calls: request numbers and structs, as C programs have them. */
-import { type Command, unchanged } from './command.js';
+import { type Command, unchanged } from './command-row.js';
 import { type Field, type Fields, field, Struct } from './struct.js';
 
 function vfioCall<const F extends Fields>(

@@ -1,4 +1,4 @@
-/** The list of layers in DESIGN.md holds: no import goes up, and no module needs itself. */
+/** The list of layers in DESIGN.md holds: no import goes up, and no module needs itself, not even for a type. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { posix } from 'node:path';
 import ts from 'typescript';
@@ -7,8 +7,6 @@ import { describe, expect, test } from 'vitest';
 interface Import {
   readonly from: string;
   readonly to: string;
-  /** Whether it is gone in the emitted module. */
-  readonly typeOnly: boolean;
 }
 
 const root = new URL('../', import.meta.url);
@@ -29,23 +27,24 @@ function floors(): string[][] {
 }
 
 function importsOf(file: string): Import[] {
-  const text = readFileSync(new URL(file, source), 'utf8');
+  return importsIn(file, readFileSync(new URL(file, source), 'utf8'));
+}
+
+function importsIn(file: string, text: string): Import[] {
   const parsed = ts.createSourceFile(file, text, ts.ScriptTarget.Latest);
   const found: Import[] = [];
-  const add = (specifier: ts.Node | undefined, typeOnly: boolean) => {
+  const add = (specifier: ts.Node | undefined) => {
     if (specifier === undefined || !ts.isStringLiteral(specifier) || !specifier.text.startsWith('.')) return;
     const to = posix.join(posix.dirname(file), specifier.text).replace(/\.js$/, '.ts');
-    found.push({ from: file, to, typeOnly });
+    found.push({ from: file, to });
   };
   const visit = (node: ts.Node) => {
-    if (ts.isImportDeclaration(node)) {
-      add(node.moduleSpecifier, node.importClause?.phaseModifier === ts.SyntaxKind.TypeKeyword);
-    } else if (ts.isExportDeclaration(node)) {
-      add(node.moduleSpecifier, node.isTypeOnly);
+    if (ts.isImportDeclaration(node) || ts.isExportDeclaration(node)) {
+      add(node.moduleSpecifier);
     } else if (ts.isImportTypeNode(node)) {
-      add(ts.isLiteralTypeNode(node.argument) ? node.argument.literal : undefined, true);
+      add(ts.isLiteralTypeNode(node.argument) ? node.argument.literal : undefined);
     } else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) {
-      add(node.arguments[0], false);
+      add(node.arguments[0]);
     }
     ts.forEachChild(node, visit);
   };
@@ -102,25 +101,25 @@ describe('the layers', () => {
 
 describe('circles', () => {
   test('are found where there is one', () => {
-    const circle = ['a', 'b', 'c'].map((from, at, all) => ({
-      from,
-      to: all[(at + 1) % 3]!,
-      typeOnly: false,
-    }));
+    const circle = ['a', 'b', 'c'].map((from, at, all) => ({ from, to: all[(at + 1) % 3]! }));
     expect(circleIn(circle)).toEqual(['a', 'b', 'c', 'a']);
     expect(circleIn(circle.slice(1))).toBeUndefined();
   });
 
-  test('there are none between modules', () => {
-    expect(circleIn(imports.filter(({ typeOnly }) => !typeOnly))).toBeUndefined();
+  test('are found where they are made of types', () => {
+    const made = importsIn(
+      'a.ts',
+      `import type { B } from './b.js'; let c: import('./c.js').C; export { type D } from './d.js';`,
+    );
+    expect(made.map(({ to }) => to)).toEqual(['b.ts', 'c.ts', 'd.ts']);
   });
 
-  test('there are none between types of different folders', () => {
-    const between = imports.map(({ from, to, typeOnly }) => ({
-      from: placeOf(from),
-      to: placeOf(to),
-      typeOnly,
-    }));
+  test('there are none between modules', () => {
+    expect(circleIn(imports)).toBeUndefined();
+  });
+
+  test('there are none between folders', () => {
+    const between = imports.map(({ from, to }) => ({ from: placeOf(from), to: placeOf(to) }));
     expect(circleIn(between.filter(({ from, to }) => from !== to))).toBeUndefined();
   });
 });

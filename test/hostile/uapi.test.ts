@@ -1,5 +1,7 @@
 /** `uapi` with arrays, callers and memory that say something else than they are, or something else each time. */
 import { describe, expect, test } from 'vitest';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import { IommuError } from '../../src/errors.js';
 import type { Caller } from '../../src/iommufd/caller.js';
 import type { UserMemory } from '../../src/memory/user-memory.js';
 import {
@@ -10,7 +12,7 @@ import {
   encodeRanges,
   IommufdDevice,
 } from '../../src/uapi/index.js';
-import { EFAULT, Program, programMemory, RAM, ROOM, struct, u32, u64 } from '../uapi/program.js';
+import { EFAULT, ENOMEM, Program, programMemory, RAM, ROOM, struct, u32, u64 } from '../uapi/program.js';
 
 /** Says of itself what is not so. */
 class Liar extends Uint8Array {
@@ -60,6 +62,24 @@ describe('arrays of bytes', () => {
   });
 });
 
+test('a driver that has no room for a page table: HWPT_ALLOC says so, and takes no id', async () => {
+  const program = new Program();
+  const ioas = await program.ioas();
+  let full = true;
+  const nic = await program.device.iommufd.deviceBind({
+    name: 'nic',
+    createDomain() {
+      if (full) throw new IommuError('ENOMEM', { check: 'domain', detail: 'there is no room' });
+      return new RadixDomain();
+    },
+  });
+  const alloc = struct(48, u32(8, nic.id), u32(12, ioas));
+  for (let again = 0; again < 3; again++) expect(await program.refused(0x3b89, alloc)).toBe(ENOMEM);
+  full = false;
+  expect(await program.hwpt(nic.id, ioas)).toBe(nic.id + 1);
+  await program.end();
+});
+
 test('who calls is read once: what is mapped is charged to the process whose memory it is', async () => {
   const program = new Program({ memory: programMemory(1) });
   const [own, other] = [programMemory(1), programMemory()];
@@ -74,7 +94,7 @@ test('who calls is read once: what is mapped is charged to the process whose mem
     },
   };
   // Four pages over a limit of one.
-  expect(await program.device.ioctl(COMMANDS.IOAS_MAP.request, ROOM, undefined, caller)).toBe(-12);
+  expect(await program.device.ioctl(COMMANDS.IOAS_MAP.request, ROOM, undefined, caller)).toBe(ENOMEM);
   expect(asked).toEqual(['memory']);
   for (const wrong of [null, 7, { memory: 7 }, { capable: 7 }]) {
     await expect(program.device.ioctl(0x3b81, ROOM, undefined, wrong as never)).rejects.toMatchObject({

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../src/access/iopt-access.js';
 import { RadixDomain } from '../src/domain/radix-domain.js';
 import {
@@ -17,7 +17,7 @@ import { RecordingDomain } from './helpers/recording-domain.js';
 import { NOWHERE, PAGE, READ_ONLY, USER, World } from './helpers/world.js';
 
 describe('an IommuError', () => {
-  it("is an error in Node's style", () => {
+  test("is an error in Node's style", () => {
     const reason: ErrorReason = { check: 'not-mapped', iova: '0x1000' };
     const error = new IommuError('ENOENT', reason);
     expect(error).toBeInstanceOf(Error);
@@ -28,7 +28,7 @@ describe('an IommuError', () => {
     expect(error.stack).toContain('errors.test.ts');
   });
 
-  it('has the errno of Linux', () => {
+  test('has the errno of Linux', () => {
     const known: Record<ErrorCode, number> = {
       EPERM: 1,
       ENOENT: 2,
@@ -58,7 +58,7 @@ describe('an IommuError', () => {
     }
   });
 
-  it('is completed by the call it ended, once', () => {
+  test('is completed by the call it ended, once', () => {
     const error = refuse('EINVAL', 'argument', 'the length is 0');
     expect(during(error, 'map', split(0x1000n), split(0x2000n))).toBe(error);
     expect(during(error, 'copy', split(0x9000n), split(0x2000n))).toBe(error);
@@ -69,7 +69,7 @@ describe('an IommuError', () => {
     });
   });
 
-  it.each([
+  test.each([
     ['no iova', undefined, 0x1000n],
     ['no length', 0x1000n, 0n],
     ['a range past 2^64 - 1', 0xffff_ffff_ffff_f000n, 0x1001n],
@@ -79,13 +79,13 @@ describe('an IommuError', () => {
     expect([error.range, error.message]).toEqual([undefined, 'EINVAL: map: why']);
   });
 
-  it('leaves other errors alone', () => {
+  test('leaves other errors alone', () => {
     const error = new TypeError('no');
     expect(during(error, 'map')).toBe(error);
     expect([error.message, Object.keys(error)]).toEqual(['no', []]);
   });
 
-  it('EAGAIN says that the call would have to wait', () => {
+  test('EAGAIN says that the call would have to wait', () => {
     expect(wouldWait()).toMatchObject({ code: 'EAGAIN', errno: -11, reason: { check: 'would-wait' } });
   });
 });
@@ -136,7 +136,7 @@ describe('the sentence of a reason names the object in the way', () => {
     [{ check: 'domain', detail: 'in its own words' }, 'in its own words'],
   ];
 
-  it.each(sentences)('%o', (reason, expected) => {
+  test.each(sentences)('%o', (reason, expected) => {
     expect(sentence(reason)).toBe(expected);
     expect(new IommuError('EINVAL', reason).message).toBe(`EINVAL: ${expected}`);
   });
@@ -261,7 +261,7 @@ describe('messages as a VMM author meets them', () => {
       ],
     ];
 
-  it.each(MESSAGES)('%s %#', async (code, call, words) => {
+  test.each(MESSAGES)('%s %#', async (code, call, words) => {
     const all = await stage();
     await all.world.unchanged(async () => {
       const error = await expectError(call(all), code);
@@ -270,7 +270,7 @@ describe('messages as a VMM author meets them', () => {
     });
   });
 
-  it('a synchronous call gives the same error', async () => {
+  test('a synchronous call gives the same error', async () => {
     const { table } = await stage();
     const promised = await expectError(table.unmap(0x10000n, PAGE), 'ENOENT');
     const thrown = expectErrorNow(() => table.unmapSync(0x10000n, PAGE), 'ENOENT');

@@ -1,6 +1,6 @@
 import { IntervalTree as PackageTree } from '@flatten-js/interval-tree';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IntervalTree, type TreeNode } from '../src/interval-tree.js';
 import { mayHaveRoom, roomFor, roomOf } from '../src/room.js';
 import { firstOf, hexRange, type Interval, join, lastOf, MAX_U64, split, WHOLE_SPACE } from '../src/u64.js';
@@ -182,7 +182,7 @@ function runSteps(steps: readonly Step[]): void {
   }
 }
 
-it('has an entry until that one is deleted, wherever it stood', () => {
+test('has an entry until that one is deleted, wherever it stood', () => {
   fc.assert(
     fc.property(
       fc.uniqueArray(fc.nat({ max: 40 }), { minLength: 1 }),
@@ -208,7 +208,7 @@ it('has an entry until that one is deleted, wherever it stood', () => {
 });
 
 describe('IntervalTree', () => {
-  it('does what a sorted array does, overlaps and equal keys included', () => {
+  test('does what a sorted array does, overlaps and equal keys included', () => {
     const step = fc.oneof(
       { weight: 6, arbitrary: insert },
       { weight: 4, arbitrary: insertDisjoint },
@@ -221,7 +221,7 @@ describe('IntervalTree', () => {
     });
   });
 
-  it('does what a sorted array does while nothing overlaps', () => {
+  test('does what a sorted array does while nothing overlaps', () => {
     const step = fc.oneof(
       { weight: 8, arbitrary: insertDisjoint },
       { weight: 3, arbitrary: remove },
@@ -234,7 +234,7 @@ describe('IntervalTree', () => {
     });
   });
 
-  it('keeps every handle valid through the deletion of all other nodes in any order', () => {
+  test('keeps every handle valid through the deletion of all other nodes in any order', () => {
     const size = 200;
     const order = fc.shuffledSubarray([...Array(size).keys()], { minLength: size });
     fc.assert(
@@ -261,7 +261,7 @@ describe('IntervalTree', () => {
     );
   });
 
-  it('gives back every 64-bit interval exactly and keeps it in 32-bit integers', () => {
+  test('gives back every 64-bit interval exactly and keeps it in 32-bit integers', () => {
     fc.assert(
       fc.property(anyInterval, (interval) => {
         const node = new IntervalTree<number>().insert(interval, 7);
@@ -275,7 +275,7 @@ describe('IntervalTree', () => {
     );
   });
 
-  it('returns the lowest start in the way', () => {
+  test('returns the lowest start in the way', () => {
     const tree = new IntervalTree<number>();
     for (const start of [10n, 30n, 50n]) tree.insertDisjoint(range(start, start + 9n), Number(start));
     expect(tree.insertDisjoint(range(0n, 100n), 1).value).toBe(10);
@@ -286,7 +286,7 @@ describe('IntervalTree', () => {
     expect(tree.size).toBe(4);
   });
 
-  it('orders equal starts by arrival', () => {
+  test('orders equal starts by arrival', () => {
     const tree = new IntervalTree<string>();
     tree.insert(range(5n, 9n), 'first');
     tree.insert(range(5n, 5n), 'second');
@@ -294,7 +294,7 @@ describe('IntervalTree', () => {
     expect([...tree]).toEqual(['first', 'second', 'third']);
   });
 
-  it('lets the loop delete the entry it is at', () => {
+  test('lets the loop delete the entry it is at', () => {
     const tree = new IntervalTree<number>();
     const nodes = [0, 1, 2, 3].map((value) => tree.insert(range(BigInt(value), BigInt(value)), value));
     const seen: number[] = [];
@@ -306,7 +306,7 @@ describe('IntervalTree', () => {
     expect(tree.size).toBe(0);
   });
 
-  it('refuses a node that was deleted', () => {
+  test('refuses a node that was deleted', () => {
     const tree = new IntervalTree<number>();
     const gone = tree.insert(range(1n, 1n), 1);
     tree.insert(range(2n, 2n), 2);
@@ -318,7 +318,7 @@ describe('IntervalTree', () => {
     expect(tree.size).toBe(1);
   });
 
-  it('is the package underneath, without what the package keeps for each node and tree', () => {
+  test('is the package underneath, without what the package keeps for each node and tree', () => {
     const tree = new IntervalTree<number>();
     expect(tree).toBeInstanceOf(PackageTree);
     const node = tree.insert(range(1n, 1n), 1);
@@ -329,7 +329,7 @@ describe('IntervalTree', () => {
     ]);
   });
 
-  it('does not keep a tree alive through the nil node that all trees share', () => {
+  test('does not keep a tree alive through the nil node that all trees share', () => {
     const tree = new IntervalTree<number>();
     const nodes = [...Array(20).keys()].map((key) => tree.insert(range(BigInt(key), BigInt(key)), key));
     const { nil_node } = treeInnards(tree);
@@ -357,7 +357,7 @@ describe('the cost of a search', () => {
     'each a bit longer than the one before': (key) => range(BigInt(key), BigInt(key) * 3n),
   };
 
-  it.each(Object.keys(shapes))('visits O(log n) nodes: %s', (shape) => {
+  test.each(Object.keys(shapes))('visits O(log n) nodes: %s', (shape) => {
     const tree = new IntervalTree<number>();
     const nodes = [...Array(SIZE).keys()].map((key) => tree.insert(shapes[shape]!(key), key));
     const visited = new Set<TreeNode<number>>();
@@ -411,7 +411,7 @@ describe('a search for a hole', () => {
 
   const known = (nodes: readonly Innards[]) => nodes.filter(({ room }) => room !== UNKNOWN).length;
 
-  it('is what a tree pays for: nothing is noted before the first', () => {
+  test('is what a tree pays for: nothing is noted before the first', () => {
     const { tree, nodes } = grow(1n, 3n);
     for (const node of nodes.splice(100, 500)) tree.delete(node);
     expect(known(nodes)).toBe(0);
@@ -419,7 +419,7 @@ describe('a search for a hole', () => {
     expect(known(nodes)).toBe(nodes.length);
   });
 
-  it('leaves little to note anew after an entry came or went', () => {
+  test('leaves little to note anew after an entry came or went', () => {
     const { tree, nodes } = grow(1n, 3n);
     const needed = roomFor(split(4n * PAGE), 1);
     for (let at = 0; at < SIZE; at += 37) {
@@ -441,7 +441,7 @@ describe('a search for a hole', () => {
     'holes of 511 pages for 260 pages in 2 MiB': [513n, 511n, 260n * PAGE, 512n * PAGE],
   };
 
-  it.each(Object.keys(shapes))('visits O(log n) nodes: %s', (shape) => {
+  test.each(Object.keys(shapes))('visits O(log n) nodes: %s', (shape) => {
     const [used, free, length, alignment] = shapes[shape]!;
     const { tree, nodes, behind } = grow(used, free);
     const needed = roomFor(split(length), Number(alignment));
@@ -464,7 +464,7 @@ describe('a search for a hole', () => {
     }
   });
 
-  it('is refused where entries overlap', () => {
+  test('is refused where entries overlap', () => {
     const tree = new IntervalTree<number>();
     const byte = roomFor(split(1n), 1);
     tree.insert(range(1n, 5n), 1);
@@ -491,26 +491,29 @@ describe('a search in a tree without overlaps', () => {
     },
   };
 
-  it.each(Object.keys(histories))('is one descent that looks at no child for its max: %s tree', (history) => {
-    const tree = new IntervalTree<number>();
-    histories[history]!(tree);
-    const nodes = disjoint(tree);
-    let looks = 0;
-    for (const node of nodes) {
-      const max = innards(node).maxHigh;
-      Object.defineProperty(node, 'maxHigh', {
-        get() {
-          looks++;
-          return max;
-        },
-      });
-    }
-    for (let start = 0n; start < 1010n; start += 5n) {
-      const found = start < 1000n ? nodes[Number(start / 10n)] : undefined;
-      expect(tree.first(range(start, start + 20n))).toBe(found);
-    }
-    expect(looks).toBe(0);
-  });
+  test.each(Object.keys(histories))(
+    'is one descent that looks at no child for its max: %s tree',
+    (history) => {
+      const tree = new IntervalTree<number>();
+      histories[history]!(tree);
+      const nodes = disjoint(tree);
+      let looks = 0;
+      for (const node of nodes) {
+        const max = innards(node).maxHigh;
+        Object.defineProperty(node, 'maxHigh', {
+          get() {
+            looks++;
+            return max;
+          },
+        });
+      }
+      for (let start = 0n; start < 1010n; start += 5n) {
+        const found = start < 1000n ? nodes[Number(start / 10n)] : undefined;
+        expect(tree.first(range(start, start + 20n))).toBe(found);
+      }
+      expect(looks).toBe(0);
+    },
+  );
 });
 
 describe('verify', () => {
@@ -525,7 +528,7 @@ describe('verify', () => {
     return { tree: treeInnards(tree), nodes };
   }
 
-  it('notices one node of the wrong colour', () => {
+  test('notices one node of the wrong colour', () => {
     fc.assert(
       fc.property(some, ([intervals, pick]) => {
         const { tree, nodes } = grow(intervals);
@@ -535,7 +538,7 @@ describe('verify', () => {
     );
   });
 
-  it('tells a red root, a red child of a red node and an uneven black height apart', () => {
+  test('tells a red root, a red child of a red node and an uneven black height apart', () => {
     const { tree, nodes } = grow([...Array(30).keys()].map((key) => range(BigInt(key), BigInt(key))));
     const { root } = tree;
     root.color = 1;
@@ -552,7 +555,7 @@ describe('verify', () => {
     tree.verify();
   });
 
-  it('notices a wrong max', () => {
+  test('notices a wrong max', () => {
     fc.assert(
       fc.property(some, fc.constantFrom('maxHigh', 'maxLow'), ([intervals, pick], half) => {
         const { tree, nodes } = grow(intervals);
@@ -565,7 +568,7 @@ describe('verify', () => {
     );
   });
 
-  it('notices room that is wrong, or known where it cannot be', () => {
+  test('notices room that is wrong, or known where it cannot be', () => {
     const apart = fc
       .integer({ min: 2, max: 60 })
       .chain((size) => fc.tuple(fc.constant(size), fc.nat(size - 1)));
@@ -590,7 +593,7 @@ describe('verify', () => {
     );
   });
 
-  it('notices a wrong parent link', () => {
+  test('notices a wrong parent link', () => {
     fc.assert(
       fc.property(some, fc.boolean(), ([intervals, pick], none) => {
         const { tree, nodes } = grow(intervals);
@@ -604,7 +607,7 @@ describe('verify', () => {
     );
   });
 
-  it('notices starts out of order', () => {
+  test('notices starts out of order', () => {
     fc.assert(
       fc.property(fc.integer({ min: 2, max: 40 }), fc.nat(), (size, pick) => {
         const { tree, nodes } = grow([...Array(size).keys()].map((key) => range(BigInt(key), 1000n)));
@@ -615,13 +618,13 @@ describe('verify', () => {
     );
   });
 
-  it('notices an interval that ends before it starts', () => {
+  test('notices an interval that ends before it starts', () => {
     const { tree, nodes } = grow([range(1n, 2n), range(5n, 6n)]);
     nodes[1]!.startLow += 2;
     expect(() => tree.verify()).toThrow('ends before it starts: [0x7, 0x6]');
   });
 
-  it('notices a size that is not the number of nodes', () => {
+  test('notices a size that is not the number of nodes', () => {
     fc.assert(
       fc.property(some, ([intervals, pick]) => {
         const { tree, nodes } = grow(intervals);
@@ -637,13 +640,13 @@ describe('verify', () => {
     );
   });
 
-  it('notices an overlap in a tree that is taken to have none', () => {
+  test('notices an overlap in a tree that is taken to have none', () => {
     const { tree } = grow([range(1n, 4n), range(4n, 6n), range(20n, 21n)]);
     tree.overlapping = false;
     expect(() => tree.verify()).toThrow('overlap in a tree without overlaps');
   });
 
-  it('notices a write to the shared nil node', () => {
+  test('notices a write to the shared nil node', () => {
     const { tree, nodes } = grow([range(1n, 4n)]);
     const { nil_node } = tree;
     nil_node.parent = nodes[0]!;

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { finish, isThenable, mustWait, type Operation, start, unstoppable } from '../src/operation.js';
 import { settled } from './helpers/watch.js';
 
@@ -17,14 +17,14 @@ function* diarist(diary: string[], ...waits: (() => PromiseLike<unknown>)[]): Op
 const refusal = () => new Error('refused');
 
 describe('start', () => {
-  it('runs an operation that never waits to its end before it returns', async () => {
+  test('runs an operation that never waits to its end before it returns', async () => {
     const diary: string[] = [];
     const promise = start(diarist(diary));
     expect(diary).toEqual(['end']);
     expect(await promise).toBe('result');
   });
 
-  it('runs up to the first wait before it returns, and begins that wait', async () => {
+  test('runs up to the first wait before it returns, and begins that wait', async () => {
     const diary: string[] = [];
     let begun = false;
     const promise = start(
@@ -42,13 +42,13 @@ describe('start', () => {
     expect(diary).toEqual(['got one', 'got two', 'end']);
   });
 
-  it('throws what a wait is rejected with into the operation', async () => {
+  test('throws what a wait is rejected with into the operation', async () => {
     const diary: string[] = [];
     await expect(start(diarist(diary, () => Promise.reject(new Error('no'))))).rejects.toThrow('no');
     expect(diary).toEqual(['caught no']);
   });
 
-  it('throws what beginning a wait throws into the operation', async () => {
+  test('throws what beginning a wait throws into the operation', async () => {
     const diary: string[] = [];
     const wait = () => {
       throw new Error('not even begun');
@@ -57,7 +57,7 @@ describe('start', () => {
     expect(diary).toEqual(['caught not even begun']);
   });
 
-  it('rejects with what an operation throws before its first wait', async () => {
+  test('rejects with what an operation throws before its first wait', async () => {
     const promise = start(
       (function* (): Operation<never> {
         yield* [];
@@ -67,7 +67,7 @@ describe('start', () => {
     await expect(promise).rejects.toThrow('at once');
   });
 
-  it('an operation may catch a failed wait and go on', async () => {
+  test('an operation may catch a failed wait and go on', async () => {
     const promise = start(
       (function* (): Operation<string> {
         try {
@@ -83,11 +83,11 @@ describe('start', () => {
 });
 
 describe('finish', () => {
-  it('gives the result of an operation that never waits', () => {
+  test('gives the result of an operation that never waits', () => {
     expect(finish(diarist([]), refusal)).toBe('result');
   });
 
-  it('throws the refusal into an operation that would wait, and never begins the wait', () => {
+  test('throws the refusal into an operation that would wait, and never begins the wait', () => {
     const diary: string[] = [];
     let begun = false;
     const wait = async () => {
@@ -98,7 +98,7 @@ describe('finish', () => {
     expect(diary).toEqual(['caught refused']);
   });
 
-  it('refuses even an operation that catches the refusal', () => {
+  test('refuses even an operation that catches the refusal', () => {
     const stubborn = (function* (): Operation<string> {
       try {
         yield async () => undefined;
@@ -110,7 +110,7 @@ describe('finish', () => {
     expect(() => finish(stubborn, refusal)).toThrow('refused');
   });
 
-  it('lets an operation that has to wait to undo go on behind', async () => {
+  test('lets an operation that has to wait to undo go on behind', async () => {
     const diary: string[] = [];
     let open = () => {};
     const gate = new Promise<void>((resolve) => {
@@ -136,18 +136,18 @@ describe('start with a signal', () => {
   const never = () => new Promise<never>(() => undefined);
   const stop = new Error('stop');
 
-  it('that is aborted already does not begin', async () => {
+  test('that is aborted already does not begin', async () => {
     const diary: string[] = [];
     await expect(start(diarist(diary), { signal: AbortSignal.abort(stop) })).rejects.toBe(stop);
     expect(diary).toEqual([]);
   });
 
-  it('that is none: a TypeError', async () => {
+  test('that is none: a TypeError', async () => {
     const signal = Reflect.construct(Object, []) as AbortSignal;
     await expect(start(diarist([]), { signal })).rejects.toMatchObject({ code: 'ERR_INVALID_ARG_TYPE' });
   });
 
-  it('that is aborted later throws its reason into the operation where it waits, and gives up the wait', async () => {
+  test('that is aborted later throws its reason into the operation where it waits, and gives up the wait', async () => {
     const diary: string[] = [];
     const controller = new AbortController();
     const wait = () => Object.assign(never(), { cancel: () => void diary.push('cancelled') });
@@ -162,7 +162,7 @@ describe('start with a signal', () => {
     expect(diary).toEqual(['got one', 'cancelled', 'caught stop']);
   });
 
-  it('that is aborted between two waits ends it at the second, which is not begun', async () => {
+  test('that is aborted between two waits ends it at the second, which is not begun', async () => {
     const controller = new AbortController();
     let begun = false;
     const running = start(
@@ -179,7 +179,7 @@ describe('start with a signal', () => {
     expect(begun).toBe(false);
   });
 
-  it('that is never aborted leaves no listener behind', async () => {
+  test('that is never aborted leaves no listener behind', async () => {
     const { signal } = new AbortController();
     let listeners = 0;
     const [add, remove] = [signal.addEventListener.bind(signal), signal.removeEventListener.bind(signal)];
@@ -200,7 +200,7 @@ describe('start with a signal', () => {
     expect(listeners).toBe(0);
   });
 
-  it('does not stop an operation where that says it cannot be stopped', async () => {
+  test('does not stop an operation where that says it cannot be stopped', async () => {
     const diary: string[] = [];
     const controller = new AbortController();
     let open = () => {};
@@ -220,7 +220,7 @@ describe('start with a signal', () => {
     expect(diary).toEqual(['got the gate', 'end']);
   });
 
-  it('lets what undoes an aborted operation wait', async () => {
+  test('lets what undoes an aborted operation wait', async () => {
     const diary: string[] = [];
     const controller = new AbortController();
     const undoing = (function* (): Operation<void> {
@@ -236,7 +236,7 @@ describe('start with a signal', () => {
     expect(diary).toEqual(['undone']);
   });
 
-  it('passes a failure in a part that cannot be stopped on to it', async () => {
+  test('passes a failure in a part that cannot be stopped on to it', async () => {
     const diary: string[] = [];
     const failing = start(unstoppable(diarist(diary, () => Promise.reject(new Error('no')))));
     await expect(failing).rejects.toThrow('no');
@@ -244,7 +244,7 @@ describe('start with a signal', () => {
   });
 });
 
-it('isThenable knows promises from other values', () => {
+test('isThenable knows promises from other values', () => {
   expect(isThenable(Promise.resolve(1))).toBe(true);
   for (const value of [undefined, null, 3, 'then', {}, () => undefined])
     expect(isThenable(value)).toBe(false);

@@ -18,11 +18,11 @@ import {
   type U64Input,
   type UserMemory,
 } from 'io-pagetable';
-import { describe, expectTypeOf, it } from 'vitest';
+import { describe, expectTypeOf, test } from 'vitest';
 
 // These are checked by the compiler (`npm run check:types`); at run time they only show that the names exist.
 describe('the public names and their types', () => {
-  it('IoPagetable', () => {
+  test('IoPagetable', () => {
     expectTypeOf(IoPagetable).toBeConstructibleWith();
     expectTypeOf(IoPagetable).toBeConstructibleWith({ memory: new ProcessMemory(), profile: 'rfc-v1' });
     expectTypeOf<IoPagetable['profile']>().toEqualTypeOf<Profile>();
@@ -66,7 +66,7 @@ describe('the public names and their types', () => {
     expectTypeOf<IoPagetable['snapshot']>().returns.toEqualTypeOf<TableSnapshot>();
   });
 
-  it('areas and pages', () => {
+  test('areas and pages', () => {
     expectTypeOf<IoptArea['iova']>().toEqualTypeOf<bigint>();
     expectTypeOf<IoptArea['lastIova']>().toEqualTypeOf<bigint>();
     expectTypeOf<IoptArea['length']>().toEqualTypeOf<bigint>();
@@ -76,7 +76,7 @@ describe('the public names and their types', () => {
     expectTypeOf<IoptPages['mode']>().toEqualTypeOf<AccountingMode>();
   });
 
-  it('accesses', () => {
+  test('accesses', () => {
     expectTypeOf(IoptAccess).toBeConstructibleWith({ needsPin: true, onUnmap: () => undefined });
     expectTypeOf<IoptAccess['pin']>().returns.toEqualTypeOf<Promise<FrameRuns>>();
     expectTypeOf<IoptAccess['readSync']>().returns.toEqualTypeOf<void>();
@@ -84,7 +84,7 @@ describe('the public names and their types', () => {
     expectTypeOf<PinnedRange['pages']>().toEqualTypeOf<readonly Uint8Array[]>();
   });
 
-  it('memory and domains', () => {
+  test('memory and domains', () => {
     expectTypeOf<ProcessMemory>().toExtend<UserMemory>();
     expectTypeOf<RadixDomain>().toExtend<IommuDomain>();
     expectTypeOf<MockDomain>().toExtend<IommuDomain>();
@@ -93,7 +93,7 @@ describe('the public names and their types', () => {
     expectTypeOf(new RadixDomain().iovaToPhys(0x1000n)).toEqualTypeOf<bigint | undefined>();
   });
 
-  it('errors', () => {
+  test('errors', () => {
     expectTypeOf<IommuError['code']>().toExtend<string>();
     expectTypeOf<IommuError['errno']>().toEqualTypeOf<number>();
     expectTypeOf<IommuError['reason']['check']>().toExtend<string>();

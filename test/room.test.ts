@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { largerRoom, mayHaveRoom, roomFor, roomOf } from '../src/room.js';
 import { split } from '../src/u64.js';
 import { propertyRuns } from './helpers/property-runs.js';
@@ -46,7 +46,7 @@ function powerFrom(value: bigint): bigint {
 }
 
 describe('room', () => {
-  it('is never denied to what fits', () => {
+  test('is never denied to what fits', () => {
     const close = fc
       .tuple(wish, number, number)
       .map(([wanted, at, more]) => {
@@ -68,7 +68,7 @@ describe('room', () => {
     expect(fitting).toBeGreaterThan(propertyRuns(1000));
   });
 
-  it('is exact for whole pages aligned to their number, up to 2 MiB', () => {
+  test('is exact for whole pages aligned to their number, up to 2 MiB', () => {
     const pages = fc.bigInt({ min: 0n, max: 1100n });
     fc.assert(
       fc.property(pages, pages, fc.bigInt({ min: 1n, max: 512n }), (start, size, count) => {
@@ -80,7 +80,7 @@ describe('room', () => {
     );
   });
 
-  it('is exact for whole pages aligned to one, up to 64 MiB', () => {
+  test('is exact for whole pages aligned to one, up to 64 MiB', () => {
     const pages = fc.bigInt({ min: 1n, max: 16_384n });
     fc.assert(
       fc.property(
@@ -97,7 +97,7 @@ describe('room', () => {
     );
   });
 
-  it('of two holes together bounds either', () => {
+  test('of two holes together bounds either', () => {
     fc.assert(
       fc.property(hole, hole, wish, (a, b, wanted) => {
         const together = largerRoom(roomIn(a), roomIn(b));
@@ -111,7 +111,7 @@ describe('room', () => {
     );
   });
 
-  it('is a small integer of at least 0, so that a node holds it in itself', () => {
+  test('is a small integer of at least 0, so that a node holds it in itself', () => {
     fc.assert(
       fc.property(hole, wish, (one, wanted) => {
         for (const room of [roomIn(one), needed(wanted)]) expect(room).toBe(room & 0x7fff_ffff);

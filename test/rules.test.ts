@@ -1,10 +1,12 @@
 /** A kernel is a row of values, known by name in one file. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { Iommufd, IoPagetable, PROFILES, ProcessMemory } from 'io-pagetable';
-import { IommufdDevice } from 'io-pagetable/uapi';
 import { describe, expect, test } from 'vitest';
-import { PROFILE_NAMES, profileOfTrace, resolveProfile, rulesOf } from '../src/rules.js';
+import { IoPagetable } from '../src/io-pagetable.js';
+import { Iommufd } from '../src/iommufd/iommufd.js';
+import { ProcessMemory } from '../src/memory/process-memory.js';
+import { PROFILE_NAMES, PROFILES, profileOfTrace, resolveProfile, rulesOf } from '../src/rules.js';
 import { hex } from '../src/u64.js';
+import { IommufdDevice } from '../src/uapi/device.js';
 
 const root = new URL('../', import.meta.url);
 const text = (path: string) => readFileSync(new URL(path, root), 'utf8');

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { enterCallOut, leaveCallOut } from '../src/call-out.js';
 import { RwLock } from '../src/rw-lock.js';
 import { expectErrorNow } from './helpers/expect-error.js';
@@ -17,7 +17,7 @@ function asker(lock: RwLock) {
 }
 
 describe('an uncontended lock', () => {
-  it('is had at once, many times by readers and once by a writer', () => {
+  test('is had at once, many times by readers and once by a writer', () => {
     const lock = new RwLock();
     expect([lock.free, lock.tryRead(), lock.tryRead(), lock.free, lock.writing]).toEqual([
       true,
@@ -36,7 +36,7 @@ describe('an uncontended lock', () => {
     expect(lock.free).toBe(true);
   });
 
-  it('read() and write() take it before they return', async () => {
+  test('read() and write() take it before they return', async () => {
     const lock = new RwLock();
     const reading = lock.read();
     expect([lock.free, lock.writing]).toEqual([false, false]);
@@ -51,7 +51,7 @@ describe('an uncontended lock', () => {
 });
 
 describe('waiting', () => {
-  it('a queued writer holds back later readers, also those who only try', async () => {
+  test('a queued writer holds back later readers, also those who only try', async () => {
     const lock = new RwLock();
     const { had, ask } = asker(lock);
     await ask('r1');
@@ -68,7 +68,7 @@ describe('waiting', () => {
     expect(had).toEqual(['r1', 'w1', 'r2']);
   });
 
-  it('neighbouring readers are let in together, and the writer after them waits for the last', async () => {
+  test('neighbouring readers are let in together, and the writer after them waits for the last', async () => {
     const lock = new RwLock();
     const { had, ask } = asker(lock);
     await ask('w1');
@@ -85,7 +85,7 @@ describe('waiting', () => {
     expect(lock.writing).toBe(true);
   });
 
-  it('ownership passes straight to the next waiter: nobody can slip in between', async () => {
+  test('ownership passes straight to the next waiter: nobody can slip in between', async () => {
     const lock = new RwLock();
     const { had, ask } = asker(lock);
     await ask('w1');
@@ -99,7 +99,7 @@ describe('waiting', () => {
     expect(lock.free).toBe(true);
   });
 
-  it('any mix of waiters is served in order, readers together only when nothing stands between', async () => {
+  test('any mix of waiters is served in order, readers together only when nothing stands between', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.boolean(), { minLength: 1, maxLength: 30 }), async (exclusive) => {
         const lock = new RwLock();
@@ -133,7 +133,7 @@ describe('waiting', () => {
     );
   });
 
-  it('100,000 waiters are served in order', async () => {
+  test('100,000 waiters are served in order', async () => {
     const lock = new RwLock();
     const count = 100_000;
     await lock.write();
@@ -152,7 +152,7 @@ describe('waiting', () => {
     expect([served, outOfOrder, lock.free]).toEqual([count, 0, true]);
   });
 
-  it('a lock that was fought over is as good as new', async () => {
+  test('a lock that was fought over is as good as new', async () => {
     const lock = new RwLock();
     await lock.write();
     const waiting = watch(lock.read());
@@ -165,7 +165,7 @@ describe('waiting', () => {
 });
 
 describe('giving up a wait', () => {
-  it('leaves the queue; those behind go on as if it had never been there', async () => {
+  test('leaves the queue; those behind go on as if it had never been there', async () => {
     const lock = new RwLock();
     const { had, ask } = asker(lock);
     await ask('r1');
@@ -182,7 +182,7 @@ describe('giving up a wait', () => {
     expect([lock.free, lock.tryWrite()]).toEqual([true, true]);
   });
 
-  it('gives the lock back if it has been had meanwhile, or was free', async () => {
+  test('gives the lock back if it has been had meanwhile, or was free', async () => {
     const lock = new RwLock();
     await lock.write();
     const [reading, writing] = [lock.read(), lock.write()];
@@ -199,7 +199,7 @@ describe('giving up a wait', () => {
     expect(lock.free).toBe(true);
   });
 
-  it('in any order, of any waiters, leaves the others in theirs', async () => {
+  test('in any order, of any waiters, leaves the others in theirs', async () => {
     const waiters = fc.array(fc.record({ exclusive: fc.boolean(), cancelled: fc.boolean() }), {
       maxLength: 20,
     });
@@ -233,7 +233,7 @@ describe('giving up a wait', () => {
 });
 
 describe('inside code that was called with locks held', () => {
-  it('a lock that is free can be had, one that is not is EDEADLOCK, without a trace', async () => {
+  test('a lock that is free can be had, one that is not is EDEADLOCK, without a trace', async () => {
     const [free, held] = [new RwLock(), new RwLock()];
     await held.write();
     enterCallOut();

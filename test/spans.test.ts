@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IntervalTree, type TreeNode } from '../src/interval-tree.js';
 import { doubleSpans, holesFor, spans } from '../src/spans.js';
 import { byteLength, hexRange, type Interval, MAX_U64, split, WHOLE_SPACE } from '../src/u64.js';
@@ -89,7 +89,7 @@ function counting(entries: number, stride: bigint): CountingTree {
 }
 
 describe('spans', () => {
-  it('partitions a window as a walk over its addresses does', () => {
+  test('partitions a window as a walk over its addresses does', () => {
     fc.assert(
       fc.property(fc.constantFrom(...BASES), pieces, piece, (base, entries, window) => {
         const tree = treeOf(...entries.map((entry) => place(base, entry)));
@@ -101,7 +101,7 @@ describe('spans', () => {
     );
   });
 
-  it('covers the whole space, with and without a tree', () => {
+  test('covers the whole space, with and without a tree', () => {
     const whole = '[0x0, 0xffffffffffffffff]';
     expect(text(spans(treeOf(), WHOLE_SPACE))).toEqual([`0 ${whole}`]);
     expect(text(spans(undefined, WHOLE_SPACE))).toEqual([`0 ${whole}`]);
@@ -116,7 +116,7 @@ describe('spans', () => {
     ]);
   });
 
-  it('takes an entry of a tree as the window', () => {
+  test('takes an entry of a tree as the window', () => {
     const window = treeOf([0x10n, 0x2fffn]).head()!;
     expect(text(spans(treeOf([0n, 0xffn]), window))).toEqual(['1 [0x10, 0xff]', '0 [0x100, 0x2fff]']);
     expect(text(doubleSpans(treeOf([0n, 0xffn]), treeOf([0x80n, 0x1000n]), window))).toEqual([
@@ -126,14 +126,14 @@ describe('spans', () => {
     ]);
   });
 
-  it('starts in the middle without a walk from the head, and stops at the end of the window', () => {
+  test('starts in the middle without a walk from the head, and stops at the end of the window', () => {
     const tree = counting(5000, 20n);
     tree.visited = 0;
     expect([...spans(tree, range(50_000n, 50_045n))].length).toBe(5);
     expect(tree.visited).toBeLessThanOrEqual(4);
   });
 
-  it('visits only what the spans asked for need', () => {
+  test('visits only what the spans asked for need', () => {
     const tree = counting(5000, 20n);
     tree.visited = 0;
     const walk = spans(tree, WHOLE_SPACE);
@@ -144,14 +144,14 @@ describe('spans', () => {
     }
   });
 
-  it('visits each entry of a long used span once', () => {
+  test('visits each entry of a long used span once', () => {
     const tree = counting(1000, 10n);
     tree.visited = 0;
     expect(text(spans(tree, WHOLE_SPACE))).toEqual(['1 [0x0, 0x270f]', '0 [0x2710, 0xffffffffffffffff]']);
     expect(tree.visited).toBe(1001);
   });
 
-  it('skips entries that end before the window or do not lengthen a span', () => {
+  test('skips entries that end before the window or do not lengthen a span', () => {
     const tree = counting(5000, 20n);
     tree.insert(range(0n, 99_990n), -1);
     tree.visited = 0;
@@ -164,7 +164,7 @@ describe('spans', () => {
 });
 
 describe('holesFor', () => {
-  it('gives the unused spans that are long enough', () => {
+  test('gives the unused spans that are long enough', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...BASES),
@@ -189,7 +189,7 @@ describe('holesFor', () => {
 });
 
 describe('doubleSpans', () => {
-  it('partitions a window as a walk over its addresses does', () => {
+  test('partitions a window as a walk over its addresses does', () => {
     fc.assert(
       fc.property(fc.constantFrom(...BASES), pieces, pieces, piece, (base, first, second, window) => {
         const trees = [first, second].map((entries) => treeOf(...entries.map((entry) => place(base, entry))));
@@ -201,7 +201,7 @@ describe('doubleSpans', () => {
     );
   });
 
-  it('takes no tree as an empty one', () => {
+  test('takes no tree as an empty one', () => {
     const tree = treeOf([0x10n, 0x1fn]);
     const window = range(0n, 0x1fn);
     expect(text(doubleSpans(undefined, undefined, window))).toEqual(['0 [0x0, 0x1f]']);
@@ -209,7 +209,7 @@ describe('doubleSpans', () => {
     expect(text(doubleSpans(undefined, tree, window))).toEqual(['0 [0x0, 0xf]', '2 [0x10, 0x1f]']);
   });
 
-  it('does not visit what the first tree covers in the second', () => {
+  test('does not visit what the first tree covers in the second', () => {
     const second = counting(5000, 20n);
     second.visited = 0;
     expect([...doubleSpans(treeOf([0n, MAX_U64]), second, WHOLE_SPACE)].length).toBe(1);
@@ -222,14 +222,14 @@ describe('doubleSpans', () => {
     expect(second.visited).toBeLessThanOrEqual(10);
   });
 
-  it('begins in the second tree where the first lets it', () => {
+  test('begins in the second tree where the first lets it', () => {
     const second = counting(5000, 10n);
     second.visited = 0;
     expect(text(doubleSpans(treeOf([0n, 49_989n]), second, WHOLE_SPACE)).length).toBe(3);
     expect(second.visited).toBeLessThanOrEqual(2);
   });
 
-  it('starts in the middle of both trees', () => {
+  test('starts in the middle of both trees', () => {
     const first = counting(5000, 40n);
     const second = counting(5000, 20n);
     first.visited = 0;
@@ -238,7 +238,7 @@ describe('doubleSpans', () => {
     expect(first.visited + second.visited).toBeLessThanOrEqual(10);
   });
 
-  it('walks a long used span of the second tree once, however often the first interrupts it', () => {
+  test('walks a long used span of the second tree once, however often the first interrupts it', () => {
     const second = counting(1000, 10n);
     const first = treeOf(
       ...[...Array(500).keys()].map((key) => [BigInt(key) * 20n, BigInt(key) * 20n] as const),

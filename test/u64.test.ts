@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { readU64 } from '../src/arguments.js';
 import {
   between,
@@ -41,7 +41,7 @@ const range = fc
 const bigintOf = ({ page, offset }: { page: number; offset: number }) => join(page, offset);
 
 describe('64-bit values in two parts', () => {
-  it('split and join are exact', () => {
+  test('split and join are exact', () => {
     fc.assert(
       fc.property(value, (a) => {
         const { page, offset } = split(a);
@@ -51,7 +51,7 @@ describe('64-bit values in two parts', () => {
     );
   });
 
-  it('compare, next, previous and lowestBit agree with bigints', () => {
+  test('compare, next, previous and lowestBit agree with bigints', () => {
     fc.assert(
       fc.property(value, value, (a, b) => {
         expect(Math.sign(compare(split(a), split(b)))).toBe(a < b ? -1 : a > b ? 1 : 0);
@@ -65,7 +65,7 @@ describe('64-bit values in two parts', () => {
     );
   });
 
-  it('intervalOf refuses exactly what passes 2^64 - 1', () => {
+  test('intervalOf refuses exactly what passes 2^64 - 1', () => {
     fc.assert(
       fc.property(value, value, (start, length) => {
         fc.pre(length > 0n);
@@ -77,7 +77,7 @@ describe('64-bit values in two parts', () => {
     );
   });
 
-  it('lengths, intersections and containment agree with bigints', () => {
+  test('lengths, intersections and containment agree with bigints', () => {
     fc.assert(
       fc.property(range, range, (a, b) => {
         expect(byteLength(a.interval)).toBe(a.last - a.first + 1n);
@@ -90,7 +90,7 @@ describe('64-bit values in two parts', () => {
     );
   });
 
-  it('the length of the whole space is 2^64, which is no address', () => {
+  test('the length of the whole space is 2^64, which is no address', () => {
     expect(byteLength(WHOLE_SPACE)).toBe(1n << 64n);
     const { page, offset }: Pick<Interval, 'page' | 'offset'> = lengthOf(WHOLE_SPACE);
     expect([page, offset]).toEqual([2 ** 52, 0]);
@@ -98,7 +98,7 @@ describe('64-bit values in two parts', () => {
 });
 
 describe('readU64', () => {
-  it('reads every 64-bit bigint and every safe integer', () => {
+  test('reads every 64-bit bigint and every safe integer', () => {
     fc.assert(
       fc.property(value, (a) => {
         expect(readU64(a, 'x')).toEqual(split(a));
@@ -112,7 +112,7 @@ describe('readU64', () => {
     );
   });
 
-  it.each([-1n, 1n << 64n, -1, 0.5, 2 ** 53, Number.NaN, Infinity])('%s is out of range', (wrong) => {
+  test.each([-1n, 1n << 64n, -1, 0.5, 2 ** 53, Number.NaN, Infinity])('%s is out of range', (wrong) => {
     expect(() => readU64(wrong, 'length')).toThrow(
       expect.objectContaining({
         name: 'RangeError',
@@ -122,7 +122,7 @@ describe('readU64', () => {
     );
   });
 
-  it.each([undefined, null, '0x1000', true, {}])('%s is of the wrong type', (wrong) => {
+  test.each([undefined, null, '0x1000', true, {}])('%s is of the wrong type', (wrong) => {
     // @ts-expect-error -- what callers without types may do
     expect(() => readU64(wrong, 'iova')).toThrow(
       expect.objectContaining({

@@ -1,7 +1,10 @@
 /** Calls of accesses, aborted before, inside and after each call of the user's code: nothing of them is left. */
-import { type Abortable, IoptAccess, type PinnedRange } from 'io-pagetable';
+
 import { describe, expect, test } from 'vitest';
+import { IoptAccess } from '../../src/access/iopt-access.js';
+import type { PinnedRange } from '../../src/access/pinned-range.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';
+import type { Abortable } from '../../src/operation.js';
 import { settled, type Watched, watch } from '../helpers/watch.js';
 import { PAGE, SCATTERED, USER, World } from '../helpers/world.js';
 import { oddMemory } from '../hostile/odd-memory.js';

@@ -1,7 +1,10 @@
 /** The quick way of the synchronous transfers does what the long way does. */
 import fc from 'fast-check';
-import { IoPagetable, IoptAccess, PhysicalMemory, ProcessMemory } from 'io-pagetable';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { IoptAccess } from '../../src/access/iopt-access.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import { PhysicalMemory } from '../../src/memory/physical-memory.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
 import { expectErrorNow } from '../helpers/expect-error.js';
 import { GatedMemory } from '../helpers/gated-memory.js';
 
@@ -143,7 +146,7 @@ const beginning = fc
   });
 
 describe('a synchronous transfer', () => {
-  it('gives the same bytes, errors and memory as the long way, whatever was mapped and changed before', async () => {
+  test('gives the same bytes, errors and memory as the long way, whatever was mapped and changed before', async () => {
     let done = 0;
     await fc.assert(
       fc.asyncProperty(beginning, fc.array(step, { maxLength: 60, size: 'max' }), async (areas, steps) => {
@@ -173,7 +176,7 @@ describe('a synchronous transfer', () => {
     return { memory, uptr, table, access, word };
   }
 
-  it('is refused in an area that is cut, unmapped, or being unmapped', async () => {
+  test('is refused in an area that is cut, unmapped, or being unmapped', async () => {
     const { table, access, word } = await warm();
     await table.cutIova([2 * PAGE - 1]);
     access.readSync(PAGE, word);
@@ -192,7 +195,7 @@ describe('a synchronous transfer', () => {
     access.readSync(2 * PAGE, word);
   });
 
-  it('goes to the table that the access is attached to now', async () => {
+  test('goes to the table that the access is attached to now', async () => {
     const { memory, uptr, access, word } = await warm();
     const other = new IoPagetable({ memory });
     await other.map({ iova: PAGE, uptr, length: PAGE, prot: 'rw' });
@@ -204,7 +207,7 @@ describe('a synchronous transfer', () => {
     expectErrorNow(() => access.readSync(PAGE, word), 'ENOENT');
   });
 
-  it('that would have to wait in its second area changes nothing in the first', async () => {
+  test('that would have to wait in its second area changes nothing in the first', async () => {
     const { uptr, table, access } = await warm();
     const late = Object.assign(new GatedMemory(new ProcessMemory()), { resident: () => false });
     await table.map({ iova: 4 * PAGE, uptr, length: PAGE, prot: 'rw', memory: late });
@@ -214,7 +217,7 @@ describe('a synchronous transfer', () => {
     expect([...bytes.subarray(0, 8)]).toEqual([0, 0, 0, 0, 0, 0, 0, 0]);
   });
 
-  it('asks a memory that copies in its own way', async () => {
+  test('asks a memory that copies in its own way', async () => {
     class Watched extends ProcessMemory {
       readonly reads: number[] = [];
       override copyFromUser(...request: Parameters<ProcessMemory['copyFromUser']>): number {

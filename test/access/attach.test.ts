@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess, type UnmapNotice } from '../../src/access/iopt-access.js';
 import { MAX_U64 } from '../../src/u64.js';
 import { expectError } from '../helpers/expect-error.js';
@@ -18,7 +18,7 @@ async function twoTables() {
   return { world, a, b };
 }
 
-it('a table forgets the accesses that leave it', async () => {
+test('a table forgets the accesses that leave it', async () => {
   const world = new World();
   const table = world.table();
   const accesses = [0, 1, 2].map(() => new IoptAccess({ needsPin: false }));
@@ -34,7 +34,7 @@ it('a table forgets the accesses that leave it', async () => {
 });
 
 describe('attach', () => {
-  it('raises the alignment to 4096 for an access that pins, and not for one that does not', async () => {
+  test('raises the alignment to 4096 for an access that pins, and not for one that does not', async () => {
     const { a, b } = await twoTables();
     const [pins, reads] = [accessOf(), new IoptAccess({ needsPin: false })];
     await pins.attach(a);
@@ -45,7 +45,7 @@ describe('attach', () => {
     expect([pins.table, a.snapshot().accesses, a.alignment]).toEqual([undefined, 0, 1]);
   });
 
-  it('twice: EINVAL, wherever to', async () => {
+  test('twice: EINVAL, wherever to', async () => {
     const { world, a, b } = await twoTables();
     const access = accessOf();
     await access.attach(a);
@@ -58,7 +58,7 @@ describe('attach', () => {
     expect(access.table).toBe(a);
   });
 
-  it('twice at once: the second is EINVAL, too', async () => {
+  test('twice at once: the second is EINVAL, too', async () => {
     const { world, a, b } = await twoTables();
     const access = accessOf();
     await a.state.domainsLock.read();
@@ -72,7 +72,7 @@ describe('attach', () => {
     world.check();
   });
 
-  it('to a table with an area that is not page aligned: EADDRINUSE naming it', async () => {
+  test('to a table with an area that is not page aligned: EADDRINUSE naming it', async () => {
     const { world, a } = await twoTables();
     const access = accessOf();
     await a.map({ uptr: USER + 0x800n, iova: 0x10000n, length: PAGE, prot: 'r' });
@@ -85,7 +85,7 @@ describe('attach', () => {
     await access.attach(a);
   });
 
-  it('the 65,537th access of a table: EBUSY', async () => {
+  test('the 65,537th access of a table: EBUSY', async () => {
     const { world, a } = await twoTables();
     const { accesses } = a.state;
     for (let number = 0; number < 65536; number++) {
@@ -100,21 +100,21 @@ describe('attach', () => {
 });
 
 describe('replace and detach', () => {
-  it('replace an access that is not attached: ENOENT; detach it: nothing', async () => {
+  test('replace an access that is not attached: ENOENT; detach it: nothing', async () => {
     const { world, a } = await twoTables();
     const access = accessOf(() => expect.fail('there is nothing to let go of'));
     await world.unchanged(() => expectError(access.replace(a), 'ENOENT'));
     await world.unchanged(() => access.detach());
   });
 
-  it('replace by the same table: nothing', async () => {
+  test('replace by the same table: nothing', async () => {
     const { world, a } = await twoTables();
     const access = accessOf(() => expect.fail('there is nothing to let go of'));
     await access.attach(a);
     await world.unchanged(() => access.replace(a));
   });
 
-  it('both ask to let go of (0, 2^64 - 1) first, while the access is in neither table for new pins', async () => {
+  test('both ask to let go of (0, 2^64 - 1) first, while the access is in neither table for new pins', async () => {
     const { world, a, b } = await twoTables();
     const notices: unknown[] = [];
     const access = accessOf(async (notice) => {
@@ -140,7 +140,7 @@ describe('replace and detach', () => {
     world.check();
   });
 
-  it('within that window replace is ENOENT, detach does nothing and attach is EBUSY, to whatever table', async () => {
+  test('within that window replace is ENOENT, detach does nothing and attach is EBUSY, to whatever table', async () => {
     const { world, a, b } = await twoTables();
     const third = world.table();
     let times = 0;
@@ -164,7 +164,7 @@ describe('replace and detach', () => {
     world.check();
   });
 
-  it('a replace that the new table refuses leaves the access where it was, with its pins', async () => {
+  test('a replace that the new table refuses leaves the access where it was, with its pins', async () => {
     const { world, a, b } = await twoTables();
     await b.map({ uptr: USER + 0x800n, iova: 0x10000n, length: PAGE, prot: 'r' });
     const access = accessOf(() => expect.fail('it does not leave'));
@@ -176,7 +176,7 @@ describe('replace and detach', () => {
     world.check();
   });
 
-  it('a callback that throws keeps the access where it was', async () => {
+  test('a callback that throws keeps the access where it was', async () => {
     const { world, a, b } = await twoTables();
     const broken = new Error('broken');
     const access = accessOf(() => Promise.reject(broken));
@@ -188,7 +188,7 @@ describe('replace and detach', () => {
     world.check();
   });
 
-  it('an access without a callback just leaves', async () => {
+  test('an access without a callback just leaves', async () => {
     const { world, a, b } = await twoTables();
     const access = new IoptAccess({ needsPin: false });
     await access.attach(a);
@@ -198,7 +198,7 @@ describe('replace and detach', () => {
     world.check();
   });
 
-  it('pages of one table stay pinned through another while the access moves', async () => {
+  test('pages of one table stay pinned through another while the access moves', async () => {
     const world = new World();
     const [first, second, third] = [world.table(), world.table(), world.table()];
     await first.map({ uptr: USER, iova: 0x1000n, length: 2n * PAGE, prot: 'rw' });

@@ -1,6 +1,9 @@
 /** The pages of a pinned range are live, or say that they are not. */
-import { IoPagetable, type MemorySource, ProcessMemory, type WebAssemblyMemory } from 'io-pagetable';
+
 import { describe, expect, test } from 'vitest';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import type { MemorySource, WebAssemblyMemory } from '../../src/memory/page-content.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
 import { expectErrorNow } from '../helpers/expect-error.js';
 
 const PAGE = 0x1000n;

@@ -1,5 +1,5 @@
 /** Pins and unpins: rows P of docs/checks.md. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import type { FrameRuns } from '../../src/memory/frame-runs.js';
 import { MAX_U64 } from '../../src/u64.js';
@@ -28,7 +28,7 @@ async function stage() {
 }
 
 describe('the checks of a pin, in order', () => {
-  it('1: an access that cannot pin, or has no callback: EINVAL, even for nothing', async () => {
+  test('1: an access that cannot pin, or has no callback: EINVAL, even for nothing', async () => {
     const { table } = await stage();
     for (const access of [
       new IoptAccess({ needsPin: false, onUnmap: () => undefined }),
@@ -41,19 +41,19 @@ describe('the checks of a pin, in order', () => {
     }
   });
 
-  it('2, 3 come before 4: length 0 EINVAL, past 2^64 - 1 EOVERFLOW, then not attached ENOENT', async () => {
+  test('2, 3 come before 4: length 0 EINVAL, past 2^64 - 1 EOVERFLOW, then not attached ENOENT', async () => {
     const access = accessOf();
     await expectError(access.pin(0x1000n, 0n), 'EINVAL');
     await expectError(access.pin(0x1000n, MAX_U64), 'EOVERFLOW');
     await expectError(access.pin(0x1000n, PAGE), 'ENOENT');
   });
 
-  it('6: not at the start of a page of the memory: EINVAL', async () => {
+  test('6: not at the start of a page of the memory: EINVAL', async () => {
     const { world, access } = await stage();
     await world.unchanged(() => expectError(access.pin(0x1800n, PAGE), 'EINVAL'));
   });
 
-  it('7: an area that ends mid-page, if the range goes on after it: EINVAL', async () => {
+  test('7: an area that ends mid-page, if the range goes on after it: EINVAL', async () => {
     const world = new World();
     const from = world.table();
     await from.map({ uptr: USER, iova: 0x10000n, length: 2560n, prot: 'rw' });
@@ -70,7 +70,7 @@ describe('the checks of a pin, in order', () => {
     world.check();
   });
 
-  it('8: without the permission asked for: EPERM naming the area', async () => {
+  test('8: without the permission asked for: EPERM naming the area', async () => {
     const { world, access } = await stage();
     for (const [iova, write, area] of [
       [0x3000n, true, '0x3000'],
@@ -88,14 +88,14 @@ describe('the checks of a pin, in order', () => {
     world.check();
   });
 
-  it('9: a writable area has writable pages, so read-only memory is refused by its area', async () => {
+  test('9: a writable area has writable pages, so read-only memory is refused by its area', async () => {
     const { world, table, access } = await stage();
     await table.map({ uptr: READ_ONLY, iova: 0x20000n, length: PAGE, prot: 'r' });
     await world.unchanged(() => expectError(access.pin(0x20000n, PAGE, { write: true }), 'EPERM'));
     expect((await access.pin(0x20000n, PAGE)).frames).toBe(1);
   });
 
-  it('10: memory that is not there: EFAULT', async () => {
+  test('10: memory that is not there: EFAULT', async () => {
     const { world, table, access } = await stage();
     await table.map({ uptr: NOWHERE, iova: 0x9000n, length: PAGE, prot: 'rw' });
     await world.unchanged(async () => {
@@ -104,7 +104,7 @@ describe('the checks of a pin, in order', () => {
     });
   });
 
-  it('11: a hole comes after what the areas before it say', async () => {
+  test('11: a hole comes after what the areas before it say', async () => {
     const { world, access } = await stage();
     const pin = (iova: bigint, length: bigint, write = false) => access.pin(iova, length, { write });
     await world.unchanged(() => expectError(pin(0n, 2n * PAGE), 'ENOENT'));
@@ -118,7 +118,7 @@ describe('the checks of a pin, in order', () => {
 });
 
 describe('a pin', () => {
-  it('gives a frame for each page covered, area by area', async () => {
+  test('gives a frame for each page covered, area by area', async () => {
     const { access, frame } = await stage();
     expect(frames(await access.pin(0x1000n, 3n * PAGE))).toEqual([frame(0n), frame(1n), frame(8n)]);
     // The end may be anywhere in a page.
@@ -126,7 +126,7 @@ describe('a pin', () => {
     expect(frames(await access.pin(0x2000n, 1n))).toEqual([frame(1n)]);
   });
 
-  it('counts in every area it goes through, and is taken back by the same range only', async () => {
+  test('counts in every area it goes through, and is taken back by the same range only', async () => {
     const { world, table, access } = await stage();
     await access.pin(0x1000n, 3n * PAGE);
     const pins = () => table.snapshot().areas.map((area) => area.pins);
@@ -146,7 +146,7 @@ describe('a pin', () => {
     world.check();
   });
 
-  it('a range that covers the same pages is the same pin', async () => {
+  test('a range that covers the same pages is the same pin', async () => {
     const { world, access } = await stage();
     await access.pin(0x1000n, 2n * PAGE);
     await access.unpin(0x1000n, PAGE + 1n);
@@ -154,7 +154,7 @@ describe('a pin', () => {
     world.check();
   });
 
-  it('unpin of more than was pinned takes back the parts that were, and says so', async () => {
+  test('unpin of more than was pinned takes back the parts that were, and says so', async () => {
     const { world, table, access } = await stage();
     await access.pin(0x1000n, 2n * PAGE);
     await expectError(access.unpin(0x1000n, 3n * PAGE), 'EINVAL');
@@ -162,11 +162,11 @@ describe('a pin', () => {
     world.check();
   });
 
-  it('an access that is not attached has nothing to unpin: ENOENT', async () => {
+  test('an access that is not attached has nothing to unpin: ENOENT', async () => {
     await expectError(accessOf().unpin(0x1000n, PAGE), 'ENOENT');
   });
 
-  it('holds the table for reading while it waits for memory: other pins go on, an unmap waits', async () => {
+  test('holds the table for reading while it waits for memory: other pins go on, an unmap waits', async () => {
     const { world, table, access } = await stage();
     const other = accessOf();
     await other.attach(table);
@@ -191,7 +191,7 @@ describe('a pin', () => {
     world.check();
   });
 
-  it('a second pin of the same pages waits for the first and shares its frames', async () => {
+  test('a second pin of the same pages waits for the first and shares its frames', async () => {
     const { world, table, access } = await stage();
     const other = accessOf();
     await other.attach(table);
@@ -207,7 +207,7 @@ describe('a pin', () => {
     world.check();
   });
 
-  it('runs to its end before the promise is returned', async () => {
+  test('runs to its end before the promise is returned', async () => {
     const { world, table, access } = await stage();
     void access.pin(0x1000n, 3n * PAGE);
     expect([world.physical.pinned, table.snapshot().areas[0]!.pins]).toEqual([3, 1]);

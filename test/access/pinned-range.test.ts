@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import type { PinnedRange } from '../../src/access/pinned-range.js';
 import { MAX_U64 } from '../../src/u64.js';
@@ -16,7 +16,7 @@ async function stage() {
 }
 
 describe('the pages of a pinned range', () => {
-  it('are live views of 4096 bytes, one for each page in order', async () => {
+  test('are live views of 4096 bytes, one for each page in order', async () => {
     const { world, table } = await stage();
     const range = await table.access(0x1000n, 3n * PAGE, { write: true });
     expect([range.iova, range.length, range.pages.length]).toEqual([0x1000n, 3n * PAGE, 3]);
@@ -32,7 +32,7 @@ describe('the pages of a pinned range', () => {
     world.check();
   });
 
-  it('of contiguous memory are one for each page, too', async () => {
+  test('of contiguous memory are one for each page, too', async () => {
     const world = new World();
     const table = world.table();
     await table.map({ uptr: USER, iova: 0n, length: 4n * PAGE, prot: 'r' });
@@ -44,7 +44,7 @@ describe('the pages of a pinned range', () => {
 });
 
 describe('releasing', () => {
-  it('unpins, and gives back the alignment', async () => {
+  test('unpins, and gives back the alignment', async () => {
     const { world, table } = await stage();
     const range = await table.access(0x1000n, 2n * PAGE);
     expect([world.physical.pinned, table.alignment, table.snapshot().accesses]).toEqual([2, 4096, 1]);
@@ -54,7 +54,7 @@ describe('releasing', () => {
     await world.unchanged(() => range.release());
   });
 
-  it('by using, at the end of the block', async () => {
+  test('by using, at the end of the block', async () => {
     const { world, table } = await stage();
     let kept: PinnedRange;
     {
@@ -66,7 +66,7 @@ describe('releasing', () => {
     world.check();
   });
 
-  it('by using while the table is busy, right after that', async () => {
+  test('by using while the table is busy, right after that', async () => {
     const { world, table } = await stage();
     await table.state.iovaLock.write();
     {
@@ -84,7 +84,7 @@ describe('releasing', () => {
 });
 
 describe('an unmap', () => {
-  it('of any area it reaches into makes a range release itself', async () => {
+  test('of any area it reaches into makes a range release itself', async () => {
     const { world, table } = await stage();
     const [both, second] = [await table.access(0x1000n, 3n * PAGE), await table.access(0x2000n, PAGE)];
     expect(await table.unmap(0x3000n, PAGE)).toBe(PAGE);
@@ -94,7 +94,7 @@ describe('an unmap', () => {
     world.check();
   });
 
-  it('asks onUnmap instead, and waits for it', async () => {
+  test('asks onUnmap instead, and waits for it', async () => {
     const { world, table } = await stage();
     const notices: unknown[] = [];
     let letGo = () => {};
@@ -120,7 +120,7 @@ describe('an unmap', () => {
     world.check();
   });
 
-  it('of other areas does not concern it', async () => {
+  test('of other areas does not concern it', async () => {
     const { world, table } = await stage();
     const range = await table.access(0x1000n, PAGE, { onUnmap: () => expect.fail('not its area') });
     const other = await table.access(0x3000n, PAGE);
@@ -130,7 +130,7 @@ describe('an unmap', () => {
     world.check();
   });
 
-  it('hands onUnmap the range, which nobody else may have yet', async () => {
+  test('hands onUnmap the range, which nobody else may have yet', async () => {
     const { world, table } = await stage();
     let told: PinnedRange | undefined;
     const pinning = table.access(0x3000n, PAGE, {
@@ -146,7 +146,7 @@ describe('an unmap', () => {
     world.check();
   });
 
-  it('gives up on an onUnmap that does not let go: EDEADLOCK', async () => {
+  test('gives up on an onUnmap that does not let go: EDEADLOCK', async () => {
     const { world, table } = await stage();
     let asked = 0;
     const range = await table.access(0x1000n, PAGE, {
@@ -161,7 +161,7 @@ describe('an unmap', () => {
     world.check();
   });
 
-  it('within which a range is opened elsewhere does not disturb it', async () => {
+  test('within which a range is opened elsewhere does not disturb it', async () => {
     const { world, table } = await stage();
     const access: IoptAccess = new IoptAccess({
       needsPin: true,
@@ -181,7 +181,7 @@ describe('an unmap', () => {
 });
 
 describe('opening', () => {
-  it.each([
+  test.each([
     ['length 0', 0x1000n, 0n, 'EINVAL'],
     ['past 2^64 - 1', 0x1000n, MAX_U64, 'EOVERFLOW'],
     ['a hole', 0x3000n, 2n * PAGE, 'ENOENT'],
@@ -194,13 +194,13 @@ describe('opening', () => {
     });
   });
 
-  it('a table with areas that are not page aligned: EADDRINUSE', async () => {
+  test('a table with areas that are not page aligned: EADDRINUSE', async () => {
     const { world, table } = await stage();
     await table.map({ uptr: USER, iova: 0x8001n, length: 1n, prot: 'r' });
     await world.unchanged(() => expectError(table.access(0x1000n, PAGE), 'EADDRINUSE'));
   });
 
-  it('for writing needs a writable mapping: EPERM', async () => {
+  test('for writing needs a writable mapping: EPERM', async () => {
     const { world, table } = await stage();
     await table.map({ uptr: USER, iova: 0x8000n, length: PAGE, prot: 'r' });
     await world.unchanged(() => expectError(table.access(0x8000n, PAGE, { write: true }), 'EPERM'));
@@ -209,7 +209,7 @@ describe('opening', () => {
     world.check();
   });
 
-  it('runs to its end before the promise is returned', async () => {
+  test('runs to its end before the promise is returned', async () => {
     const { world, table } = await stage();
     const opening = table.access(0x1000n, PAGE);
     expect(world.physical.pinned).toBe(1);

@@ -1,13 +1,11 @@
 /** Memory without live views: everything works by copy, and what cannot says so. */
-import {
-  deviceRead,
-  deviceWrite,
-  ForwardingMemory,
-  IoPagetable,
-  IoptAccess,
-  RadixDomain,
-} from 'io-pagetable';
+
 import { describe, expect, test } from 'vitest';
+import { IoptAccess } from '../../src/access/iopt-access.js';
+import { deviceRead, deviceWrite } from '../../src/domain/device-dma.js';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import { ForwardingMemory } from '../../src/memory/forwarding-memory.js';
 import type { UserMemory } from '../../src/memory/user-memory.js';
 import { expectError, expectErrorNow } from '../helpers/expect-error.js';
 import { settled, watch } from '../helpers/watch.js';

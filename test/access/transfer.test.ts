@@ -1,5 +1,5 @@
 /** Reading and writing through an access: rows R of docs/checks.md. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import type { TransferOptions } from '../../src/access/transfer.js';
 import { MAX_U64 } from '../../src/u64.js';
@@ -43,7 +43,7 @@ const WAYS: [string, () => TransferOptions][] = [
 ];
 
 describe.each(WAYS)('a transfer %s', (_way, options) => {
-  it.each([
+  test.each([
     ['a byte', 0x1fffn, 1],
     ['inside a page', 0x1234n, 100],
     ['a whole page', 0x1000n, 4096],
@@ -70,7 +70,7 @@ describe.each(WAYS)('a transfer %s', (_way, options) => {
     world.check();
   });
 
-  it('checks: nothing EINVAL, past the end EOVERFLOW, hole ENOENT, permission EPERM', async () => {
+  test('checks: nothing EINVAL, past the end EOVERFLOW, hole ENOENT, permission EPERM', async () => {
     const { world, access } = await stage();
     const bytes = new Uint8Array(16);
     const calls = [
@@ -85,7 +85,7 @@ describe.each(WAYS)('a transfer %s', (_way, options) => {
     await access.write(0x9000n, bytes, options());
   });
 
-  it('what earlier areas got stays when a later one fails', async () => {
+  test('what earlier areas got stays when a later one fails', async () => {
     const { world, access } = await stage();
     const bytes = new Uint8Array(0x20).fill(0xee);
     const error = await expectError(access.read(0x30f0n, bytes, options()), 'ENOENT');
@@ -97,7 +97,7 @@ describe.each(WAYS)('a transfer %s', (_way, options) => {
     world.check();
   });
 
-  it('memory that cannot be touched: EFAULT', async () => {
+  test('memory that cannot be touched: EFAULT', async () => {
     const { world, table, access } = await stage();
     await table.map({ uptr: USER + 511n * PAGE, iova: 0x20000n, length: 2n * PAGE, prot: 'rw' });
     await table.map({ uptr: READ_ONLY, iova: 0x30000n, length: 2n * PAGE, prot: 'rw' });
@@ -136,7 +136,7 @@ describe('which memory is meant', () => {
     return { world, access, domain, read };
   }
 
-  it('directly, and of a single page, what the process has there now; else what devices see', async () => {
+  test('directly, and of a single page, what the process has there now; else what devices see', async () => {
     const { read } = await remapped();
     expect(await read(100, {})).toBe('the present page');
     expect(await read(8192, {})).toBe('the present page');
@@ -147,7 +147,7 @@ describe('which memory is meant', () => {
     expect(await read(8192, { slow: true, kernelThread: true })).toBe('the present page');
   });
 
-  it('the slow way takes each frame from the store, from a domain, or pins it for the while', async () => {
+  test('the slow way takes each frame from the store, from a domain, or pins it for the while', async () => {
     const { world, table, access } = await stage();
     const pinner = new IoptAccess({ needsPin: true, onUnmap: () => undefined });
     const other = world.table();
@@ -173,7 +173,7 @@ describe('which memory is meant', () => {
     world.check();
   });
 
-  it('a single page for another process is pinned for writing only to write', async () => {
+  test('a single page for another process is pinned for writing only to write', async () => {
     const { world, table, access } = await stage();
     await table.map({ uptr: READ_ONLY, iova: 0x30000n, length: 2n * PAGE, prot: 'rw' });
     await access.read(0x30000n, new Uint8Array(8), stranger());
@@ -185,7 +185,7 @@ describe('which memory is meant', () => {
 });
 
 describe('a process that is gone', () => {
-  it('what a domain or an access holds can be read and written, the rest is EFAULT', async () => {
+  test('what a domain or an access holds can be read and written, the rest is EFAULT', async () => {
     const { world, table, access } = await stage();
     const domained = world.table();
     await world.domain(domained);
@@ -207,7 +207,7 @@ describe('a process that is gone', () => {
 });
 
 describe('an access', () => {
-  it('that is not attached: ENOENT, after the checks of the range', async () => {
+  test('that is not attached: ENOENT, after the checks of the range', async () => {
     const access = new IoptAccess({ needsPin: false });
     await expectError(access.read(0x1000n, new Uint8Array(0)), 'EINVAL');
     await expectError(access.write(MAX_U64, new Uint8Array(2)), 'EOVERFLOW');
@@ -215,7 +215,7 @@ describe('an access', () => {
     expect([error.syscall, error.range]).toEqual(['read', '[0x1000, 0x1000]']);
   });
 
-  it('that pins may read and write, too', async () => {
+  test('that pins may read and write, too', async () => {
     const world = new World();
     const table = world.table();
     await table.map({ uptr: USER, iova: 0n, length: PAGE, prot: 'rw' });
@@ -225,14 +225,14 @@ describe('an access', () => {
     expect(world.process.read(USER + 5n, 1n)).toEqual(Uint8Array.of(9));
   });
 
-  it('runs to its end before the promise is returned', async () => {
+  test('runs to its end before the promise is returned', async () => {
     const { access } = await stage();
     const bytes = new Uint8Array(16);
     void access.read(0x1000n, bytes);
     expect(bytes).toEqual(pattern(SCATTERED, 16));
   });
 
-  it('waits for memory that answers late', async () => {
+  test('waits for memory that answers late', async () => {
     const { world, access } = await stage();
     world.memory.close();
     const bytes = new Uint8Array(0x2010);
@@ -245,7 +245,7 @@ describe('an access', () => {
     world.check();
   });
 
-  it('a failing late answer is passed on, and locks are free again', async () => {
+  test('a failing late answer is passed on, and locks are free again', async () => {
     const { world, table, access } = await stage();
     const broken = new Error('the page server has gone');
     for (const options of [{}, { slow: true }, stranger()]) {
@@ -260,7 +260,7 @@ describe('an access', () => {
   });
 });
 
-it('a hole in the memory behind an area is EFAULT at its address, read and write', async () => {
+test('a hole in the memory behind an area is EFAULT at its address, read and write', async () => {
   const { world, table, access } = await stage();
   await table.map({ uptr: NOWHERE, iova: 0x20000n, length: PAGE, prot: 'rw' });
   for (const call of [access.read(0x20010n, new Uint8Array(4)), access.write(0x20010n, new Uint8Array(4))]) {

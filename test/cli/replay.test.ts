@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, test } from 'vitest';
-import type { ReplayRecording } from '../../src/replay/index.js';
+import type { ReplayRecording } from '../../src/replay/recording.js';
 import { ALLOC, HEADER, traceLine } from '../helpers/traces.js';
 import { run } from './fake-terminal.js';
 

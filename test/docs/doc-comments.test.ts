@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const config = ts.readConfigFile(`${root}tsconfig.json`, ts.sys.readFile);
@@ -41,11 +41,11 @@ describe.each(entries)('every symbol exported by %s', (entry) => {
     .getExportsOfModule(module)
     .map((symbol) => (symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol));
 
-  it('has a doc comment', () => {
+  test('has a doc comment', () => {
     expect(exported.filter((symbol) => !documented(symbol)).map((symbol) => symbol.name)).toEqual([]);
   });
 
-  it('has doc comments on its methods', () => {
+  test('has doc comments on its methods', () => {
     expect(exported.flatMap(undocumentedMembers)).toEqual([]);
   });
 });

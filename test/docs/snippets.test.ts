@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const folder = fileURLToPath(new URL('../.snippets/', import.meta.url));
@@ -35,11 +35,11 @@ const snippets = documents.filter((name) => name.endsWith('.md')).flatMap(extrac
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('examples in the documentation', () => {
-  it('are there', () => {
+  test('are there', () => {
     expect(snippets.length).toBeGreaterThanOrEqual(3);
   });
 
-  it('compile', () => {
+  test('compile', () => {
     const config = ts.readConfigFile(`${root}tsconfig.json`, ts.sys.readFile);
     const { options } = ts.parseJsonConfigFileContent(config.config, ts.sys, root);
     const files = snippets.map(({ file }) => file);
@@ -51,7 +51,7 @@ describe('examples in the documentation', () => {
     expect(errors).toEqual([]);
   });
 
-  it.each(snippets)('$name runs', async ({ file }) => {
+  test.each(snippets)('$name runs', async ({ file }) => {
     await import(file);
   });
 });

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { DmaFault, deviceRead, deviceWrite } from '../../src/domain/device-dma.js';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import type { FrameRuns } from '../../src/memory/frame-runs.js';
@@ -52,7 +52,7 @@ function faultOf(call: () => void): DmaFault {
 const START = 2n ** 63n - 0x2000n;
 
 describe('device reads and writes', () => {
-  it('go to the frames behind scattered pages, at any byte', () => {
+  test('go to the frames behind scattered pages, at any byte', () => {
     fc.assert(
       fc.property(
         fc.shuffledSubarray([0, 1, 2, 3, 4, 5, 6, 7], { minLength: 8 }),
@@ -82,7 +82,7 @@ describe('device reads and writes', () => {
     );
   });
 
-  it('cross a large page in the pieces that the memory has', () => {
+  test('cross a large page in the pieces that the memory has', () => {
     const memory = new Frames(512);
     const domain = new RadixDomain();
     domain.map(0n, 0n, 0x20_0000n, 3);
@@ -92,7 +92,7 @@ describe('device reads and writes', () => {
     expect(memory.bytes[0x800]).toBe(0);
   });
 
-  it('work through a mock domain, whose io pages are half pages', () => {
+  test('work through a mock domain, whose io pages are half pages', () => {
     const memory = new Frames(4);
     const domain = new MockDomain();
     domain.map(0x100_0000n, 0x800n, 0x800n);
@@ -103,7 +103,7 @@ describe('device reads and writes', () => {
     expect([fault.iova, fault.copied]).toEqual([0x100_1000n, 2]);
   });
 
-  it('reach the memory of a process', async () => {
+  test('reach the memory of a process', async () => {
     const memory = new ProcessMemory();
     const region = memory.mmap({ length: 0x4000n, frames: 'scattered' });
     const domain = new RadixDomain();
@@ -118,7 +118,7 @@ describe('device reads and writes', () => {
 });
 
 describe('a device faults', () => {
-  it('at the first page that is not mapped, after copying what lies before it', () => {
+  test('at the first page that is not mapped, after copying what lies before it', () => {
     const memory = new Frames(4);
     const domain = new RadixDomain();
     domain.map(0x1000n, 0n, 0x2000n, 3);
@@ -131,7 +131,7 @@ describe('a device faults', () => {
     expect(memory.bytes.subarray(0x2000).every((byte) => byte === 0)).toBe(true);
   });
 
-  it.each([
+  test.each([
     ['r', 1],
     ['w', 2],
     ['', 0],
@@ -153,7 +153,7 @@ describe('a device faults', () => {
     expect(target[0]).toBe(protection & 1 ? 0 : 1);
   });
 
-  it('past the end of the address space', () => {
+  test('past the end of the address space', () => {
     const memory = new Frames(1);
     const domain = new RadixDomain();
     domain.map(0n, 0n, 0x1000n, 3);
@@ -165,12 +165,12 @@ describe('a device faults', () => {
     expect([fault.iova, fault.copied]).toEqual([top + 1n, 1]);
   });
 
-  it('not at all for no bytes', () => {
+  test('not at all for no bytes', () => {
     deviceRead(new RadixDomain(), new Frames(0), 0n, new Uint8Array(0));
     deviceWrite(new RadixDomain(), new Frames(0), 0n, new Uint8Array(0));
   });
 
-  it('not for a wrong buffer or address, which is a TypeError or RangeError', () => {
+  test('not for a wrong buffer or address, which is a TypeError or RangeError', () => {
     const memory = new Frames(1);
     const domain = new RadixDomain();
     const buffer: unknown = [1];
@@ -180,7 +180,7 @@ describe('a device faults', () => {
 });
 
 describe('dirty marks of a device', () => {
-  it.each([
+  test.each([
     ['RadixDomain', () => new RadixDomain({ dirty: true }), 0x1000n],
     ['MockDomain', () => new MockDomain({ dirty: true }), 0x800n],
   ])('are left by writes, not by reads, while a %s tracks them', (_, make, ioPage) => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { describe, it } from 'vitest';
+import { describe, test } from 'vitest';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 
 const PAGE = 4096n;
@@ -166,7 +166,7 @@ describe('dirty marks of a RadixDomain against a list of pages', () => {
     ['64 KiB and 2 MiB', [65536, 2 ** 21], 2 ** 31],
     ['2 MiB', [2 ** 21], 0],
   ];
-  it.each(cases)('with pages of %s', (_, pageSizes, basePage) => {
+  test.each(cases)('with pages of %s', (_, pageSizes, basePage) => {
     const within = (op: Op): boolean =>
       op.op === 'mark' || op.op === 'read' ? op.at + op.bytes <= SPACE * 4096 : op.page + op.count <= SPACE;
     fc.assert(

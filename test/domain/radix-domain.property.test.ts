@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { describe, it } from 'vitest';
+import { describe, test } from 'vitest';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { IommuError } from '../../src/errors.js';
 import { FrameRuns } from '../../src/memory/frame-runs.js';
@@ -172,7 +172,7 @@ describe('RadixDomain against a list of extents', () => {
     ['4 KiB alone', [4096], ops(smallMap, scatter, unmap)],
     ['sizes between the levels', [4096, 65536, 2 ** 25], ops(smallMap, scatter, unmap)],
   ];
-  it.each(cases)('with %s', (_, pageSizes, steps) => {
+  test.each(cases)('with %s', (_, pageSizes, steps) => {
     fc.assert(
       fc.property(steps, (list) => {
         const both = new LockStep(pageSizes);

@@ -1,4 +1,4 @@
-import { describe, expect, it, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { RadixDomain, type RadixDomainOptions } from '../../src/domain/radix-domain.js';
 import { FrameRuns } from '../../src/memory/frame-runs.js';
 import { expectErrorNow } from '../helpers/expect-error.js';
@@ -20,7 +20,7 @@ function runsOf(list: FrameRuns): [number, number][] {
 }
 
 describe('making a RadixDomain', () => {
-  it('has pages of 4 KiB, 2 MiB and 1 GiB and all 64 bits by default', () => {
+  test('has pages of 4 KiB, 2 MiB and 1 GiB and all 64 bits by default', () => {
     const domain = new RadixDomain();
     expect(domain.pageSizeBitmap).toBe(KIB4 | MIB2 | GIB);
     expect(domain.aperture).toEqual({ start: 0n, last: 2n ** 64n - 1n });
@@ -30,7 +30,7 @@ describe('making a RadixDomain', () => {
     expect(domain.tables).toBe(1);
   });
 
-  it.each([
+  test.each([
     [[4096]],
     [[65536n, 4096]],
     [[8192]],
@@ -50,7 +50,7 @@ describe('making a RadixDomain', () => {
     expect(domain.mappedBytes).toBe(0n);
   });
 
-  it.each([
+  test.each([
     [{ pageSizes: [] }],
     [{ pageSizes: [2048, 4096] }],
     [{ pageSizes: [512] }],
@@ -68,7 +68,7 @@ describe('making a RadixDomain', () => {
 });
 
 describe('map and unmap', () => {
-  it.each([
+  test.each([
     [1n, 0n, KIB4, 'EINVAL'],
     [0n, 1n, KIB4, 'EINVAL'],
     [0n, 0n, 1n, 'EINVAL'],
@@ -81,7 +81,7 @@ describe('map and unmap', () => {
     expect([domain.tables, domain.mappedBytes]).toEqual([1, 0n]);
   });
 
-  it('checks alignment against the io page, not the CPU page', () => {
+  test('checks alignment against the io page, not the CPU page', () => {
     const domain = new RadixDomain({ pageSizes: [65536] });
     expectErrorNow(() => domain.map(KIB4, 0n, 65536n, 3), 'EINVAL');
     expectErrorNow(() => domain.map(0n, KIB4, 65536n, 3), 'EINVAL');
@@ -90,7 +90,7 @@ describe('map and unmap', () => {
     expectErrorNow(() => domain.unmap(0n, KIB4), 'EINVAL');
   });
 
-  it('maps nothing outside the aperture, whose ends may lie inside of pages', () => {
+  test('maps nothing outside the aperture, whose ends may lie inside of pages', () => {
     const domain = new RadixDomain({ aperture: { start: 0x1800, last: 0x57ff } });
     expectErrorNow(() => domain.map(0x1000n, 0n, KIB4, 3), 'EINVAL');
     expectErrorNow(() => domain.map(0x4000n, 0n, 2n * KIB4, 3), 'EINVAL');
@@ -99,7 +99,7 @@ describe('map and unmap', () => {
     expect(domain.mappedBytes).toBe(3n * KIB4);
   });
 
-  it('maps and unmaps nothing at all', () => {
+  test('maps and unmaps nothing at all', () => {
     const domain = new RadixDomain({ aperture: { start: GIB, last: 2n * GIB } });
     domain.map(0n, 0n, 0n, 3);
     domain.unmap(0n, 0n);
@@ -107,7 +107,7 @@ describe('map and unmap', () => {
     expect([domain.tables, domain.mappedBytes]).toEqual([1, 0n]);
   });
 
-  it.each([
+  test.each([
     ['the first byte', 0n],
     ['2^53', 2n ** 53n],
     ['2^63', 2n ** 63n],
@@ -124,7 +124,7 @@ describe('map and unmap', () => {
     expect(domain.tables).toBe(1);
   });
 
-  it('keeps low mappings while the root rises and sinks', () => {
+  test('keeps low mappings while the root rises and sinks', () => {
     const domain = new RadixDomain();
     domain.map(0n, 5n * KIB4, KIB4, 3);
     const tables = domain.tables;
@@ -140,7 +140,7 @@ describe('map and unmap', () => {
     expect(domain.iovaToPhys(0n)).toBe(5n * KIB4);
   });
 
-  it('has one table a level, and no more levels than its highest page needs', () => {
+  test('has one table a level, and no more levels than its highest page needs', () => {
     const domain = new RadixDomain();
     for (const [iova, tables] of [
       [2n ** 63n, 6],
@@ -154,7 +154,7 @@ describe('map and unmap', () => {
     }
   });
 
-  it('names the mapping in the way, and leaves no trace of what it mapped before it', () => {
+  test('names the mapping in the way, and leaves no trace of what it mapped before it', () => {
     const domain = new RadixDomain({ dirty: true });
     domain.map(4n * MIB2, 8n * MIB2, MIB2, 1);
     domain.map(GIB, 0n, KIB4, 1);
@@ -170,7 +170,7 @@ describe('map and unmap', () => {
     expect(domain.translate(4n * MIB2)).toEqual({ physical: 8n * MIB2, protection: 1, length: MIB2 });
   });
 
-  it('undoes the runs before one that is refused', () => {
+  test('undoes the runs before one that is refused', () => {
     const domain = new RadixDomain();
     const list = frames([10, 1], [20, 1], [2 ** 40, 1]);
     for (const page of [0, 509, 510]) {
@@ -179,7 +179,7 @@ describe('map and unmap', () => {
     }
   });
 
-  it('maps part of a list of frames', () => {
+  test('maps part of a list of frames', () => {
     const domain = new RadixDomain();
     const list = frames([10, 3], [20, 1], [30, 1], [40, 1], [50, 600]);
     domain.pages!.map(100, list, 2, 104, 3);
@@ -195,7 +195,7 @@ describe('map and unmap', () => {
     expect(domain.mappedBytes).toBe(104n * KIB4);
   });
 
-  it('reads back no frames at all if one is missing', () => {
+  test('reads back no frames at all if one is missing', () => {
     const domain = new RadixDomain();
     domain.pages!.map(0, frames([7, 600]), 0, 600, 3);
     const back = frames([3, 4]);
@@ -203,7 +203,7 @@ describe('map and unmap', () => {
     expect(runsOf(back)).toEqual([[3, 4]]);
   });
 
-  it('uses the largest pages that fit', () => {
+  test('uses the largest pages that fit', () => {
     const domain = new RadixDomain();
     domain.map(GIB - MIB2 - KIB4, 3n * GIB - MIB2 - KIB4, GIB + 2n * MIB2 + 2n * KIB4, 3);
     const length = (iova: bigint) => domain.translate(iova)?.length;
@@ -215,7 +215,7 @@ describe('map and unmap', () => {
     expect(length(2n * GIB + MIB2 + KIB4)).toBeUndefined();
   });
 
-  it('splits a page of 1 GiB down to 4 KiB even where there is no size between', () => {
+  test('splits a page of 1 GiB down to 4 KiB even where there is no size between', () => {
     const domain = new RadixDomain({ pageSizes: [4096, 2 ** 30] });
     domain.map(GIB, 5n * GIB, GIB, 2);
     domain.unmap(GIB + MIB2, KIB4);
@@ -227,7 +227,7 @@ describe('map and unmap', () => {
     expect(domain.tables).toBe(1);
   });
 
-  it('maps 1 TiB of contiguous memory in a handful of tables', () => {
+  test('maps 1 TiB of contiguous memory in a handful of tables', () => {
     const domain = new RadixDomain();
     domain.map(0n, TIB, TIB, 3);
     expect(domain.tables).toBeLessThanOrEqual(4);
@@ -237,7 +237,7 @@ describe('map and unmap', () => {
     expect([domain.tables, domain.mappedBytes]).toEqual([1, 0n]);
   });
 
-  it('gives the memory of many tables back', () => {
+  test('gives the memory of many tables back', () => {
     const domain = new RadixDomain();
     for (let at = 0; at < 1000; at++) domain.pages!.map(at * 512, frames([at, 1]), 0, 1, 3);
     expect(domain.tables).toBeGreaterThan(1000);
@@ -247,7 +247,7 @@ describe('map and unmap', () => {
     expect(domain.tableBytes).toBeLessThanOrEqual(2 ** 20);
   });
 
-  it('goes on when the version of an entry wraps round', () => {
+  test('goes on when the version of an entry wraps round', () => {
     const domain = new RadixDomain({ dirty: true });
     const list = frames([2 ** 40 - 1, 1]);
     for (let at = 0; at < 2 ** 19; at++) {
@@ -261,7 +261,7 @@ describe('map and unmap', () => {
 });
 
 describe('iovaToPhys', () => {
-  it('answers a number with a number', () => {
+  test('answers a number with a number', () => {
     const domain = new RadixDomain();
     domain.map(2n ** 53n - KIB4, 2n ** 51n, 2n * KIB4, 3);
     expect(domain.iovaToPhys(Number.MAX_SAFE_INTEGER)).toBe(2 ** 51 + 4095);
@@ -269,13 +269,16 @@ describe('iovaToPhys', () => {
     expect(domain.iovaToPhys(2n ** 53n)).toBe(2n ** 51n + KIB4);
   });
 
-  it.each([-1, -1n, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, 2n ** 64n])('refuses %s', (iova) => {
-    const domain = new RadixDomain();
-    const call = () => (typeof iova === 'bigint' ? domain.iovaToPhys(iova) : domain.iovaToPhys(iova));
-    expect(call).toThrow(expect.objectContaining({ code: 'ERR_OUT_OF_RANGE' }));
-  });
+  test.each([-1, -1n, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, 2n ** 64n])(
+    'refuses %s',
+    (iova) => {
+      const domain = new RadixDomain();
+      const call = () => (typeof iova === 'bigint' ? domain.iovaToPhys(iova) : domain.iovaToPhys(iova));
+      expect(call).toThrow(expect.objectContaining({ code: 'ERR_OUT_OF_RANGE' }));
+    },
+  );
 
-  it('refuses what is no number', () => {
+  test('refuses what is no number', () => {
     const domain = new RadixDomain();
     const iova: unknown = '4096';
     expect(() => domain.iovaToPhys(iova as bigint)).toThrow(
@@ -299,7 +302,7 @@ describe('dirty tracking', () => {
     return found;
   }
 
-  it('is off at first; then nothing is marked, and only clearing is possible', () => {
+  test('is off at first; then nothing is marked, and only clearing is possible', () => {
     const domain = new RadixDomain({ dirty: true });
     domain.map(0n, 0n, KIB4, 3);
     expect(domain.dirty!.tracking).toBe(false);
@@ -310,7 +313,7 @@ describe('dirty tracking', () => {
     expect(read(domain, 0n, KIB4)).toEqual([]);
   });
 
-  it('keeps marks when it is switched, and clears them without a report', () => {
+  test('keeps marks when it is switched, and clears them without a report', () => {
     const domain = tracked();
     domain.map(0n, 0n, 2n * KIB4, 3);
     domain.dirty.mark(0n, 2n * KIB4);
@@ -320,7 +323,7 @@ describe('dirty tracking', () => {
     expect(read(domain, 0n, TIB)).toEqual([[KIB4, KIB4]]);
   });
 
-  it('has one mark for a page of any size', () => {
+  test('has one mark for a page of any size', () => {
     const domain = tracked();
     domain.map(0n, 0n, MIB2 + KIB4, 3);
     domain.dirty.mark(5n, 1n);
@@ -334,7 +337,7 @@ describe('dirty tracking', () => {
     expect(read(domain, 0n, TIB)).toEqual([]);
   });
 
-  it('splits a dirty large page of which a part is cleared, and leaves the rest dirty', () => {
+  test('splits a dirty large page of which a part is cleared, and leaves the rest dirty', () => {
     const domain = tracked();
     domain.map(GIB, GIB, GIB, 3);
     domain.dirty.mark(GIB, 1n);
@@ -349,7 +352,7 @@ describe('dirty tracking', () => {
     expect(domain.mappedBytes).toBe(GIB);
   });
 
-  it('does not split a clean large page', () => {
+  test('does not split a clean large page', () => {
     const domain = tracked();
     domain.map(GIB, GIB, GIB, 3);
     const { tables } = domain;
@@ -357,7 +360,7 @@ describe('dirty tracking', () => {
     expect(domain.tables).toBe(tables);
   });
 
-  it('keeps the marks of a large page when a part of it is unmapped, and forgets those of what is gone', () => {
+  test('keeps the marks of a large page when a part of it is unmapped, and forgets those of what is gone', () => {
     const domain = tracked();
     domain.map(0n, 0n, MIB2, 3);
     domain.dirty.mark(0n, 1n);
@@ -366,7 +369,7 @@ describe('dirty tracking', () => {
     expect(read(domain, 0n, MIB2)).toEqual([[0n, KIB4]]);
   });
 
-  it('keeps the mark of a page whose report failed', () => {
+  test('keeps the mark of a page whose report failed', () => {
     const domain = tracked();
     domain.map(0n, 0n, 2n * KIB4, 3);
     domain.dirty.mark(0n, 2n * KIB4);
@@ -377,7 +380,7 @@ describe('dirty tracking', () => {
     expect(read(domain, 0n, TIB)).toHaveLength(2);
   });
 
-  it('ends a range at the end of the address space', () => {
+  test('ends a range at the end of the address space', () => {
     const domain = tracked();
     const top = 2n ** 64n - KIB4;
     domain.map(top, 0n, KIB4, 3);

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   cleaned,
   DIRTY,
@@ -23,7 +23,7 @@ const flags = fc.constantFrom(LEAF, LEAF | 1, LEAF | 2, LEAF | 3, LEAF | DIRTY |
 const low = (frame: number) => Int32Array.of(frame)[0]!;
 
 describe('an entry', () => {
-  it('keeps a frame number of 40 bits next to its flags', () => {
+  test('keeps a frame number of 40 bits next to its flags', () => {
     fc.assert(
       fc.property(anyState, flags, anyFrame, (state, bits, frame) => {
         const next = nextState(state, bits, frame);
@@ -34,7 +34,7 @@ describe('an entry', () => {
     );
   });
 
-  it('has another state after each change, for as long as a version of 19 bits can tell', () => {
+  test('has another state after each change, for as long as a version of 19 bits can tell', () => {
     fc.assert(
       fc.property(anyState, flags, anyFrame, (before, bits, frame) => {
         const states = [before];
@@ -57,7 +57,7 @@ describe('an entry', () => {
     );
   });
 
-  it('is found by nine bits of the page number a level', () => {
+  test('is found by nine bits of the page number a level', () => {
     fc.assert(
       fc.property(fc.bigInt({ min: 0n, max: 2n ** 52n - 1n }), fc.nat(5), (page, level) => {
         expect(indexOf(Number(page), level)).toBe(Number((page >> BigInt(9 * level)) & 511n));

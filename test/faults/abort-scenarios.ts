@@ -1,6 +1,11 @@
 /** Calls that can be aborted, each on a state in which it has something to undo. */
-import { type Abortable, IoPagetable, IoptAccess, PhysicalMemory, ProcessMemory } from 'io-pagetable';
+
+import { IoptAccess } from '../../src/access/iopt-access.js';
 import { checkTables } from '../../src/inspect/check.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import { PhysicalMemory } from '../../src/memory/physical-memory.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
+import type { Abortable } from '../../src/operation.js';
 import type { RwLock } from '../../src/rw-lock.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
 import { type AbortScenario, type Moments, momentousDomain, momentousMemory } from './aborts.js';

@@ -6,8 +6,10 @@
  * and has left nothing, and the same call then succeeds.
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { Abortable, IommuDomain, ProcessMemory, UserMemory } from 'io-pagetable';
-import { isThenable } from '../../src/operation.js';
+import type { IommuDomain } from '../../src/domain/iommu-domain.js';
+import type { ProcessMemory } from '../../src/memory/process-memory.js';
+import type { UserMemory } from '../../src/memory/user-memory.js';
+import { type Abortable, isThenable } from '../../src/operation.js';
 import type { RwLock } from '../../src/rw-lock.js';
 import { settled, watch } from '../helpers/watch.js';
 

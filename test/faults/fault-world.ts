@@ -1,18 +1,16 @@
 /** Tables, domains and accesses over one process's memory, in a state in which everything has something to undo. */
-import {
-  type FaultInjector,
-  type IommuDomain,
-  IoPagetable,
-  IoptAccess,
-  type IoptAccessOptions,
-  PhysicalMemory,
-  ProcessMemory,
-  RadixDomain,
-  type UserMemory,
-} from 'io-pagetable';
-import { MockDomain } from 'io-pagetable/testing';
+
+import { IoptAccess, type IoptAccessOptions } from '../../src/access/iopt-access.js';
+import type { IommuDomain } from '../../src/domain/iommu-domain.js';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import type { FaultInjector } from '../../src/faults.js';
 import { checkTables } from '../../src/inspect/check.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import { PhysicalMemory } from '../../src/memory/physical-memory.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
+import type { UserMemory } from '../../src/memory/user-memory.js';
 import type { RwLock } from '../../src/rw-lock.js';
+import { MockDomain } from '../../src/testing/mock-domain.js';
 import { LateMemory } from '../model/late-memory.js';
 
 export const PAGE = 0x1000n;

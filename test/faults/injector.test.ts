@@ -1,6 +1,12 @@
-import { IommuError, Iommufd, IoPagetable, ProcessMemory, RadixDomain } from 'io-pagetable';
-import { FaultCounter, type FaultScenario, MockDomain, sweepFaults } from 'io-pagetable/testing';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import { IommuError } from '../../src/errors.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import { Iommufd } from '../../src/iommufd/iommufd.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
+import { FaultCounter } from '../../src/testing/fault-injector.js';
+import { MockDomain } from '../../src/testing/mock-domain.js';
+import { type FaultScenario, sweepFaults } from '../../src/testing/sweep-faults.js';
 import { expectError } from '../helpers/expect-error.js';
 
 const PAGE = 0x1000n;
@@ -20,7 +26,7 @@ async function setting() {
 const POINTS = ['pages', 'area', 'batch', 'process', 'pin', 'short-pin', 'domain-map', 'charge'];
 
 describe('FaultCounter', () => {
-  it('counts the fault points of a call while none fails', async () => {
+  test('counts the fault points of a call while none fails', async () => {
     const { faults, map } = await setting();
     expect(faults.points).toEqual([]);
     await map();
@@ -28,7 +34,7 @@ describe('FaultCounter', () => {
     expect(faults.failed).toBeUndefined();
   });
 
-  it('fails the n-th from then on, and only that one', async () => {
+  test('fails the n-th from then on, and only that one', async () => {
     const { faults, memory, table, map } = await setting();
     faults.arm(7);
     const error = await expectError(map(), 'ENOENT');
@@ -42,7 +48,7 @@ describe('FaultCounter', () => {
     expect(faults.points).toHaveLength(7 + POINTS.length);
   });
 
-  it('a pin that gives less than asked is asked for the rest', async () => {
+  test('a pin that gives less than asked is asked for the rest', async () => {
     const { faults, memory, map } = await setting();
     faults.arm(6);
     await map();
@@ -51,7 +57,7 @@ describe('FaultCounter', () => {
     expect(memory.physical.pinned).toBe(4);
   });
 
-  it('begins anew when it is armed or disarmed', async () => {
+  test('begins anew when it is armed or disarmed', async () => {
     const { faults, map } = await setting();
     faults.arm(1);
     await expectError(map(), 'ENOMEM');
@@ -62,13 +68,13 @@ describe('FaultCounter', () => {
     expect(faults.points).toEqual(['pages', 'area']);
   });
 
-  it.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY])('cannot fail point number %d', (nth) => {
+  test.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY])('cannot fail point number %d', (nth) => {
     expect(() => new FaultCounter().arm(nth)).toThrow(RangeError);
   });
 });
 
 describe('an injector', () => {
-  it('is of the table that mapped the pages, wherever they are copied', async () => {
+  test('is of the table that mapped the pages, wherever they are copied', async () => {
     const { faults, table, map } = await setting();
     await map();
     const plain = new IoPagetable();
@@ -83,7 +89,7 @@ describe('an injector', () => {
     await copy();
   });
 
-  it('can be any object that decides, and what it throws the call fails with', async () => {
+  test('can be any object that decides, and what it throws the call fails with', async () => {
     const { memory } = await setting();
     const seen: string[] = [];
     const faults = {
@@ -100,7 +106,7 @@ describe('an injector', () => {
     expect(table.areaCount).toBe(0);
   });
 
-  it('reaches the tables of an iommufd, and a mock domain of its own', async () => {
+  test('reaches the tables of an iommufd, and a mock domain of its own', async () => {
     const faults = new FaultCounter();
     const memory = new ProcessMemory();
     memory.mmap({ uptr: UPTR, length: PAGE });
@@ -119,7 +125,7 @@ describe('an injector', () => {
     expect(domain.mappedBytes).toBe(PAGE);
   });
 
-  it.each([null, 1, {}, { fails: true }])('cannot be %o', (faults) => {
+  test.each([null, 1, {}, { fails: true }])('cannot be %o', (faults) => {
     // @ts-expect-error what a caller without types may pass
     expect(() => new IoPagetable({ faults })).toThrow(TypeError);
     // @ts-expect-error what a caller without types may pass
@@ -151,12 +157,12 @@ describe('sweepFaults', () => {
   const error = (point: 'pages' | 'pin') =>
     new IommuError(point === 'pages' ? 'ENOMEM' : 'EFAULT', { check: 'fault', detail: point });
 
-  it('gives the points that it failed', async () => {
+  test('gives the points that it failed', async () => {
     const points = await sweepFaults(async (faults) => scenario(faults, () => undefined));
     expect(points).toEqual(['pages', 'short-pin', 'pin']);
   });
 
-  it('notices what a failed call leaves behind', async () => {
+  test('notices what a failed call leaves behind', async () => {
     const leaking = async (faults: FaultCounter) =>
       scenario(faults, (state, failing) => {
         if (failing) state[1] = 7;
@@ -171,7 +177,7 @@ describe('sweepFaults', () => {
     await expect(sweepFaults(partial)).rejects.toThrow('the state after the same call again');
   });
 
-  it('notices a wrong errno, and a call that goes on failing', async () => {
+  test('notices a wrong errno, and a call that goes on failing', async () => {
     const wrong = async (faults: FaultCounter): Promise<FaultScenario> => ({
       call: async () => {
         if (faults.fails('domain-map')) throw error('pin');
@@ -196,7 +202,7 @@ describe('sweepFaults', () => {
     );
   });
 
-  it('notices a fault that has no effect', async () => {
+  test('notices a fault that has no effect', async () => {
     const deaf = async (faults: FaultCounter): Promise<FaultScenario> => ({
       call: async () => void faults.fails('pin'),
       state: () => 0,
@@ -206,7 +212,7 @@ describe('sweepFaults', () => {
     expect(points).toEqual(['pin']);
   });
 
-  it('runs the check of a scenario after each call', async () => {
+  test('runs the check of a scenario after each call', async () => {
     let checks = 0;
     await sweepFaults(async (faults) => ({
       ...scenario(faults, () => undefined),

@@ -1,17 +1,18 @@
 /** Calls on an iommufd, each on a state in which it has something to undo. */
-import {
-  type BoundDevice,
-  type DomainRequest,
-  type FaultPoint,
-  type IommuDevice,
-  type IommuDomain,
-  Iommufd,
-  type IommufdAccess,
-  ProcessMemory,
-  RadixDomain,
-} from 'io-pagetable';
-import { type FaultCounter, MockDevice, MockDomain, TestDriver } from 'io-pagetable/testing';
+
+import type { IommuDomain } from '../../src/domain/iommu-domain.js';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import type { FaultPoint } from '../../src/faults.js';
+import type { IommufdAccess } from '../../src/iommufd/access-object.js';
+import type { BoundDevice } from '../../src/iommufd/bound-device.js';
 import { Ioas } from '../../src/iommufd/ioas.js';
+import type { DomainRequest, IommuDevice } from '../../src/iommufd/iommu-device.js';
+import { Iommufd } from '../../src/iommufd/iommufd.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
+import type { FaultCounter } from '../../src/testing/fault-injector.js';
+import { MockDevice } from '../../src/testing/mock-device.js';
+import { MockDomain } from '../../src/testing/mock-domain.js';
+import { TestDriver } from '../../src/testing/test-driver.js';
 import { PAGE } from './fault-world.js';
 import type { Scenario } from './table-scenarios.js';
 

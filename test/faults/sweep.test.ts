@@ -1,6 +1,8 @@
 /** Every fault point of every scenario fails once, and leaves no trace. `npm run sweep` prints the figures. */
-import { FAULT_ERRORS, type FaultPoint, sweepFaults } from 'io-pagetable/testing';
-import { afterAll, describe, expect, it } from 'vitest';
+
+import { afterAll, describe, expect, test } from 'vitest';
+import { FAULT_ERRORS, type FaultPoint } from '../../src/faults.js';
+import { sweepFaults } from '../../src/testing/sweep-faults.js';
 import { SCENARIOS } from './scenarios.js';
 
 const swept = new Set<FaultPoint>();
@@ -14,13 +16,16 @@ function countsOf(points: readonly FaultPoint[]): string {
 }
 
 describe('the sweep', () => {
-  it.each(SCENARIOS.map((scenario) => [scenario.name, scenario] as const))('%s', async (_name, scenario) => {
-    const points = await sweepFaults(scenario.prepare);
-    for (const point of points) swept.add(point);
-    expect(points.length === 0).toBe(scenario.neverFails);
-    // A fault point that is gone, or no longer reached, would make the sweep weaker without anybody noticing.
-    expect(countsOf(points)).toMatchSnapshot();
-  });
+  test.each(SCENARIOS.map((scenario) => [scenario.name, scenario] as const))(
+    '%s',
+    async (_name, scenario) => {
+      const points = await sweepFaults(scenario.prepare);
+      for (const point of points) swept.add(point);
+      expect(points.length === 0).toBe(scenario.neverFails);
+      // A fault point that is gone, or no longer reached, would make the sweep weaker without anybody noticing.
+      expect(countsOf(points)).toMatchSnapshot();
+    },
+  );
 
   afterAll(() => {
     expect([...swept].sort()).toEqual(Object.keys(FAULT_ERRORS).sort());

@@ -1,6 +1,8 @@
 /** Calls on tables and accesses, each on a state in which it has something to undo. */
-import type { FaultPoint, IoPagetable } from 'io-pagetable';
-import type { FaultCounter, FaultScenario } from 'io-pagetable/testing';
+import type { FaultPoint } from '../../src/faults.js';
+import type { IoPagetable } from '../../src/io-pagetable.js';
+import type { FaultCounter } from '../../src/testing/fault-injector.js';
+import type { FaultScenario } from '../../src/testing/sweep-faults.js';
 import {
   FaultWorld,
   type FaultWorldOptions,

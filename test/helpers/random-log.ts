@@ -1,6 +1,5 @@
 /** Logs as nobody would write them: every format's lines with values at the edges, cut, repeated and mixed with noise. */
-import type { LogEvent } from '../../src/replay/formats/formats.js';
-import { formatNameOf, LOG_FORMATS } from '../../src/replay/formats/formats.js';
+import { formatNameOf, LOG_FORMATS, type LogEvent } from '../../src/replay/formats/formats.js';
 
 /** Gives numbers from 0 up to, and without, 1; the same ones for the same seed. */
 export type Random = () => number;

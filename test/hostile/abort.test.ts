@@ -1,8 +1,9 @@
 /** An `AbortSignal` ends a call wherever it waits, and undoes it. */
 import { getEventListeners } from 'node:events';
 import fc from 'fast-check';
-import { type Abortable, IoptAccess } from 'io-pagetable';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { IoptAccess } from '../../src/access/iopt-access.js';
+import type { Abortable } from '../../src/operation.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
 import { settled, type Watched, watch } from '../helpers/watch.js';
 import { PAGE, SCATTERED, USER, World } from '../helpers/world.js';
@@ -112,7 +113,7 @@ const WAITING_FOR_MEMORY: [string, () => Promise<Stage>][] = [
 ];
 
 describe('while memory does not answer', () => {
-  it.each(WAITING_FOR_MEMORY)('%s: at each of its questions', async (_name, prepare) => {
+  test.each(WAITING_FOR_MEMORY)('%s: at each of its questions', async (_name, prepare) => {
     for (let answered = 0; ; answered++) {
       const { world, call } = await prepare();
       world.memory.mostPerPin = 2;
@@ -144,7 +145,7 @@ describe('while memory does not answer', () => {
     }
   });
 
-  it('and never answers, nothing is held up', async () => {
+  test('and never answers, nothing is held up', async () => {
     const { world, table, lazy } = await setting();
     const call = table.map.bind(table);
     const silent: typeof world.memory = Object.assign(Object.create(world.memory), {
@@ -378,7 +379,7 @@ const WAITING_FOR_A_LOCK: [string, () => Promise<Stage & { follower: () => Promi
 ];
 
 describe('while another call holds a lock', () => {
-  it.each(WAITING_FOR_A_LOCK)('%s', async (_name, prepare) => {
+  test.each(WAITING_FOR_A_LOCK)('%s', async (_name, prepare) => {
     const { world, call, follower } = await prepare();
     await settled();
     const before = world.state();
@@ -400,7 +401,7 @@ describe('while another call holds a lock', () => {
     world.check();
   });
 
-  it('the rejection waits until what was done could be undone', async () => {
+  test('the rejection waits until what was done could be undone', async () => {
     const { world, table } = await setting();
     const before = world.state();
     const reader = new IoptAccess({ needsPin: false });
@@ -426,7 +427,7 @@ describe('while another call holds a lock', () => {
     world.check();
   });
 
-  it('a map that fails, and is aborted while it undoes that, is undone all the same', async () => {
+  test('a map that fails, and is aborted while it undoes that, is undone all the same', async () => {
     const { world, table } = await setting();
     const before = world.state();
     const reader = new IoptAccess({ needsPin: false });
@@ -450,7 +451,7 @@ describe('while another call holds a lock', () => {
 });
 
 describe('while a callback does not answer', () => {
-  it.each(['unmap', 'unmapAll'] as const)('%s', async (name) => {
+  test.each(['unmap', 'unmapAll'] as const)('%s', async (name) => {
     const { world, lazy } = await setting();
     let notices = 0;
     const access: IoptAccess = new IoptAccess({
@@ -500,7 +501,7 @@ describe('a signal', () => {
     ['write', ({ access }, options) => access.write(0x1000n, new Uint8Array(10), options)],
   ];
 
-  it.each(ALL)('%s: aborted already, it ends the call before anything happens', async (_name, call) => {
+  test.each(ALL)('%s: aborted already, it ends the call before anything happens', async (_name, call) => {
     const given = await setting();
     await given.world.unchanged(async () => {
       const signal = AbortSignal.abort();
@@ -508,7 +509,7 @@ describe('a signal', () => {
     });
   });
 
-  it.each(ALL)('%s: not aborted, or too late, it changes nothing', async (_name, call) => {
+  test.each(ALL)('%s: not aborted, or too late, it changes nothing', async (_name, call) => {
     const given = await setting();
     const abort = new AbortController();
     const done = call(given, { signal: abort.signal });
@@ -518,7 +519,7 @@ describe('a signal', () => {
     given.world.check();
   });
 
-  it.each(ALL)('%s: must be one', async (_name, call) => {
+  test.each(ALL)('%s: must be one', async (_name, call) => {
     const given = await setting();
     for (const signal of [null, 1, 'abort', {}, { aborted: true }, new AbortController()]) {
       await given.world.unchanged(async () => {
@@ -528,7 +529,7 @@ describe('a signal', () => {
     }
   });
 
-  it('leaves no listener behind', async () => {
+  test('leaves no listener behind', async () => {
     const { world, table } = await setting();
     const { signal } = new AbortController();
     let listeners = 0;
@@ -555,7 +556,7 @@ describe('a signal', () => {
 });
 
 describe('one signal', () => {
-  it('for any number of waiting calls has one listener, and stops them all', async () => {
+  test('for any number of waiting calls has one listener, and stops them all', async () => {
     const { world, table } = await setting();
     const abort = new AbortController();
     const warnings: Error[] = [];
@@ -580,7 +581,7 @@ describe('one signal', () => {
     world.check();
   });
 
-  it('is read once', async () => {
+  test('is read once', async () => {
     const { world, table } = await setting();
     world.memory.close();
     let reads = 0;
@@ -599,7 +600,7 @@ describe('one signal', () => {
   });
 });
 
-it('any number of calls, aborted at any time, leave nothing behind', async () => {
+test('any number of calls, aborted at any time, leave nothing behind', async () => {
   const step = fc.record({
     call: fc.constantFrom('map', 'copy', 'unmap', 'addDomain', 'access', 'pin', 'read'),
     place: fc.nat(3),

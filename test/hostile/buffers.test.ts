@@ -1,6 +1,9 @@
 /** Buffers that are detached or resized while the library works with them. */
-import { IoptAccess, ProcessMemory, RadixDomain } from 'io-pagetable';
-import { describe, expect, it } from 'vitest';
+
+import { describe, expect, test } from 'vitest';
+import { IoptAccess } from '../../src/access/iopt-access.js';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
 import { expectError, expectErrorNow } from '../helpers/expect-error.js';
 import { settled, watch } from '../helpers/watch.js';
 import { PAGE, USER, World } from '../helpers/world.js';
@@ -22,7 +25,7 @@ describe('the memory of a process', () => {
     ['shrinks', ({ resize }) => resize(4096)],
   ];
 
-  it.each(WAYS)('%s: what is gone is EFAULT, and pins can be given back', async (_how, shrink) => {
+  test.each(WAYS)('%s: what is gone is EFAULT, and pins can be given back', async (_how, shrink) => {
     const world = new World();
     const source = resizable(8 * 4096);
     const ram = world.process.mmap({ length: 8n * PAGE, buffer: source.buffer });
@@ -51,7 +54,7 @@ describe('the memory of a process', () => {
     world.check();
   });
 
-  it('grows again: it can be pinned again', async () => {
+  test('grows again: it can be pinned again', async () => {
     const world = new World();
     const source = resizable(8 * 4096);
     const ram = world.process.mmap({ length: 8n * PAGE, buffer: source.buffer });
@@ -89,7 +92,7 @@ describe("a caller's buffer", () => {
   );
 
   describe.each(WAYS)('%s while a call waits', (_how, shrink) => {
-    it.each(CALLS)('$direction $options: an error, and nothing is held', async ({ direction, options }) => {
+    test.each(CALLS)('$direction $options: an error, and nothing is held', async ({ direction, options }) => {
       const { world, access, buffer } = await waiting();
       const call = watch(access[direction](0x1000n, buffer.bytes, options));
       await settled();
@@ -104,14 +107,14 @@ describe("a caller's buffer", () => {
       await access[direction](0x1000n, new Uint8Array(5000), options);
     });
 
-    it('is empty from then on: EINVAL', async () => {
+    test('is empty from then on: EINVAL', async () => {
       const { world, access, buffer } = await waiting();
       detach(buffer.buffer);
       await world.unchanged(() => expectError(access.read(0x1000n, buffer.bytes), 'EINVAL'));
     });
   });
 
-  it('for dirty bits has no room: they are dropped, as past the end of any bitmap', async () => {
+  test('for dirty bits has no room: they are dropped, as past the end of any bitmap', async () => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(table, new RadixDomain({ dirty: true }));

@@ -1,6 +1,11 @@
 /** Devices whose drivers throw, or call back into the iommufd that calls them. */
-import { type BoundDevice, type IommuDevice, Iommufd, ProcessMemory, RadixDomain } from 'io-pagetable';
-import { describe, expect, it } from 'vitest';
+
+import { describe, expect, test } from 'vitest';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import type { BoundDevice } from '../../src/iommufd/bound-device.js';
+import type { IommuDevice } from '../../src/iommufd/iommu-device.js';
+import { Iommufd } from '../../src/iommufd/iommufd.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
 import { settled, type Watched, watch } from '../helpers/watch.js';
 
 const PAGE = 0x1000n;
@@ -94,7 +99,7 @@ const CASES = (['createDomain', 'attach', 'detach', 'freeDomain'] as const).flat
 );
 
 describe('a driver', () => {
-  it.each(CASES)('whose %s throws: %s ends, and nothing is lost', async (callback, call) => {
+  test.each(CASES)('whose %s throws: %s ends, and nothing is lost', async (callback, call) => {
     const setting = await Setting.make();
     const { iommufd, memory, device } = setting;
     const before = setting.state();
@@ -116,7 +121,7 @@ describe('a driver', () => {
     expect([memory.physical.pinned, iommufd.context.objects.all(), device.alive]).toEqual([0, [], 0]);
   });
 
-  it.each(CASES)('whose %s calls the iommufd: %s ends, as does what it began', async (callback, call) => {
+  test.each(CASES)('whose %s calls the iommufd: %s ends, as does what it began', async (callback, call) => {
     const setting = await Setting.make();
     const { iommufd, memory, bound, device } = setting;
     const begun: Watched<unknown>[] = [];

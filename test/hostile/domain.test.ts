@@ -1,6 +1,11 @@
 /** Domains that break their contract, or are changed behind the table's back. */
-import { type IommuDomain, type IoPagetable, IoptAccess, RadixDomain, RadixReader } from 'io-pagetable';
-import { describe, expect, it } from 'vitest';
+
+import { describe, expect, test } from 'vitest';
+import { IoptAccess } from '../../src/access/iopt-access.js';
+import type { IommuDomain } from '../../src/domain/iommu-domain.js';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import { RadixReader } from '../../src/domain/radix-reader.js';
+import type { IoPagetable } from '../../src/io-pagetable.js';
 import { expectError } from '../helpers/expect-error.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
 import { PAGE, USER, World } from '../helpers/world.js';
@@ -39,7 +44,7 @@ async function goesOn(world: World, table: IoPagetable): Promise<void> {
 }
 
 describe('a domain whose unmap throws', () => {
-  it('an unmap fails with that, and succeeds when the domain has recovered', async () => {
+  test('an unmap fails with that, and succeeds when the domain has recovered', async () => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(table, new FailingDomain());
@@ -56,7 +61,7 @@ describe('a domain whose unmap throws', () => {
     world.check();
   });
 
-  it('removing it is done all the same, and says so', async () => {
+  test('removing it is done all the same, and says so', async () => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(
@@ -75,7 +80,7 @@ describe('a domain whose unmap throws', () => {
     world.check();
   });
 
-  it('while it undoes a map that another one has refused: nothing stays pinned, no lock held', async () => {
+  test('while it undoes a map that another one has refused: nothing stays pinned, no lock held', async () => {
     const world = new World();
     const table = world.table();
     const first = await world.domain(table, new FailingDomain());
@@ -113,7 +118,7 @@ describe('a domain whose flush fails', () => {
     return { world, table, domain };
   }
 
-  it.each(WAYS)('(it %s) an unmap says so; what devices may be using stays pinned', async (_how, flush) => {
+  test.each(WAYS)('(it %s) an unmap says so; what devices may be using stays pinned', async (_how, flush) => {
     const { world, table, domain } = await flushing();
     await table.map(AREA);
     domain.flush = flush;
@@ -125,7 +130,7 @@ describe('a domain whose flush fails', () => {
     expect([table.areaCount, world.physical.pinned]).toEqual([0, 2]);
   });
 
-  it.each(WAYS)('(it %s) an unmap that cannot wait changes nothing, in no domain', async (how, flush) => {
+  test.each(WAYS)('(it %s) an unmap that cannot wait changes nothing, in no domain', async (how, flush) => {
     const world = new World();
     const table = world.table();
     const shared = await world.domain(table, new RadixDomain({ shared: true }));
@@ -146,7 +151,7 @@ describe('a domain whose flush fails', () => {
     expect(await table.unmapAll()).toBe(AREA.length);
   });
 
-  it.each(WAYS)('(it %s) removing the domain is done all the same, and says so', async (_how, flush) => {
+  test.each(WAYS)('(it %s) removing the domain is done all the same, and says so', async (_how, flush) => {
     const { world, table, domain } = await flushing();
     await table.map(AREA);
     domain.flush = flush;
@@ -156,7 +161,7 @@ describe('a domain whose flush fails', () => {
     expect(await table.unmapAll()).toBe(AREA.length);
   });
 
-  it.each(WAYS)(
+  test.each(WAYS)(
     '(it %s) a map that another domain refuses says so, and leaves no area',
     async (_how, flush) => {
       const { world, table, domain } = await flushing();
@@ -178,37 +183,40 @@ describe('a domain that has lost what it was given', () => {
     ['RadixDomain', () => new RadixDomain()],
     ['RecordingDomain', () => new RecordingDomain()],
   ];
-  it.each(DOMAINS)('%s: unmap, copy and pin are EFAULT; what is left is not touched', async (_name, make) => {
-    const world = new World();
-    const table = world.table();
-    const domain = await world.domain(table, make());
-    await table.map(AREA);
-    const frame = BigInt(world.process.frameOf(USER + PAGE));
-    const access = new IoptAccess({ needsPin: true, onUnmap: () => undefined });
-    await access.attach(table);
-    const other = world.table();
-    await other.addDomain(new RecordingDomain());
-    domain.unmap(0x2000n, PAGE);
-    const before = world.state();
-    await expectError(table.unmap(AREA.iova, AREA.length), 'EFAULT');
-    await expectError(
-      other.copy({ from: table, srcIova: 0x1000n, length: AREA.length, prot: 'r' }),
-      'EFAULT',
-    );
-    await expectError(access.pin(0x1000n, AREA.length), 'EFAULT');
-    expect(() => table.check()).toThrow();
-    expect(world.state()).toEqual(before);
-    await goesOn(world, table);
-    // It is made good again: as if nothing had been.
-    domain.map(0x2000n, frame * PAGE, PAGE, 3);
-    world.check();
-    expect(await table.unmapAll()).toBe(AREA.length);
-    expect(world.physical.pinned).toBe(0);
-  });
+  test.each(DOMAINS)(
+    '%s: unmap, copy and pin are EFAULT; what is left is not touched',
+    async (_name, make) => {
+      const world = new World();
+      const table = world.table();
+      const domain = await world.domain(table, make());
+      await table.map(AREA);
+      const frame = BigInt(world.process.frameOf(USER + PAGE));
+      const access = new IoptAccess({ needsPin: true, onUnmap: () => undefined });
+      await access.attach(table);
+      const other = world.table();
+      await other.addDomain(new RecordingDomain());
+      domain.unmap(0x2000n, PAGE);
+      const before = world.state();
+      await expectError(table.unmap(AREA.iova, AREA.length), 'EFAULT');
+      await expectError(
+        other.copy({ from: table, srcIova: 0x1000n, length: AREA.length, prot: 'r' }),
+        'EFAULT',
+      );
+      await expectError(access.pin(0x1000n, AREA.length), 'EFAULT');
+      expect(() => table.check()).toThrow();
+      expect(world.state()).toEqual(before);
+      await goesOn(world, table);
+      // It is made good again: as if nothing had been.
+      domain.map(0x2000n, frame * PAGE, PAGE, 3);
+      world.check();
+      expect(await table.unmapAll()).toBe(AREA.length);
+      expect(world.physical.pinned).toBe(0);
+    },
+  );
 });
 
 describe('pins given back behind the back of the table', () => {
-  it('an unmap says so; no lock stays held', async () => {
+  test('an unmap says so; no lock stays held', async () => {
     const world = new World();
     const table = world.table();
     await world.domain(table);
@@ -243,7 +251,7 @@ describe('what is no domain', () => {
     ['an aperture upside down', { aperture: { start: 2n, last: 1n } }],
     ['an aperture past 64 bits', { aperture: { start: 0n, last: 2n ** 64n } }],
   ];
-  it.each(BAD)('%s: refused, with nothing changed', async (_what, part) => {
+  test.each(BAD)('%s: refused, with nothing changed', async (_what, part) => {
     const world = new World();
     const table = world.table();
     await table.map(AREA);

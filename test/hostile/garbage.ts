@@ -1,8 +1,8 @@
 /** Calls with arguments that no caller with types could pass. */
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
-import { IommuError } from 'io-pagetable';
 import { expect } from 'vitest';
+import { IommuError } from '../../src/errors.js';
 import { propertyRuns } from '../helpers/property-runs.js';
 import { settled, watch } from '../helpers/watch.js';
 

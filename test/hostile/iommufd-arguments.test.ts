@@ -1,20 +1,18 @@
 /** The functions of an iommufd, its devices and accesses, and of the test kit, with garbage for arguments. */
 import fc from 'fast-check';
-import { type BoundDevice, Iommufd, type IommufdAccess } from 'io-pagetable';
-import {
-  AccessFiles,
-  checkMap,
-  checkRefs,
-  createMemory,
-  FaultCounter,
-  MockAccess,
-  MockDevice,
-  pagePins,
-  sweepFaults,
-  TestDriver,
-} from 'io-pagetable/testing';
-import { describe, it } from 'vitest';
+import { describe, test } from 'vitest';
+import type { IommufdAccess } from '../../src/iommufd/access-object.js';
+import type { BoundDevice } from '../../src/iommufd/bound-device.js';
 import { Ioas } from '../../src/iommufd/ioas.js';
+import { Iommufd } from '../../src/iommufd/iommufd.js';
+import { AccessFiles } from '../../src/testing/access-files.js';
+import { checkMap, checkRefs, pagePins } from '../../src/testing/checks.js';
+import { createMemory } from '../../src/testing/create-memory.js';
+import { FaultCounter } from '../../src/testing/fault-injector.js';
+import { MockAccess } from '../../src/testing/mock-access.js';
+import { MockDevice } from '../../src/testing/mock-device.js';
+import { sweepFaults } from '../../src/testing/sweep-faults.js';
+import { TestDriver } from '../../src/testing/test-driver.js';
 import { callSpoilt, damage, nameOf, RUNS, type Target, type Watchable } from './garbage.js';
 
 const PAGE = 0x1000n;
@@ -217,7 +215,7 @@ describe.each([
   ['devices and accesses', USERS],
   ['the test kit', KIT],
 ])('%s', (_group, targets) => {
-  it.each(targets.map((target) => [nameOf(target), target] as const))('%s', async (_name, target) => {
+  test.each(targets.map((target) => [nameOf(target), target] as const))('%s', async (_name, target) => {
     await fc.assert(
       fc.asyncProperty(damage, async (how) => {
         await callSpoilt(await Setting.make(), target, how);

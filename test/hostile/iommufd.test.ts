@@ -1,6 +1,10 @@
 /** Callbacks and memory that call back into the iommufd that calls them, and calls that are aborted. */
-import type { BoundDevice, IommuError, IommufdAccess, UserMemory } from 'io-pagetable';
-import { describe, expect, it } from 'vitest';
+
+import { describe, expect, test } from 'vitest';
+import type { IommuError } from '../../src/errors.js';
+import type { IommufdAccess } from '../../src/iommufd/access-object.js';
+import type { BoundDevice } from '../../src/iommufd/bound-device.js';
+import type { UserMemory } from '../../src/memory/user-memory.js';
 import { expectError } from '../helpers/expect-error.js';
 import { settled, watch } from '../helpers/watch.js';
 import { APERTURE, bindMock, closeClean, gate, open, PAGE, RAM, slowly } from '../iommufd/setting.js';
@@ -28,7 +32,7 @@ describe('a callback of an access', () => {
     return { setting, iommufd, ioas, access };
   }
 
-  it('may not close the iommufd: the call it runs for would wait for itself', async () => {
+  test('may not close the iommufd: the call it runs for would wait for itself', async () => {
     const errors: unknown[] = [];
     const { setting, iommufd, ioas } = await pinned(async ({ iommufd }, access) => {
       errors.push(await iommufd.close().catch((error: IommuError) => error.code));
@@ -39,13 +43,13 @@ describe('a callback of an access', () => {
     await closeClean(setting);
   });
 
-  it('may be told to let go by close itself, and call it again', async () => {
+  test('may be told to let go by close itself, and call it again', async () => {
     const { iommufd, setting } = await pinned(({ iommufd }) => iommufd.close());
     await iommufd.close();
     expect(setting.memory.physical.pinned).toBe(0);
   });
 
-  it('may destroy its access, and more', async () => {
+  test('may destroy its access, and more', async () => {
     const { setting, iommufd, ioas } = await pinned(async ({ iommufd }, access) => {
       await access.destroy();
       const other = await iommufd.ioasAlloc();
@@ -56,7 +60,7 @@ describe('a callback of an access', () => {
     await closeClean(setting);
   });
 
-  it('may unmap what it has let go of', async () => {
+  test('may unmap what it has let go of', async () => {
     const { setting, iommufd, ioas } = await pinned(async ({ iommufd }, access) => {
       await access.unpin(APERTURE, PAGE);
       await iommufd.ioasUnmap({ ioas: 1, iova: APERTURE, length: MAP.length });
@@ -67,7 +71,7 @@ describe('a callback of an access', () => {
 });
 
 describe('the maker of a driver object', () => {
-  it('may not close the iommufd, but use it', async () => {
+  test('may not close the iommufd, but use it', async () => {
     const setting = open();
     const { iommufd } = setting;
     const id = await iommufd.addDriverObject(async () => {
@@ -79,7 +83,7 @@ describe('the maker of a driver object', () => {
     await closeClean(setting);
   });
 
-  it('that gives no object: a TypeError, and the id is free again', async () => {
+  test('that gives no object: a TypeError, and the id is free again', async () => {
     const setting = open();
     const { iommufd } = setting;
     for (const parts of [undefined, null, 1, {}, { kind: 'test' }, { kind: 'test', dispose: 1 }]) {
@@ -100,7 +104,7 @@ describe('a memory that calls the iommufd while it pins', () => {
     ['destroy', ({ iommufd }) => iommufd.destroy(1)],
     ['close', ({ iommufd }) => iommufd.close()],
   ];
-  it.each(INNER)('%s: it works, or is refused', async (_name, call) => {
+  test.each(INNER)('%s: it works, or is refused', async (_name, call) => {
     const setting = open();
     const { iommufd, memory } = setting;
     const codes: unknown[] = [];
@@ -129,7 +133,7 @@ describe('a memory that calls the iommufd while it pins', () => {
 });
 
 describe('a signal', () => {
-  it('aborts what waits for memory, and what waits for a callback', async () => {
+  test('aborts what waits for memory, and what waits for a callback', async () => {
     const setting = open();
     const { iommufd, memory } = setting;
     const ioas = await iommufd.ioasAlloc();
@@ -163,7 +167,7 @@ describe('a signal', () => {
     await closeClean(setting);
   });
 
-  it.each(['ioasUnmap', 'vfioUnmap'] as const)('aborts %s', async (name) => {
+  test.each(['ioasUnmap', 'vfioUnmap'] as const)('aborts %s', async (name) => {
     const setting = open();
     const { iommufd } = setting;
     const ioas = await iommufd.ioasAlloc();

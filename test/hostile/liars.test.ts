@@ -1,6 +1,11 @@
 /** Options, buffers and answers that say something else the second time: they are asked once. */
-import { IoPagetable, IoptAccess, PhysicalMemory, ProcessMemory, SharedFrames } from 'io-pagetable';
+
 import { describe, expect, test } from 'vitest';
+import { IoptAccess } from '../../src/access/iopt-access.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import { PhysicalMemory } from '../../src/memory/physical-memory.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
+import { SharedFrames } from '../../src/memory/shared-frames.js';
 import { expectErrorNow } from '../helpers/expect-error.js';
 
 const PAGE = 0x1000n;

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { type LockWait, RwLock } from '../../src/rw-lock.js';
 import { propertyRuns } from '../helpers/property-runs.js';
 import { settled, type Watched, watch } from '../helpers/watch.js';
@@ -16,7 +16,7 @@ function holders(asked: readonly Asked[]): readonly Asked[] {
   return asked.slice(0, writer < 0 ? asked.length : Math.max(1, writer));
 }
 
-it('any mix of asking for a lock, giving it back and cancelling is as with a list of those who ask', async () => {
+test('any mix of asking for a lock, giving it back and cancelling is as with a list of those who ask', async () => {
   const step = fc.oneof(
     fc.record({ exclusive: fc.boolean() }),
     fc.record({ kind: fc.constantFrom('release', 'cancel'), which: fc.nat(8) }),

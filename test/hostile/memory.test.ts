@@ -1,7 +1,10 @@
 /** Memory that breaks its contract: the call that asked it fails with a clear error, and nothing is left behind. */
-import { type FrameRuns, IoptAccess, RadixDomain } from 'io-pagetable';
-import { describe, expect, it } from 'vitest';
+
+import { describe, expect, test } from 'vitest';
+import { IoptAccess } from '../../src/access/iopt-access.js';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { IommuError } from '../../src/errors.js';
+import type { FrameRuns } from '../../src/memory/frame-runs.js';
 import type { UserMemory } from '../../src/memory/user-memory.js';
 import { expectErrorNow } from '../helpers/expect-error.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
@@ -57,7 +60,7 @@ describe.each(CALLS)('%s', (name) => {
   describe.each(['now', 'later'] as const)('memory that answers %s', (when) => {
     const answer = (value: unknown) => (when === 'now' ? value : Promise.resolve(value)) as number;
 
-    it.each(STRANGE)('and says that it pinned %s pages', async (said) => {
+    test.each(STRANGE)('and says that it pinned %s pages', async (said) => {
       const { world, odd, pinning } = await setting();
       for (const given of [0, 1]) {
         odd.pin = (page, _count, write, into) => {
@@ -76,7 +79,7 @@ describe.each(CALLS)('%s', (name) => {
       world.check();
     });
 
-    it('and gives more than it was asked for', async () => {
+    test('and gives more than it was asked for', async () => {
       const { world, odd, pinning } = await setting();
       odd.pin = (page, count, write, into) => answer(world.process.pin(page, count + 1, write, into));
       await world.unchanged(async () => {
@@ -84,7 +87,7 @@ describe.each(CALLS)('%s', (name) => {
       });
     });
 
-    it('and gives frames that cannot be', async () => {
+    test('and gives frames that cannot be', async () => {
       const { world, odd, pinning } = await setting();
       const frames: [pfn: unknown, count: unknown][] = [
         [Number.NaN, 1],
@@ -112,7 +115,7 @@ describe.each(CALLS)('%s', (name) => {
       }
     });
 
-    it('and throws after the first pages', async () => {
+    test('and throws after the first pages', async () => {
       const { world, odd, pinning } = await setting();
       const failure = new Error('no more');
       let pins = 0;
@@ -129,7 +132,7 @@ describe.each(CALLS)('%s', (name) => {
   });
 });
 
-it('frames past what a domain can address: its error, and they are unpinned', async () => {
+test('frames past what a domain can address: its error, and they are unpinned', async () => {
   const { world } = await setting();
   const table = world.tables[1]!;
   const unpinned: number[] = [];
@@ -148,7 +151,7 @@ it('frames past what a domain can address: its error, and they are unpinned', as
 });
 
 describe('memory that copies', () => {
-  it.each(STRANGE.filter((said) => said !== 0))('and says that it copied %s bytes', async (said) => {
+  test.each(STRANGE.filter((said) => said !== 0))('and says that it copied %s bytes', async (said) => {
     const { world, odd, access } = await setting();
     for (const answer of [said, Promise.resolve(said)]) {
       odd.copyFromUser = () => answer as number;
@@ -167,7 +170,7 @@ describe('memory that copies', () => {
     }
   });
 
-  it.each([new Uint8Array(0), new Uint8Array(100), new Uint8Array(5000), {}, 'bytes'])(
+  test.each([new Uint8Array(0), new Uint8Array(100), new Uint8Array(5000), {}, 'bytes'])(
     'through frames, and gives %o for them',
     async (bytes) => {
       const { world, odd, access, lazy } = await setting();
@@ -185,7 +188,7 @@ describe('memory that copies', () => {
     },
   );
 
-  it('through frames, and throws', async () => {
+  test('through frames, and throws', async () => {
     const { world, odd, access } = await setting();
     const failure = new Error('gone');
     odd.frames = () => {
@@ -200,7 +203,7 @@ describe('memory that copies', () => {
 });
 
 describe('memory that answers later than it says', () => {
-  it('the synchronous calls are refused, and what it pins all the same is unpinned', async () => {
+  test('the synchronous calls are refused, and what it pins all the same is unpinned', async () => {
     const { world, odd, lazy, access } = await setting();
     const filled = world.tables[1]!;
     odd.pin = (page, count, write, into) => settled().then(() => world.process.pin(page, count, write, into));
@@ -219,7 +222,7 @@ describe('memory that answers later than it says', () => {
     world.check();
   });
 
-  it('ten thousand pages, one at a time', async () => {
+  test('ten thousand pages, one at a time', async () => {
     const world = new World();
     const { process } = world;
     const ram = process.mmap({ length: 10_000n * PAGE, frames: 'scattered' });

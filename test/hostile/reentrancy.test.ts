@@ -1,7 +1,10 @@
 /** Callbacks, memory and domains that call back into the table they are called by: it works or is refused. */
-import { type IoPagetable, IoptAccess, type UnmapNotice, type UserMemory } from 'io-pagetable';
-import { describe, expect, it } from 'vitest';
+
+import { describe, expect, test } from 'vitest';
+import { IoptAccess, type UnmapNotice } from '../../src/access/iopt-access.js';
 import type { IommuError } from '../../src/errors.js';
+import type { IoPagetable } from '../../src/io-pagetable.js';
+import type { UserMemory } from '../../src/memory/user-memory.js';
 import { expectError } from '../helpers/expect-error.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
 import { settled, watch } from '../helpers/watch.js';
@@ -31,7 +34,7 @@ async function pinned(onUnmap: (table: IoPagetable, access: IoptAccess, notice: 
 }
 
 describe('a callback that is told to let go', () => {
-  it('may map, copy, add and remove a domain, change the options, and read', async () => {
+  test('may map, copy, add and remove a domain, change the options, and read', async () => {
     const { world, table, access } = await pinned(async (table, access, { iova }) => {
       if (iova !== AREA.iova) return;
       await table.map(OTHER);
@@ -51,7 +54,7 @@ describe('a callback that is told to let go', () => {
     world.check();
   });
 
-  it('may unmap the very range once it has let go: then the one around has nothing left to do', async () => {
+  test('may unmap the very range once it has let go: then the one around has nothing left to do', async () => {
     const { world, table } = await pinned(async (table, access) => {
       await access.unpin(AREA.iova, PAGE);
       expect(await table.unmap(AREA.iova, AREA.length)).toBe(AREA.length);
@@ -61,7 +64,7 @@ describe('a callback that is told to let go', () => {
     world.check();
   });
 
-  it('may unmap other areas, in which it has pins, too', async () => {
+  test('may unmap other areas, in which it has pins, too', async () => {
     const { world, table, access } = await pinned(async (table, access, { iova }) => {
       await access.unpin(iova, PAGE);
       if (iova === AREA.iova) expect(await table.unmapAll()).toBe(AREA.length + PAGE);
@@ -72,7 +75,7 @@ describe('a callback that is told to let go', () => {
     world.check();
   });
 
-  it.each([
+  test.each([
     ['and waits for it', (table: IoPagetable) => table.unmap(AREA.iova, AREA.length)],
     [
       'and waits for it later',
@@ -91,7 +94,7 @@ describe('a callback that is told to let go', () => {
     expect(notices()).toBe(101);
   });
 
-  it('that goes on doing so whatever it is told ends, too', async () => {
+  test('that goes on doing so whatever it is told ends, too', async () => {
     const { world, table, access, notices } = await pinned((table) =>
       table.unmap(AREA.iova, AREA.length).catch(() => undefined),
     );
@@ -102,7 +105,7 @@ describe('a callback that is told to let go', () => {
     world.check();
   });
 
-  it('that unmaps without waiting for it does not go on for ever', async () => {
+  test('that unmaps without waiting for it does not go on for ever', async () => {
     const outcomes: Promise<unknown>[] = [];
     const { table, access } = await pinned((table) => {
       outcomes.push(table.unmap(AREA.iova, AREA.length).catch((error: IommuError) => error.code));
@@ -113,7 +116,7 @@ describe('a callback that is told to let go', () => {
     await table.unmapAll();
   });
 
-  it('several that unmap at the same time are told separately, and all succeed', async () => {
+  test('several that unmap at the same time are told separately, and all succeed', async () => {
     const { table, notices } = await pinned(async (_table, access) => {
       await settled();
       await access.unpin(AREA.iova, PAGE).catch(() => undefined);
@@ -123,7 +126,7 @@ describe('a callback that is told to let go', () => {
     expect(notices()).toBe(3);
   });
 
-  it('may not detach or replace its access, but that is no deadlock', async () => {
+  test('may not detach or replace its access, but that is no deadlock', async () => {
     const { world, table, access } = await pinned(async (table, access) => {
       await access.unpin(AREA.iova, PAGE);
       await access.detach();
@@ -137,7 +140,7 @@ describe('a callback that is told to let go', () => {
     world.check();
   });
 
-  it('of a pinned range may release it, access again, and unmap', async () => {
+  test('of a pinned range may release it, access again, and unmap', async () => {
     const world = new World();
     const table = world.table();
     await table.map(AREA);
@@ -158,7 +161,7 @@ describe('a callback that is told to let go', () => {
 
 describe('a callback that fails', () => {
   const failure = new Error('no');
-  it.each([
+  test.each([
     [
       'throws',
       () => {
@@ -200,14 +203,14 @@ describe('a callback that fails', () => {
     world.check();
   });
 
-  it('with what is no error: passed on as it is', async () => {
+  test('with what is no error: passed on as it is', async () => {
     for (const thrown of [undefined, null, 'no', 0, Symbol('no')]) {
       const { world, table } = await pinned(() => Promise.reject(thrown));
       await world.unchanged(() => expect(table.unmapAll()).rejects.toBe(thrown));
     }
   });
 
-  it('by answering with a strange thenable', async () => {
+  test('by answering with a strange thenable', async () => {
     const twice = (settle: () => void) => {
       settle();
       settle();
@@ -285,7 +288,7 @@ describe('a memory that calls the table while it pins or copies', () => {
     INNER.map(([inner, call]) => ({ outer, around, inner, call })),
   );
 
-  it.each(PAIRS)('$outer around $inner: it works, or EDEADLOCK', async ({ outer, around, call }) => {
+  test.each(PAIRS)('$outer around $inner: it works, or EDEADLOCK', async ({ outer, around, call }) => {
     const world = new World();
     const table = world.table();
     // A map asks the memory only where there is a domain; the other calls only where there is none.
@@ -311,7 +314,7 @@ describe('a memory that calls the table while it pins or copies', () => {
     await table.reserveIova({ start: 0x9_0000n, last: 0x9_ffffn });
   });
 
-  it('is told so: the call is its own', async () => {
+  test('is told so: the call is its own', async () => {
     const world = new World();
     const table = world.table();
     const errors: IommuError[] = [];
@@ -325,7 +328,7 @@ describe('a memory that calls the table while it pins or copies', () => {
     world.check();
   });
 
-  it('does so after a while: the calls wait for each other, until one is aborted', async () => {
+  test('does so after a while: the calls wait for each other, until one is aborted', async () => {
     const world = new World();
     const table = world.table();
     const abort = new AbortController();
@@ -345,7 +348,7 @@ describe('a memory that calls the table while it pins or copies', () => {
     world.check();
   });
 
-  it('synchronously: what would have to wait is EAGAIN', async () => {
+  test('synchronously: what would have to wait is EAGAIN', async () => {
     const world = new World();
     const table = world.table();
     const outcomes: unknown[] = [];
@@ -390,7 +393,7 @@ describe('a domain that calls the table while it maps or unmaps', () => {
     return { world, table, domain };
   }
 
-  it('what it begins waits its turn', async () => {
+  test('what it begins waits its turn', async () => {
     const { world, table, domain } = await busy();
     const another = new RecordingDomain();
     const begun: Promise<unknown>[] = [];
@@ -406,7 +409,7 @@ describe('a domain that calls the table while it maps or unmaps', () => {
     world.check();
   });
 
-  it('maps and unmaps other areas at once', async () => {
+  test('maps and unmaps other areas at once', async () => {
     const { world, table, domain } = await busy();
     domain.onMap = () => {
       domain.onMap = () => undefined;
@@ -423,7 +426,7 @@ describe('a domain that calls the table while it maps or unmaps', () => {
     world.check();
   });
 
-  it('unmaps the area that it unmaps: EBUSY, and it stays as it is', async () => {
+  test('unmaps the area that it unmaps: EBUSY, and it stays as it is', async () => {
     const { world, table, domain } = await busy();
     domain.onUnmap = () => table.unmapSync(OTHER.iova, PAGE);
     await world.unchanged(() => expectError(table.unmap(OTHER.iova, PAGE), 'EBUSY'));
@@ -432,7 +435,7 @@ describe('a domain that calls the table while it maps or unmaps', () => {
     world.check();
   });
 
-  it('adds itself while it is being filled: EEXIST or EAGAIN', async () => {
+  test('adds itself while it is being filled: EEXIST or EAGAIN', async () => {
     const world = new World();
     const table = world.table();
     await table.map(AREA);

@@ -1,16 +1,18 @@
 /** The functions for other threads, and those that draw and decode, with garbage for arguments. */
 import fc from 'fast-check';
-import {
-  IoPagetable,
-  PhysicalMemory,
-  ProcessMemory,
-  RadixDomain,
-  RadixReader,
-  SharedFrames,
-} from 'io-pagetable';
-import { renderSvg, renderText } from 'io-pagetable/render';
-import { COMMANDS, decode, decodeRanges, decodeVfioInfo, encode, encodeRanges } from 'io-pagetable/uapi';
-import { afterEach, describe, it } from 'vitest';
+import { afterEach, describe, test } from 'vitest';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import { RadixReader } from '../../src/domain/radix-reader.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import { PhysicalMemory } from '../../src/memory/physical-memory.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
+import { SharedFrames } from '../../src/memory/shared-frames.js';
+import { renderSvg } from '../../src/render/svg.js';
+import { renderText } from '../../src/render/text.js';
+import { COMMANDS } from '../../src/uapi/commands.js';
+import { decode, encode } from '../../src/uapi/encoding.js';
+import { decodeRanges, encodeRanges } from '../../src/uapi/ranges.js';
+import { decodeVfioInfo } from '../../src/uapi/vfio-info-bytes.js';
 import { callSpoilt, damage, nameOf, RUNS, type Target, type Watchable } from './garbage.js';
 
 const PAGE = 0x1000n;
@@ -119,7 +121,7 @@ describe.each([
   ['drawing', DRAWING],
   ['decoding', DECODING],
 ])('%s', (_group, targets) => {
-  it.each(targets.map((target) => [nameOf(target), target] as const))('%s', async (_name, target) => {
+  test.each(targets.map((target) => [nameOf(target), target] as const))('%s', async (_name, target) => {
     await fc.assert(
       fc.asyncProperty(damage, async (how) => {
         await callSpoilt(await Setting.make(), target, how);

@@ -1,21 +1,18 @@
 /** The functions of tables, accesses, memory and domains, with garbage for arguments. */
 import fc from 'fast-check';
-import {
-  deviceRead,
-  deviceWrite,
-  FrameRuns,
-  IoPagetable,
-  IoptAccess,
-  LockedMemory,
-  ProcessMemory,
-  RadixDomain,
-} from 'io-pagetable';
-import { MockDomain } from 'io-pagetable/testing';
-import { describe, it } from 'vitest';
-// Loaded here, so that no call has to wait for it.
-import '../../src/explain/explain.js';
+import { describe, test } from 'vitest';
+import { IoptAccess } from '../../src/access/iopt-access.js';
+import { deviceRead, deviceWrite } from '../../src/domain/device-dma.js';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import { FrameRuns } from '../../src/memory/frame-runs.js';
+import { LockedMemory } from '../../src/memory/locked-memory.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
+import { MockDomain } from '../../src/testing/mock-domain.js';
 import { PAGE, READ_ONLY, SCATTERED, USER, World } from '../helpers/world.js';
 import { callSpoilt, damage, nameOf, RUNS, type Target, type Watchable } from './garbage.js';
+// Loaded here, so that no call has to wait for it.
+import '../../src/explain/explain.js';
 
 /** Tables, an access and domains, and a bit of everything in them. */
 class Setting implements Watchable {
@@ -252,7 +249,7 @@ describe.each([
   ['domains', DOMAIN],
   ['FrameRuns', FRAMES],
 ])('%s', (_group, targets) => {
-  it.each(targets.map((target) => [nameOf(target), target] as const))('%s', async (_name, target) => {
+  test.each(targets.map((target) => [nameOf(target), target] as const))('%s', async (_name, target) => {
     await fc.assert(
       fc.asyncProperty(damage, async (how) => {
         await callSpoilt(await Setting.make(), target, how);

@@ -4,14 +4,11 @@ import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { IommuError } from '../../src/errors.js';
 import type { Caller } from '../../src/iommufd/caller.js';
 import type { UserMemory } from '../../src/memory/user-memory.js';
-import {
-  COMMANDS,
-  decode,
-  decodeRanges,
-  decodeVfioInfo,
-  encodeRanges,
-  IommufdDevice,
-} from '../../src/uapi/index.js';
+import { COMMANDS } from '../../src/uapi/commands.js';
+import { IommufdDevice } from '../../src/uapi/device.js';
+import { decode } from '../../src/uapi/encoding.js';
+import { decodeRanges, encodeRanges } from '../../src/uapi/ranges.js';
+import { decodeVfioInfo } from '../../src/uapi/vfio-info-bytes.js';
 import { EFAULT, ENOMEM, Program, programMemory, RAM, ROOM, struct, u32, u64 } from '../uapi/program.js';
 
 /** Says of itself what is not so. */

@@ -1,6 +1,6 @@
 /** Each invariant of the objects of a context is broken by hand, and it is the one that is named. */
 import { readFile } from 'node:fs/promises';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import { InvariantError } from '../../src/inspect/check.js';
 import type { IommufdAccess } from '../../src/iommufd/access-object.js';
@@ -160,7 +160,7 @@ function align({ table }: Ioas, alignment: bigint): void {
 }
 
 describe('a broken invariant is named', () => {
-  it.each(BREAKS)('%s: %s', async (invariant, _how, breakIt) => {
+  test.each(BREAKS)('%s: %s', async (invariant, _how, breakIt) => {
     const broken = await live();
     breakIt(broken);
     const check = () => broken.iommufd.check();
@@ -168,13 +168,13 @@ describe('a broken invariant is named', () => {
     expect(check).toThrow(expect.objectContaining({ invariant }));
   });
 
-  it('every invariant that is checked is among them', async () => {
+  test('every invariant that is checked is among them', async () => {
     const source = await readFile(new URL('../../src/iommufd/check.ts', import.meta.url), 'utf8');
     const named = [...source.matchAll(/(?:broken|expect)\(\s*'([^']*)'/g)].map(([, invariant]) => invariant!);
     expect([...new Set(named)].sort()).toEqual([...new Set(BREAKS.map(([invariant]) => invariant))].sort());
   });
 
-  it('the tables are checked with the objects', async () => {
+  test('the tables are checked with the objects', async () => {
     const { iommufd, ioas } = await live();
     const [area] = [...ioas.table.state.areas];
     area!.pages!.references = 2;
@@ -183,13 +183,13 @@ describe('a broken invariant is named', () => {
 });
 
 describe('what is no broken invariant', () => {
-  it('an access that a program has attached to the table itself', async () => {
+  test('an access that a program has attached to the table itself', async () => {
     const { iommufd, ioas } = await live();
     await new IoptAccess({ needsPin: false }).attach(ioas.table);
     iommufd.check();
   });
 
-  it('an address space that VFIO calls acted on before it was destroyed', async () => {
+  test('an address space that VFIO calls acted on before it was destroyed', async () => {
     const { iommufd, other } = await live();
     await iommufd.vfioIoasSet(other.id);
     await iommufd.destroy(other.id);

@@ -1,5 +1,5 @@
 /** Each invariant is broken by hand in a live table, and it is the one that is named. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { checkTables, InvariantError } from '../../src/inspect/check.js';
@@ -479,7 +479,7 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
 ];
 
 describe('a broken invariant is named', () => {
-  it.each(BREAKS)('%s: %s', async (invariant, _how, breakIt) => {
+  test.each(BREAKS)('%s: %s', async (invariant, _how, breakIt) => {
     const broken = await live();
     breakIt(broken);
     const check = () => checkTables([broken.state], true, true);
@@ -488,7 +488,7 @@ describe('a broken invariant is named', () => {
     expect(check).toThrow(`invariant broken: ${invariant}: `);
   });
 
-  it('every invariant that is checked is among them', async () => {
+  test('every invariant that is checked is among them', async () => {
     const { readFile } = await import('node:fs/promises');
     const sources = ['check.ts', 'check-pages.ts'].map((file) =>
       readFile(new URL(`../../src/inspect/${file}`, import.meta.url), 'utf8'),
@@ -502,7 +502,7 @@ describe('a broken invariant is named', () => {
 });
 
 describe('what is no broken invariant', () => {
-  it("one table's check does not count what other tables hold", async () => {
+  test("one table's check does not count what other tables hold", async () => {
     const { world, table } = await live();
     const other = world.table();
     await world.domain(other);
@@ -519,7 +519,7 @@ describe('what is no broken invariant', () => {
     );
   });
 
-  it('what others pin and are charged for', async () => {
+  test('what others pin and are charged for', async () => {
     const { world, table } = await live();
     world.process.pin(Number(USER / PAGE), 1, true, new FrameRuns());
     charge(world, 3);
@@ -527,7 +527,7 @@ describe('what is no broken invariant', () => {
     world.check();
   });
 
-  it('memory that pins in a way of its own', async () => {
+  test('memory that pins in a way of its own', async () => {
     class OtherFrames extends ProcessMemory {
       override pin(_page: number, count: number, _write: boolean, into: FrameRuns): number {
         into.push(0x77, count);
@@ -541,7 +541,7 @@ describe('what is no broken invariant', () => {
     checkTables([table.state], true, true);
   });
 
-  it('a long run of frames', async () => {
+  test('a long run of frames', async () => {
     const memory = new ProcessMemory();
     const { uptr } = memory.mmap({ length: 1n << 30n, sparse: true });
     const table = new IoPagetable({ memory });
@@ -554,14 +554,14 @@ describe('what is no broken invariant', () => {
     expect(iova % (1n << 21n)).toBe(0n);
   });
 
-  it('more reservations in the name of a domain, and mappings that others made in it', async () => {
+  test('more reservations in the name of a domain, and mappings that others made in it', async () => {
     const { table, domain } = await live();
     await table.reserveIova({ start: 0x40000n, last: 0x4ffffn, owner: domain });
     domain.map(0x40000n, 0xfee0_0000n, PAGE, 2);
     table.check();
   });
 
-  it.each([0, 512])('a copy of several areas that is less aligned inside, io page %d', async (ioPage) => {
+  test.each([0, 512])('a copy of several areas that is less aligned inside, io page %d', async (ioPage) => {
     const world = new World();
     const [from, table] = [world.table(), world.table()];
     await from.map({ uptr: USER, iova: 0n, length: 2560n, prot: 'rw' });
@@ -572,7 +572,7 @@ describe('what is no broken invariant', () => {
     table.check();
   });
 
-  it('pages of a process that is gone, whose own counter went with it', async () => {
+  test('pages of a process that is gone, whose own counter went with it', async () => {
     const world = new World(10);
     const table = world.table({ accounting: 'mm' });
     const domain = await world.domain(table);
@@ -584,7 +584,7 @@ describe('what is no broken invariant', () => {
     table.check();
   });
 
-  it('an empty tree of a table that was used', () => {
+  test('an empty tree of a table that was used', () => {
     const { state } = new World().table();
     state.allowed = new IntervalTree();
     checkTables([state]);

@@ -3,20 +3,17 @@
  * that can be built again from their operations.
  */
 import fc from 'fast-check';
-import {
-  type AlternativeStep,
-  type ExplainRequest,
-  type Explanation,
-  type IommuDomain,
-  IommuError,
-  IoPagetable,
-  type PinnedRange,
-  ProcessMemory,
-  type Profile,
-  type Protection,
-  RadixDomain,
-} from 'io-pagetable';
-import { MockDomain } from 'io-pagetable/testing';
+import type { PinnedRange } from '../../src/access/pinned-range.js';
+import type { IommuDomain } from '../../src/domain/iommu-domain.js';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import { IommuError } from '../../src/errors.js';
+import type { AlternativeStep, Explanation } from '../../src/explain/explanation.js';
+import type { ExplainRequest } from '../../src/explain/request.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
+import type { Protection } from '../../src/protection.js';
+import type { Profile } from '../../src/rules.js';
+import { MockDomain } from '../../src/testing/mock-domain.js';
 
 const PAGE = 0x1000n;
 const MAX = 2n ** 64n - 1n;

@@ -1,6 +1,10 @@
 import fc from 'fast-check';
-import { type Explanation, IoPagetable, PROFILES, ProcessMemory, RadixDomain } from 'io-pagetable';
 import { describe, expect, test, vi } from 'vitest';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import type { Explanation } from '../../src/explain/explanation.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
+import { PROFILES } from '../../src/rules.js';
 import { expectError } from '../helpers/expect-error.js';
 import { propertyRuns } from '../helpers/property-runs.js';
 import { settled, watch } from '../helpers/watch.js';

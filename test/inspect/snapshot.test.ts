@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { MAX_U64 } from '../../src/u64.js';
@@ -29,7 +29,7 @@ async function full() {
 }
 
 describe('snapshot', () => {
-  it('is the whole table as plain data', async () => {
+  test('is the whole table as plain data', async () => {
     const { table } = await full();
     expect(table.snapshot()).toEqual({
       profile: 'linux-6.12',
@@ -74,13 +74,13 @@ describe('snapshot', () => {
     });
   });
 
-  it('is what JSON makes of it', async () => {
+  test('is what JSON makes of it', async () => {
     const { table } = await full();
     const snapshot = table.snapshot();
     expect(JSON.parse(JSON.stringify(snapshot))).toEqual(snapshot);
   });
 
-  it('is a picture of a moment: later changes do not show in it', async () => {
+  test('is a picture of a moment: later changes do not show in it', async () => {
     const { table } = await full();
     const snapshot = table.snapshot();
     const text = JSON.stringify(snapshot);
@@ -90,7 +90,7 @@ describe('snapshot', () => {
     expect(table.snapshot()).not.toEqual(snapshot);
   });
 
-  it('of an empty table', () => {
+  test('of an empty table', () => {
     expect(new World().table({ profile: 'rfc-v1' }).snapshot()).toEqual({
       profile: 'rfc-v1',
       alignment: 1,
@@ -104,7 +104,7 @@ describe('snapshot', () => {
     });
   });
 
-  it('shows a half-initialised area without its pages, and the storage domain by its present number', async () => {
+  test('shows a half-initialised area without its pages, and the storage domain by its present number', async () => {
     const { world, table, radix } = await full();
     await table.removeDomain(radix);
     expect(table.snapshot().areas.map(({ storageDomain }) => storageDomain)).toEqual([0, 0]);
@@ -124,7 +124,7 @@ describe('snapshot', () => {
     await map;
   });
 
-  it('says how many pages are pinned', async () => {
+  test('says how many pages are pinned', async () => {
     const { world, table } = await full();
     await table.map({ uptr: USER, iova: 0x20000n, length: 3n * PAGE, prot: 'r' });
     expect(table.snapshot().pages.map(({ pinned }) => pinned)).toEqual([3, 2]);
@@ -132,7 +132,7 @@ describe('snapshot', () => {
   });
 });
 
-it('the properties of a table say the same', async () => {
+test('the properties of a table say the same', async () => {
   const { table, radix } = await full();
   expect([table.profile, table.alignment, table.largePages, table.areaCount]).toEqual([
     'linux-6.12',

@@ -1,6 +1,7 @@
 /** The exploration itself: that it finds what goes wrong in few schedules only, and nothing where nothing does. */
-import { IommuError } from 'io-pagetable';
+
 import { describe, expect, test } from 'vitest';
+import { IommuError } from '../../src/errors.js';
 import { explore, replay } from './explore.js';
 import { Gates } from './gates.js';
 import { type Call, named, runSchedule, type Scene } from './run.js';

@@ -1,7 +1,9 @@
 /**
  * Gates: every wait for something outside the library, memory or a callback, ends when the schedule says so.
  */
-import { ForwardingMemory, type FrameRuns, type ProcessMemory } from 'io-pagetable';
+import { ForwardingMemory } from '../../src/memory/forwarding-memory.js';
+import type { FrameRuns } from '../../src/memory/frame-runs.js';
+import type { ProcessMemory } from '../../src/memory/process-memory.js';
 
 /** Something that waits for the schedule. */
 export interface Gate {

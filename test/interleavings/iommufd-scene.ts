@@ -2,16 +2,14 @@
  * Calls that meet in one iommufd, on one address space, with its end among them.
  */
 import assert from 'node:assert/strict';
-import {
-  type BoundDevice,
-  type IommuDevice,
-  IommuError,
-  Iommufd,
-  type IommufdAccess,
-  type IoPagetable,
-  ProcessMemory,
-  type ReservedRegion,
-} from 'io-pagetable';
+import { IommuError } from '../../src/errors.js';
+import type { IoPagetable } from '../../src/io-pagetable.js';
+import type { IommufdAccess } from '../../src/iommufd/access-object.js';
+import type { BoundDevice } from '../../src/iommufd/bound-device.js';
+import type { IommuDevice } from '../../src/iommufd/iommu-device.js';
+import { Iommufd } from '../../src/iommufd/iommufd.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
+import type { ReservedRegion } from '../../src/table/reservations.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
 import type { Race } from './explore.js';
 import { GatedProcess, Gates } from './gates.js';

@@ -2,7 +2,7 @@
  * Running calls under one schedule.
  */
 import { setImmediate } from 'node:timers/promises';
-import { IommuError } from 'io-pagetable';
+import { IommuError } from '../../src/errors.js';
 import type { Gates } from './gates.js';
 import { type Choice, earlySteps, type Step, scheduleName } from './schedule.js';
 

@@ -2,8 +2,12 @@
  * Calls that meet in one table, on ranges that overlap.
  */
 import assert from 'node:assert/strict';
-import { IoPagetable, IoptAccess, PhysicalMemory, type PinnedRange, ProcessMemory } from 'io-pagetable';
+import { IoptAccess } from '../../src/access/iopt-access.js';
+import type { PinnedRange } from '../../src/access/pinned-range.js';
 import { checkTables } from '../../src/inspect/check.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import { PhysicalMemory } from '../../src/memory/physical-memory.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
 import type { RwLock } from '../../src/rw-lock.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
 import { hex } from '../model/ops.js';

@@ -4,7 +4,7 @@ import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { refuse } from '../../src/errors.js';
 import type { DomainRequest, IommuDevice } from '../../src/iommufd/iommu-device.js';
 import type { ReservedRegion } from '../../src/table/reservations.js';
-import { MOCK_FLAGS } from '../../src/testing/index.js';
+import { MOCK_FLAGS } from '../../src/testing/mock-device.js';
 import { APERTURE, bindMock, closeClean, gate, open, outcome, PAGE, RAM, slowly } from './setting.js';
 
 /** A device that remembers which domain it uses. */

@@ -1,7 +1,7 @@
 /** Drivers that throw, reject or answer late, and signals that are aborted meanwhile: all is undone. */
 import { describe, expect, test } from 'vitest';
 import type { DomainRequest, IommuDevice } from '../../src/iommufd/iommu-device.js';
-import { MockDomain } from '../../src/testing/index.js';
+import { MockDomain } from '../../src/testing/mock-domain.js';
 import { settled, watch } from '../helpers/watch.js';
 import { APERTURE, closeClean, open, PAGE, RAM } from './setting.js';
 

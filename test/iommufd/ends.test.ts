@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import type { IommufdAccess } from '../../src/iommufd/access-object.js';
-import { MockDomain } from '../../src/testing/index.js';
+import { MockDomain } from '../../src/testing/mock-domain.js';
 import { settled, watch } from '../helpers/watch.js';
 import { bindMock, closeClean, gate, open, outcome, PAGE, RAM } from './setting.js';
 

@@ -7,7 +7,9 @@ import { ForwardingMemory } from '../../src/memory/forwarding-memory.js';
 import type { FrameRuns } from '../../src/memory/frame-runs.js';
 import type { ProcessMemory } from '../../src/memory/process-memory.js';
 import type { UserMemory } from '../../src/memory/user-memory.js';
-import { createMemory, MockDevice, TestDriver } from '../../src/testing/index.js';
+import { createMemory } from '../../src/testing/create-memory.js';
+import { MockDevice } from '../../src/testing/mock-device.js';
+import { TestDriver } from '../../src/testing/test-driver.js';
 
 /** Start of the memory of a test process, at which 2 MiB are writable; the next 64 KiB are read-only. */
 export const RAM = 0x1_0000_0000n;

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import type { BoundDevice } from '../../src/iommufd/bound-device.js';
 import { Iommufd } from '../../src/iommufd/iommufd.js';
 import { ProcessMemory } from '../../src/memory/process-memory.js';
-import { MockDomain } from '../../src/testing/index.js';
+import { MockDomain } from '../../src/testing/mock-domain.js';
 import { GatedMemory } from '../helpers/gated-memory.js';
 import { settled, watch } from '../helpers/watch.js';
 import { APERTURE, PAGE } from './setting.js';

@@ -1,5 +1,9 @@
-import { ForwardingMemory, FrameRuns, IoPagetable, ProcessMemory, RadixDomain } from 'io-pagetable';
 import { describe, expect, test } from 'vitest';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import { ForwardingMemory } from '../../src/memory/forwarding-memory.js';
+import { FrameRuns } from '../../src/memory/frame-runs.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
 import { RemoteMemory } from '../model/remote-memory.js';
 
 const PAGE = 0x1000n;

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { FrameRuns } from '../../src/memory/frame-runs.js';
 
 interface Run {
@@ -59,7 +59,7 @@ const step = fc.oneof(
 );
 
 describe('FrameRuns', () => {
-  it('is a list of frames', () => {
+  test('is a list of frames', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         let frames = new FrameRuns();
@@ -102,7 +102,7 @@ describe('FrameRuns', () => {
     );
   });
 
-  it('appends itself', () => {
+  test('appends itself', () => {
     const frames = frameRuns([
       { pfn: 7, count: 1 },
       { pfn: 5, count: 2 },
@@ -115,7 +115,7 @@ describe('FrameRuns', () => {
     ]);
   });
 
-  it('forgets everything when it is cut to nothing', () => {
+  test('forgets everything when it is cut to nothing', () => {
     const frames = frameRuns([
       { pfn: 10, count: 2 },
       { pfn: 20, count: 2 },
@@ -132,7 +132,7 @@ describe('FrameRuns', () => {
     ]);
   });
 
-  it('keeps a terabyte in one run and numbers past 2^32 exact', () => {
+  test('keeps a terabyte in one run and numbers past 2^32 exact', () => {
     const frames = frameRuns([
       { pfn: 2 ** 39, count: 2 ** 27 },
       { pfn: 2 ** 39 + 2 ** 27, count: 2 ** 27 },
@@ -141,7 +141,7 @@ describe('FrameRuns', () => {
     expect(frames.at(2 ** 28 - 1)).toBe(2 ** 39 + 2 ** 28 - 1);
   });
 
-  it.each([-1, 3, 0.5, Number.NaN])('refuses position %d of three', (position) => {
+  test.each([-1, 3, 0.5, Number.NaN])('refuses position %d of three', (position) => {
     expect(() => frameRuns([{ pfn: 1, count: 3 }]).at(position)).toThrow(RangeError);
   });
 });

@@ -1,7 +1,7 @@
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { LockedMemory } from '../../src/memory/locked-memory.js';
 
-it('charges up to the limit exactly, and all or nothing', () => {
+test('charges up to the limit exactly, and all or nothing', () => {
   const locked = new LockedMemory('user', 10);
   expect(locked.tryCharge(7)).toBe(true);
   expect(locked.tryCharge(4)).toBe(false);

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { PinCounts } from '../../src/memory/pin-counts.js';
 
 /** Pins as a sum over all runs ever added and removed: exact, however long they are. */
@@ -45,7 +45,7 @@ const range = fc
 const step = fc.record({ add: fc.boolean(), range });
 
 describe('PinCounts', () => {
-  it('counts what was added and removed, in whatever pieces', () => {
+  test('counts what was added and removed, in whatever pieces', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
         const counts = new PinCounts();
@@ -71,7 +71,7 @@ describe('PinCounts', () => {
     );
   });
 
-  it('takes a run apart frame by frame, and frames back as a run', () => {
+  test('takes a run apart frame by frame, and frames back as a run', () => {
     const counts = new PinCounts();
     counts.add(0, SEGMENT);
     for (let pfn = 1000; pfn < 3000; pfn++) counts.remove(pfn, 1);
@@ -83,7 +83,7 @@ describe('PinCounts', () => {
     expect(() => counts.remove(2000, 1)).toThrow('frame 0x7d0');
   });
 
-  it('keeps frame numbers past 2^32 apart', () => {
+  test('keeps frame numbers past 2^32 apart', () => {
     const counts = new PinCounts();
     const last = 2 ** 33 - 1;
     counts.add(last - 2 ** 30, 2 ** 30 + 1);
@@ -92,7 +92,7 @@ describe('PinCounts', () => {
     expect(counts.pinned).toBe(2 ** 30 + 2);
   });
 
-  it('does not pin what it was not told to', () => {
+  test('does not pin what it was not told to', () => {
     const counts = new PinCounts();
     expect(counts.count(12345)).toBe(0);
     expect(() => counts.remove(12345, 1)).toThrow('frame 0x3039');

@@ -2,7 +2,7 @@
  * Processes on one machine against a model that keeps a plain map of pages for each process.
  */
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { FrameRuns } from '../../src/memory/frame-runs.js';
 import { PhysicalMemory } from '../../src/memory/physical-memory.js';
 import { ProcessMemory } from '../../src/memory/process-memory.js';
@@ -334,7 +334,7 @@ function compare(model: Model): void {
 }
 
 describe('ProcessMemory', () => {
-  it('is a map of pages for each process, on frames that are shared', () => {
+  test('is a map of pages for each process, on frames that are shared', () => {
     fc.assert(
       fc.property(fc.array(step, { minLength: 5, maxLength: 50 }), (steps) => {
         const model = new Model();

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { FrameRuns } from '../../src/memory/frame-runs.js';
 import type { WebAssemblyMemory } from '../../src/memory/page-content.js';
 import { PhysicalMemory } from '../../src/memory/physical-memory.js';
@@ -51,7 +51,7 @@ function transfer(buffer: ArrayBuffer): void {
 }
 
 describe('mmap', () => {
-  it('chooses the highest free place, aligned to the huge page that fits in', () => {
+  test('chooses the highest free place, aligned to the huge page that fits in', () => {
     const memory = new ProcessMemory();
     const top = 0x7fff_0000_0000n;
     expect(memory.mmap({ length: 1 }).uptr).toBe(top - 0x1000n);
@@ -65,7 +65,7 @@ describe('mmap', () => {
     expect(memory.mmap({ length: 0x1000 }).uptr).toBe(top - 0x1000n);
   });
 
-  it('says what it mapped, whatever becomes of it', () => {
+  test('says what it mapped, whatever becomes of it', () => {
     const memory = new ProcessMemory();
     const region = memory.mmap({ uptr: 0x10000n, length: 5000, writable: false });
     expect(region).toMatchObject({ uptr: 0x10000n, length: 8192n, writable: false });
@@ -77,7 +77,7 @@ describe('mmap', () => {
     ]);
   });
 
-  it('shows a part of a buffer of the caller', () => {
+  test('shows a part of a buffer of the caller', () => {
     const memory = new ProcessMemory();
     const buffer = new ArrayBuffer(4 * PAGE);
     const region = memory.mmap({ length: 2 * PAGE, buffer, bufferOffset: PAGE });
@@ -86,7 +86,7 @@ describe('mmap', () => {
     expect([...new Uint8Array(buffer, PAGE + 5, 3)]).toEqual([1, 2, 3]);
   });
 
-  it.each<[string, MmapOptions, string]>([
+  test.each<[string, MmapOptions, string]>([
     ['no length', { length: 0 }, 'EINVAL'],
     ['an address inside a page', { length: PAGE, uptr: 0x1001 }, 'EINVAL'],
     [
@@ -108,7 +108,7 @@ describe('mmap', () => {
     expect(memory.mmap({ length: PAGE, uptr: 0x1000 }).uptr).toBe(0x1000n);
   });
 
-  it('refuses a place that is taken and names the first page in the way', () => {
+  test('refuses a place that is taken and names the first page in the way', () => {
     const memory = new ProcessMemory();
     memory.mmap({ length: 4 * PAGE, uptr: 0x10000 });
     expect(refusal(() => memory.mmap({ length: 4 * PAGE, uptr: 0xd000 }))).toEqual(
@@ -120,7 +120,7 @@ describe('mmap', () => {
     expect(memory.regions).toHaveLength(1);
   });
 
-  it('refuses arguments of the wrong type in the manner of Node', () => {
+  test('refuses arguments of the wrong type in the manner of Node', () => {
     const memory = new ProcessMemory();
     const odd = (options: object) => refusal(() => memory.mmap({ length: PAGE, ...options }));
     const wrongType = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' };
@@ -134,7 +134,7 @@ describe('mmap', () => {
     expect(memory.regions).toEqual([]);
   });
 
-  it('makes terabytes of sparse memory and of scattered frames at no cost', () => {
+  test('makes terabytes of sparse memory and of scattered frames at no cost', () => {
     const memory = new ProcessMemory();
     const region = memory.mmap({ length: 4n * TIB, sparse: true, frames: 'scattered' });
     expect(region.bytes).toBeUndefined();
@@ -146,7 +146,7 @@ describe('mmap', () => {
     expect(memory.frames(memory.frameOf(region.uptr), 1).length).toBe(PAGE);
   });
 
-  it('copies over the edges of sparse pieces', () => {
+  test('copies over the edges of sparse pieces', () => {
     const memory = new ProcessMemory();
     const { uptr } = memory.mmap({ length: 8n * MIB, sparse: true });
     const bytes = new Uint8Array(5 * 2 ** 20).map((_, at) => at * 7 + (at >> 12));
@@ -157,7 +157,7 @@ describe('mmap', () => {
 });
 
 describe('frames', () => {
-  it.each([
+  test.each([
     [2n * MIB, 2 * PAGE, 512],
     [4n * MIB, 0x7000, 512],
     [GIB, 0x1234_5000, 2 ** 18],
@@ -169,7 +169,7 @@ describe('frames', () => {
     expect((memory.frameOf(region.uptr) - pageOf(region.uptr)) % modulus).toBe(0);
   });
 
-  it('of a buffer are the same wherever it is mapped, with one pin count', () => {
+  test('of a buffer are the same wherever it is mapped, with one pin count', () => {
     const physical = new PhysicalMemory();
     const first = new ProcessMemory({ physical });
     const second = new ProcessMemory({ physical });
@@ -188,7 +188,7 @@ describe('frames', () => {
     expect(second.read(c.uptr + 0x2000n, 1)[0]).toBe(99);
   });
 
-  it('of different memory differ', () => {
+  test('of different memory differ', () => {
     const memory = new ProcessMemory();
     const one = memory.mmap({ length: 100 * PAGE, frames: 'scattered' });
     const two = memory.mmap({ length: 100 * PAGE });
@@ -198,7 +198,7 @@ describe('frames', () => {
     expect(new Set(pfns).size).toBe(200);
   });
 
-  it('stay readable while they are pinned, and are free again after that', () => {
+  test('stay readable while they are pinned, and are free again after that', () => {
     const memory = new ProcessMemory();
     const { uptr } = memory.mmap({ length: 2 * PAGE });
     memory.write(uptr, Uint8Array.of(42));
@@ -214,7 +214,7 @@ describe('frames', () => {
     expect(memory.frameOf(memory.mmap({ length: 2 * PAGE }).uptr)).toBe(pfn);
   });
 
-  it('of a buffer are new ones when it comes back after nobody needed it', () => {
+  test('of a buffer are new ones when it comes back after nobody needed it', () => {
     const memory = new ProcessMemory();
     const buffer = new ArrayBuffer(PAGE);
     const before = memory.mmap({ length: PAGE, buffer });
@@ -226,7 +226,7 @@ describe('frames', () => {
     expect(memory.frames(pfn + 1, 1).buffer).toBe(buffer);
   });
 
-  it('are unpinned in runs that cross from one piece of memory to the next', () => {
+  test('are unpinned in runs that cross from one piece of memory to the next', () => {
     const memory = new ProcessMemory();
     const low = memory.mmap({ length: 2 * PAGE, uptr: 0x10000 });
     memory.mmap({ length: 2 * PAGE, uptr: 0x12000 });
@@ -239,7 +239,7 @@ describe('frames', () => {
     expect(() => memory.frames(frames.pfnOf(0) + 3, 1)).toThrow('no memory has frame');
   });
 
-  it('count as pinned in the memory they belong to', () => {
+  test('count as pinned in the memory they belong to', () => {
     const memory = new ProcessMemory();
     const low = memory.mmap({ length: 2 * PAGE, uptr: 0x10000 });
     memory.mmap({ length: 2 * PAGE, uptr: 0x12000 });
@@ -256,7 +256,7 @@ describe('frames', () => {
     expect(() => memory.frames(pfn, 1)).toThrow('no memory has frame');
   });
 
-  it('are one view as far as they are one piece', () => {
+  test('are one view as far as they are one piece', () => {
     const memory = new ProcessMemory();
     const { uptr } = memory.mmap({ length: 8 * PAGE });
     expect(memory.frames(memory.frameOf(uptr) + 2, 4)).toMatchObject({
@@ -271,7 +271,7 @@ describe('frames', () => {
     });
   });
 
-  it('are unpinned as a list, run by run', () => {
+  test('are unpinned as a list, run by run', () => {
     const memory = new ProcessMemory();
     const scattered = memory.mmap({ length: 4n * 4096n, frames: 'scattered' }).uptr;
     const whole = memory.mmap({ length: 4n * 4096n }).uptr;
@@ -284,7 +284,7 @@ describe('frames', () => {
     expect(() => memory.physical.unpinAll([1] as never)).toThrow(TypeError);
   });
 
-  it('are unpinned as a list through an unpin that replaces this one', () => {
+  test('are unpinned as a list through an unpin that replaces this one', () => {
     const runs: [number, number][] = [];
     class Recording extends ProcessMemory {
       override unpin(pfn: number, count: number): void {
@@ -301,7 +301,7 @@ describe('frames', () => {
     expect(() => memory.unpinAll([1] as never)).toThrow(TypeError);
   });
 
-  it('cannot be unpinned more often than they were pinned', () => {
+  test('cannot be unpinned more often than they were pinned', () => {
     const memory = new ProcessMemory();
     const { uptr } = memory.mmap({ length: 4 * PAGE });
     const pfn = memory.frameOf(uptr);
@@ -313,7 +313,7 @@ describe('frames', () => {
 });
 
 describe('pin', () => {
-  it('takes a terabyte as one run', () => {
+  test('takes a terabyte as one run', () => {
     const memory = new ProcessMemory();
     const { uptr } = memory.mmap({ length: TIB, sparse: true });
     const frames = pinned(memory, uptr, 2 ** 28);
@@ -324,7 +324,7 @@ describe('pin', () => {
     expect(memory.physical.pinned).toBe(0);
   });
 
-  it('goes on in the next region and stops before the first page it cannot pin', () => {
+  test('goes on in the next region and stops before the first page it cannot pin', () => {
     const memory = new ProcessMemory();
     memory.mmap({ length: 2 * PAGE, uptr: 0x10000 });
     memory.mmap({ length: 2 * PAGE, uptr: 0x12000, frames: 'scattered' });
@@ -338,7 +338,7 @@ describe('pin', () => {
     expect(reading.frames).toBe(6);
   });
 
-  it('names the first bad address', () => {
+  test('names the first bad address', () => {
     const memory = new ProcessMemory();
     memory.mmap({ length: PAGE, uptr: 0x10000, writable: false });
     const frames = new FrameRuns();
@@ -348,7 +348,7 @@ describe('pin', () => {
     expect(memory.physical.pinned).toBe(0);
   });
 
-  it.each([
+  test.each([
     [LAST_PAGE, 1, 'EOVERFLOW'],
     [LAST_PAGE - 1, 2, 'EOVERFLOW'],
     [LAST_PAGE - 1, 1, 'EFAULT'],
@@ -361,7 +361,7 @@ describe('pin', () => {
     expect(error).toEqual(memoryError(code, uptrOf(page)));
   });
 
-  it('never takes the last page of the address space', () => {
+  test('never takes the last page of the address space', () => {
     const memory = new ProcessMemory();
     memory.mmap({ length: 4 * PAGE, uptr: uptrOf(LAST_PAGE - 3) });
     const frames = new FrameRuns();
@@ -374,7 +374,7 @@ describe('pin', () => {
 });
 
 describe('a buffer that changes', () => {
-  it('faults once it is detached', () => {
+  test('faults once it is detached', () => {
     const memory = new ProcessMemory();
     const buffer = new ArrayBuffer(2 * PAGE);
     const region = memory.mmap({ length: 2 * PAGE, buffer });
@@ -394,7 +394,7 @@ describe('a buffer that changes', () => {
     expect(memory.physical.pinned).toBe(0);
   });
 
-  it('is there as far as it reaches now', () => {
+  test('is there as far as it reaches now', () => {
     const memory = new ProcessMemory();
     const resizable: new (length: number, options: { maxByteLength: number }) => ArrayBuffer = ArrayBuffer;
     const buffer = new resizable(PAGE, { maxByteLength: 4 * PAGE });
@@ -414,7 +414,7 @@ describe('a buffer that changes', () => {
     );
   });
 
-  it.each([false, true])('is followed when a WebAssembly.Memory grows (shared: %s)', (shared) => {
+  test.each([false, true])('is followed when a WebAssembly.Memory grows (shared: %s)', (shared) => {
     const memory = new ProcessMemory();
     const wasm = new WebAssembly.Memory({ initial: 1, maximum: 3, shared });
     const { uptr } = memory.mmap({ length: 3 * 65536, buffer: wasm });
@@ -433,7 +433,7 @@ describe('a buffer that changes', () => {
 });
 
 describe('munmap and protect', () => {
-  it('split regions', () => {
+  test('split regions', () => {
     const memory = new ProcessMemory();
     memory.mmap({ length: 5 * PAGE, uptr: 0x10000 });
     const pfn = memory.frameOf(0x14000n);
@@ -452,7 +452,7 @@ describe('munmap and protect', () => {
     expect(memory.regions).toEqual([]);
   });
 
-  it('refuse what mprotect and munmap refuse, and change nothing', () => {
+  test('refuse what mprotect and munmap refuse, and change nothing', () => {
     const memory = new ProcessMemory();
     memory.mmap({ length: 2 * PAGE, uptr: 0x10000 });
     expect(refusal(() => memory.munmap(0x10001, PAGE))).toEqual(memoryError('EINVAL', 0x10001n));
@@ -467,7 +467,7 @@ describe('munmap and protect', () => {
     expect(memory.regions).toMatchObject([{ uptr: 0x10000n, length: 8192n, writable: true }]);
   });
 
-  it('leave pins alone', () => {
+  test('leave pins alone', () => {
     const memory = new ProcessMemory();
     const { uptr } = memory.mmap({ length: 2 * PAGE });
     pinned(memory, uptr, 2);
@@ -480,7 +480,7 @@ describe('munmap and protect', () => {
 });
 
 describe('a process', () => {
-  it('that has exited has no memory, but its pinned frames are still there', () => {
+  test('that has exited has no memory, but its pinned frames are still there', () => {
     const memory = new ProcessMemory();
     const { uptr } = memory.mmap({ length: PAGE });
     memory.write(uptr, Uint8Array.of(3));
@@ -501,7 +501,7 @@ describe('a process', () => {
     expect(memory.physical.pinned).toBe(0);
   });
 
-  it('shares all memory with the child it forks, and nothing else', () => {
+  test('shares all memory with the child it forks, and nothing else', () => {
     const parent = new ProcessMemory({ lockedLimit: 3 * PAGE + 4095 });
     const { uptr } = parent.mmap({ length: 2 * PAGE });
     const child = parent.fork();
@@ -519,7 +519,7 @@ describe('a process', () => {
     expect(child.locked?.mm).toMatchObject({ of: 'process', limitPages: 3, lockedPages: 0 });
   });
 
-  it('is unlimited without a limit', () => {
+  test('is unlimited without a limit', () => {
     expect(new ProcessMemory().locked).toBeUndefined();
     expect(new ProcessMemory({ lockedLimit: 0n }).locked?.user.limitPages).toBe(0);
     expect(refusal(() => new ProcessMemory({ lockedLimit: -1 }))).toMatchObject({ code: 'ERR_OUT_OF_RANGE' });
@@ -527,7 +527,7 @@ describe('a process', () => {
 });
 
 describe('copies', () => {
-  it('refuse to reach outside the array', () => {
+  test('refuse to reach outside the array', () => {
     const memory = new ProcessMemory();
     const page = pageOf(memory.mmap({ length: PAGE }).uptr);
     const bytes = new Uint8Array(8);
@@ -536,14 +536,14 @@ describe('copies', () => {
     expect(memory.copyFromUser(page, 0, bytes, 8, 0)).toBe(0);
   });
 
-  it('read and write nothing anywhere', () => {
+  test('read and write nothing anywhere', () => {
     const memory = new ProcessMemory();
     expect(memory.read(0x1234, 0)).toHaveLength(0);
     memory.write(0x1234, new Uint8Array(0));
     expect(memory.regions).toEqual([]);
   });
 
-  it('reach the last byte of the address space, and not past it', () => {
+  test('reach the last byte of the address space, and not past it', () => {
     const memory = new ProcessMemory();
     memory.mmap({ length: PAGE, uptr: uptrOf(LAST_PAGE) });
     memory.write(2n ** 64n - 2n, Uint8Array.of(1, 2));
@@ -552,7 +552,7 @@ describe('copies', () => {
   });
 });
 
-it('tens of thousands of regions are as quickly mapped and unmapped as the first', () => {
+test('tens of thousands of regions are as quickly mapped and unmapped as the first', () => {
   const memory = new ProcessMemory();
   const many = 20_000;
   const first = memory.mmap({ length: PAGE, sparse: true }).uptr;

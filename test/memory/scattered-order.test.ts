@@ -1,9 +1,9 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { ScatteredOrder } from '../../src/memory/scattered-order.js';
 
 describe('ScatteredOrder', () => {
-  it('is a bijection without consecutive neighbours', () => {
+  test('is a bijection without consecutive neighbours', () => {
     fc.assert(
       fc.property(fc.oneof(fc.integer({ min: 1, max: 60 }), fc.integer({ min: 61, max: 5000 })), (size) => {
         const order = new ScatteredOrder(size);
@@ -16,7 +16,7 @@ describe('ScatteredOrder', () => {
     );
   });
 
-  it('lists the frames of any pages in order', () => {
+  test('lists the frames of any pages in order', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 100 }), fc.nat(), fc.nat(), (size, from, length) => {
         const order = new ScatteredOrder(size);
@@ -34,7 +34,7 @@ describe('ScatteredOrder', () => {
     );
   });
 
-  it('is computed, and exact, for a petabyte', () => {
+  test('is computed, and exact, for a petabyte', () => {
     const size = 2 ** 38 + 5;
     const order = new ScatteredOrder(size);
     for (const page of [0, 1, 12, 13, 2 ** 37, size - 2, size - 1]) {

@@ -2,7 +2,8 @@
  * Compares everything that can be seen of the library's objects with the naive model's.
  */
 import assert from 'node:assert/strict';
-import { type IoPagetable, RadixDomain } from 'io-pagetable';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import type { IoPagetable } from '../../src/io-pagetable.js';
 import { MAX, PAGE } from './naive-ranges.js';
 import { type Backing, byteAt, type NaiveTable } from './naive-table.js';
 import { hex } from './ops.js';

@@ -2,7 +2,8 @@
  * Carries operations out on the library and on the naive model.
  */
 import assert from 'node:assert/strict';
-import { IommuError, type PinnedRange } from 'io-pagetable';
+import type { PinnedRange } from '../../src/access/pinned-range.js';
+import { IommuError } from '../../src/errors.js';
 import { compareBytes, compareMemory } from './compare.js';
 import { expectedRequests } from './map-requests.js';
 import { NaiveAccess } from './naive-access.js';

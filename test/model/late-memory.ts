@@ -1,7 +1,9 @@
 /**
  * Memory that answers late and in small portions, so that every operation that pins or copies has to wait.
  */
-import { ForwardingMemory, type FrameRuns, type ProcessMemory } from 'io-pagetable';
+import { ForwardingMemory } from '../../src/memory/forwarding-memory.js';
+import type { FrameRuns } from '../../src/memory/frame-runs.js';
+import type { ProcessMemory } from '../../src/memory/process-memory.js';
 
 /** A `ProcessMemory` behind promises. */
 export class LateMemory extends ForwardingMemory<ProcessMemory> {

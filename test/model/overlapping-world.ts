@@ -3,18 +3,16 @@
  * signals are aborted before, inside and after what the calls wait for.
  */
 import assert from 'node:assert/strict';
-import {
-  type BoundDevice,
-  type FrameRuns,
-  type IommuDevice,
-  type IommuDomain,
-  IommuError,
-  Iommufd,
-  type IommufdAccess,
-  ProcessMemory,
-  type UserMemory,
-} from 'io-pagetable';
-import { MockDomain } from 'io-pagetable/testing';
+import type { IommuDomain } from '../../src/domain/iommu-domain.js';
+import { IommuError } from '../../src/errors.js';
+import type { IommufdAccess } from '../../src/iommufd/access-object.js';
+import type { BoundDevice } from '../../src/iommufd/bound-device.js';
+import type { IommuDevice } from '../../src/iommufd/iommu-device.js';
+import { Iommufd } from '../../src/iommufd/iommufd.js';
+import type { FrameRuns } from '../../src/memory/frame-runs.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
+import type { UserMemory } from '../../src/memory/user-memory.js';
+import { MockDomain } from '../../src/testing/mock-domain.js';
 import { settled } from '../helpers/watch.js';
 import type { CallOut, CallStep, Step } from './overlapping-steps.js';
 import type { OpsFailure } from './reduce.js';

@@ -2,16 +2,13 @@
  * The library's objects and the naive model's, two of everything over the same process memory.
  */
 import assert from 'node:assert/strict';
-import {
-  type IommuDomain,
-  IoPagetable,
-  IoptAccess,
-  type PinnedRange,
-  ProcessMemory,
-  type Profile,
-  RadixDomain,
-} from 'io-pagetable';
-import { rulesOf } from '../../src/rules.js';
+import { IoptAccess } from '../../src/access/iopt-access.js';
+import type { PinnedRange } from '../../src/access/pinned-range.js';
+import type { IommuDomain } from '../../src/domain/iommu-domain.js';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
+import { type Profile, rulesOf } from '../../src/rules.js';
 import { LateMemory } from './late-memory.js';
 import type { MapRequest } from './map-requests.js';
 import { NaiveAccess } from './naive-access.js';

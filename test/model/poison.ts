@@ -1,8 +1,10 @@
 /**
  * Domains that refuse to map anything at one IOVA: faults that hit the same area whatever the requests look like.
  */
-import { type IommuDomain, IommuError, RadixDomain } from 'io-pagetable';
-import { MockDomain } from 'io-pagetable/testing';
+import type { IommuDomain } from '../../src/domain/iommu-domain.js';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import { IommuError } from '../../src/errors.js';
+import { MockDomain } from '../../src/testing/mock-domain.js';
 import type { MapRequest } from './map-requests.js';
 import type { Range } from './naive-ranges.js';
 

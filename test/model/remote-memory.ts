@@ -1,8 +1,11 @@
 /**
  * Memory behind a socket, so to speak: no byte of it can be looked at, everything is asked for and answered later.
  */
-import type { FrameRuns, PinRecord, ProcessMemory, UserMemory } from 'io-pagetable';
+
 import { copyFrames } from '../../src/memory/frame-bytes.js';
+import type { FrameRuns } from '../../src/memory/frame-runs.js';
+import type { ProcessMemory } from '../../src/memory/process-memory.js';
+import type { PinRecord, UserMemory } from '../../src/memory/user-memory.js';
 
 /** A `ProcessMemory` without live views. */
 export class RemoteMemory implements UserMemory {

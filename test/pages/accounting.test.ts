@@ -1,5 +1,5 @@
 /** Who is charged for pinned pages, and when. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import { IoPagetable } from '../../src/io-pagetable.js';
 import type { FrameRuns } from '../../src/memory/frame-runs.js';
@@ -23,7 +23,7 @@ describe.each([
   ['mm', [0, 4]],
   ['none', [0, 0]],
 ] as [AccountingMode, number[]][])('mode %s', (accounting, counters) => {
-  it('charges at the end of a map and credits at the end of an unmap', async () => {
+  test('charges at the end of a map and credits at the end of an unmap', async () => {
     const world = new World(4);
     const table = world.table({ accounting });
     await map(table, 0n, 4n);
@@ -38,7 +38,7 @@ describe.each([
     world.check();
   });
 
-  it('allows to reach the limit exactly, and no page more', async () => {
+  test('allows to reach the limit exactly, and no page more', async () => {
     const world = new World(4);
     const table = world.table({ accounting });
     const domain = await world.domain(table, new RecordingDomain());
@@ -72,7 +72,7 @@ describe.each([
     world.check();
   });
 
-  it('charges pins of accesses, and refuses them at the limit', async () => {
+  test('charges pins of accesses, and refuses them at the limit', async () => {
     const world = new World(4);
     const table = world.table({ accounting });
     await map(table, 0n, 8n);
@@ -95,7 +95,7 @@ describe.each([
 });
 
 describe('charges', () => {
-  it('two maps of the same memory are charged twice', async () => {
+  test('two maps of the same memory are charged twice', async () => {
     const world = new World(10);
     const table = world.table();
     await world.domain(table);
@@ -104,7 +104,7 @@ describe('charges', () => {
     expect([charged(world), world.physical.pinned]).toEqual([[6, 0], 6]);
   });
 
-  it('user and process have a counter each, shared by all tables', async () => {
+  test('user and process have a counter each, shared by all tables', async () => {
     const world = new World(4);
     const [user, mm] = [world.table(), world.table({ accounting: 'mm' })];
     for (const table of [user, mm]) await world.domain(table);
@@ -116,7 +116,7 @@ describe('charges', () => {
     await world.unchanged(() => expectError(map(second, 8n, 1n), 'ENOMEM'));
   });
 
-  it('a copy of pages goes on with the mode of their map', async () => {
+  test('a copy of pages goes on with the mode of their map', async () => {
     const world = new World(10);
     const [from, to] = [world.table({ accounting: 'mm' }), world.table({ accounting: 'none' })];
     await map(from, 0n, 2n);
@@ -125,7 +125,7 @@ describe('charges', () => {
     expect(charged(world)).toEqual([0, 2]);
   });
 
-  it('domain and access count once together; what the domain leaves to the access stays charged', async () => {
+  test('domain and access count once together; what the domain leaves to the access stays charged', async () => {
     const world = new World(10);
     const table = world.table();
     const domain = await world.domain(table, new RecordingDomain());
@@ -141,7 +141,7 @@ describe('charges', () => {
     world.check();
   });
 
-  it('reading and writing charges nothing, even where it pins', async () => {
+  test('reading and writing charges nothing, even where it pins', async () => {
     const world = new World(1);
     const table = world.table();
     await map(table, 0n, 8n);
@@ -154,7 +154,7 @@ describe('charges', () => {
 });
 
 describe('a process that is gone', () => {
-  it('cannot be charged: EINVAL in mode mm, and nothing is pinned', async () => {
+  test('cannot be charged: EINVAL in mode mm, and nothing is pinned', async () => {
     const world = new World(10);
     const [table, other] = [world.table({ accounting: 'mm' }), world.table()];
     await map(table, 0n, 4n);
@@ -174,7 +174,7 @@ describe('a process that is gone', () => {
     expect(other.snapshot().areas).toEqual([]);
   });
 
-  it('is EFAULT where pages would have to be pinned', async () => {
+  test('is EFAULT where pages would have to be pinned', async () => {
     const world = new World(10);
     const table = world.table();
     await map(table, 0n, 4n);
@@ -185,7 +185,7 @@ describe('a process that is gone', () => {
     await world.unchanged(() => expectError(access.pin(0n, PAGE), 'EFAULT'));
   });
 
-  it('keeps its user charged until the pages go; its own counter is gone with it', async () => {
+  test('keeps its user charged until the pages go; its own counter is gone with it', async () => {
     const world = new World(10);
     const [user, mm] = [world.table(), world.table({ accounting: 'mm' })];
     for (const table of [user, mm]) {
@@ -226,7 +226,7 @@ describe('a process that exits while its memory is being pinned', () => {
     return { memory, table };
   }
 
-  it('the user goes on being charged, the process cannot be: EINVAL', async () => {
+  test('the user goes on being charged, the process cannot be: EINVAL', async () => {
     const request = { uptr: USER, iova: 0x1000n, length: 2n * PAGE, prot: 'rw' } as const;
     const user = await leaving('user');
     await user.table.map(request);
@@ -240,7 +240,7 @@ describe('a process that exits while its memory is being pinned', () => {
     expect([mm.memory.locked!.mm.lockedPages, mm.memory.physical.pinned]).toEqual([0, 0]);
   });
 
-  it('is not asked for more: EFAULT, and nothing stays pinned', async () => {
+  test('is not asked for more: EFAULT, and nothing stays pinned', async () => {
     const { memory, table } = await leaving('user');
     const map = table.map({ uptr: USER, iova: 0x1000n, length: 3n * PAGE, prot: 'rw' });
     const error = await expectError(map, 'EFAULT');

@@ -1,5 +1,5 @@
 /** The requests that a domain gets. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import type { PageOperations } from '../../src/domain/iommu-domain.js';
 import { IoPagetable } from '../../src/io-pagetable.js';
@@ -29,7 +29,7 @@ class GivenFrames extends ProcessMemory {
 }
 
 describe('a map', () => {
-  it('is one request a run of frames', async () => {
+  test('is one request a run of frames', async () => {
     const table = new IoPagetable({ memory: new GivenFrames(10, 11, 12, 40, 41) });
     const domain = new RecordingDomain({ ioPage: 2048 });
     await table.addDomain(domain);
@@ -42,20 +42,23 @@ describe('a map', () => {
     expect(domain.requests.slice(2)).toEqual(['unmap 0x1000000 + 0x4000']);
   });
 
-  it.each([false, true])('runs go on across calls of pin and tiers (whole pages: %s)', async (wholePages) => {
-    const world = new World();
-    const table = world.table();
-    world.memory.mostPerPin = 2;
-    await table.map({ uptr: USER, iova: 0x8000n, length: 7n * PAGE, prot: 'r' });
-    const access = new IoptAccess({ needsPin: true, onUnmap: () => undefined });
-    await access.attach(table);
-    await access.pin(0xa000n, PAGE);
-    const domain = await world.domain(table, new RecordingDomain({ wholePages }));
-    expect(domain.requests).toHaveLength(1);
-    expect(domain.requests[0]).toMatch(/^map 0x8000 to 0x[0-9a-f]+ \+ 0x7000 r$/);
-  });
+  test.each([false, true])(
+    'runs go on across calls of pin and tiers (whole pages: %s)',
+    async (wholePages) => {
+      const world = new World();
+      const table = world.table();
+      world.memory.mostPerPin = 2;
+      await table.map({ uptr: USER, iova: 0x8000n, length: 7n * PAGE, prot: 'r' });
+      const access = new IoptAccess({ needsPin: true, onUnmap: () => undefined });
+      await access.attach(table);
+      await access.pin(0xa000n, PAGE);
+      const domain = await world.domain(table, new RecordingDomain({ wholePages }));
+      expect(domain.requests).toHaveLength(1);
+      expect(domain.requests[0]).toMatch(/^map 0x8000 to 0x[0-9a-f]+ \+ 0x7000 r$/);
+    },
+  );
 
-  it.each([false, true])('scattered frames are a request each (whole pages: %s)', async (wholePages) => {
+  test.each([false, true])('scattered frames are a request each (whole pages: %s)', async (wholePages) => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(table, new RecordingDomain({ wholePages }));
@@ -69,24 +72,27 @@ describe('a map', () => {
     expect(domain.requests.slice(3)).toEqual(['unmap 0x8000 + 0x3000']);
   });
 
-  it.each([false, true])('without large pages is a request a page (whole pages: %s)', async (wholePages) => {
-    const world = new World();
-    const table = world.table();
-    await table.setLargePages(false);
-    const domain = await world.domain(table, new RecordingDomain({ wholePages }));
-    await table.map({ uptr: USER, iova: 0x8000n, length: 3n * PAGE, prot: 'rw' });
-    expect(domain.requests.map((request) => request.replace(/to 0x[0-9a-f]+ /, ''))).toEqual([
-      'map 0x8000 + 0x1000 rw',
-      'map 0x9000 + 0x1000 rw',
-      'map 0xa000 + 0x1000 rw',
-    ]);
-    await table.setLargePages(true);
-    await table.map({ uptr: USER, iova: 0x20000n, length: 3n * PAGE, prot: 'rw' });
-    expect(domain.requests).toHaveLength(4);
-    world.check();
-  });
+  test.each([false, true])(
+    'without large pages is a request a page (whole pages: %s)',
+    async (wholePages) => {
+      const world = new World();
+      const table = world.table();
+      await table.setLargePages(false);
+      const domain = await world.domain(table, new RecordingDomain({ wholePages }));
+      await table.map({ uptr: USER, iova: 0x8000n, length: 3n * PAGE, prot: 'rw' });
+      expect(domain.requests.map((request) => request.replace(/to 0x[0-9a-f]+ /, ''))).toEqual([
+        'map 0x8000 + 0x1000 rw',
+        'map 0x9000 + 0x1000 rw',
+        'map 0xa000 + 0x1000 rw',
+      ]);
+      await table.setLargePages(true);
+      await table.map({ uptr: USER, iova: 0x20000n, length: 3n * PAGE, prot: 'rw' });
+      expect(domain.requests).toHaveLength(4);
+      world.check();
+    },
+  );
 
-  it('an area at the end of the address space with several runs is mapped right (Q6)', async () => {
+  test('an area at the end of the address space with several runs is mapped right (Q6)', async () => {
     const pfns = [0x200, 0x201, 0x202, 0x203, 0x304, 0x305, 0x306, 0x307];
     const table = new IoPagetable({ memory: new GivenFrames(...pfns) });
     const domain = new RecordingDomain();
@@ -103,7 +109,7 @@ describe('a map', () => {
     table.check();
   });
 
-  it('iova and memory may begin at different bytes of a page: requests break where CPU pages do', async () => {
+  test('iova and memory may begin at different bytes of a page: requests break where CPU pages do', async () => {
     const table = new IoPagetable({ memory: new GivenFrames(10, 40) });
     const domain = new RecordingDomain({ ioPage: 512 });
     await table.addDomain(domain);
@@ -118,7 +124,7 @@ describe('a map', () => {
 });
 
 describe('an unmap', () => {
-  it('empties every domain before a page is unpinned', async () => {
+  test('empties every domain before a page is unpinned', async () => {
     const world = new World();
     const table = world.table();
     const domains = [
@@ -145,7 +151,7 @@ describe('an unmap', () => {
     world.check();
   });
 
-  it('unpins only what nobody else holds, though it unmaps everything at once', async () => {
+  test('unpins only what nobody else holds, though it unmaps everything at once', async () => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(table, new RecordingDomain());
@@ -163,7 +169,7 @@ describe('an unmap', () => {
     world.check();
   });
 
-  it('unpins several runs in one call where the memory can', async () => {
+  test('unpins several runs in one call where the memory can', async () => {
     const world = new World();
     const table = world.table();
     await world.domain(table);
@@ -188,7 +194,7 @@ describe('an unmap', () => {
     world.check();
   });
 
-  it('tells the memory whether pages may have been written', async () => {
+  test('tells the memory whether pages may have been written', async () => {
     const world = new World();
     const table = world.table();
     await world.domain(table);
@@ -234,7 +240,7 @@ describe('operations on whole pages', () => {
     return { world, table, domain, calls, failAfter: (calls: number) => (failing = calls) };
   }
 
-  it('are asked for an area of whole pages', async () => {
+  test('are asked for an area of whole pages', async () => {
     const { world, table, domain, calls } = await asked();
     await world.domain(table, domain);
     await table.map({ uptr: SCATTERED, iova: 0x8000n, length: 5n * PAGE, prot: 'rw' });
@@ -247,7 +253,7 @@ describe('operations on whole pages', () => {
     world.check();
   });
 
-  it.each([0, 1, 4])('page by page, after %d pages a failure unmaps just those', async (pages) => {
+  test.each([0, 1, 4])('page by page, after %d pages a failure unmaps just those', async (pages) => {
     const { world, table, domain, calls, failAfter } = await asked();
     await table.setLargePages(false);
     await world.domain(table, domain);
@@ -259,7 +265,7 @@ describe('operations on whole pages', () => {
     expect(domain.mappedBytes).toBe(0n);
   });
 
-  it.each([
+  test.each([
     [0n, 0n, 1n],
     [0n, 0x800n, 1n],
     [0x800n, 0n, 1n],
@@ -286,7 +292,7 @@ describe('operations on whole pages', () => {
     },
   );
 
-  it('are not asked for half a page at the beginning of one', async () => {
+  test('are not asked for half a page at the beginning of one', async () => {
     const { world, table, domain, calls } = await asked();
     const from = world.table();
     for (const half of [0n, 0x800n]) {
@@ -301,7 +307,7 @@ describe('operations on whole pages', () => {
 });
 
 describe('what is kept of domains', () => {
-  it('is gone with the last area that has one', async () => {
+  test('is gone with the last area that has one', async () => {
     const world = new World();
     const table = world.table();
     await world.domain(table);
@@ -315,7 +321,7 @@ describe('what is kept of domains', () => {
   });
 });
 
-it('a map of memory that answers late, which a domain refuses, waits for the flush of another one', async () => {
+test('a map of memory that answers late, which a domain refuses, waits for the flush of another one', async () => {
   const world = new World();
   const table = world.table();
   const { opened, open } = gate();

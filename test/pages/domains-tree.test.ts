@@ -1,5 +1,5 @@
 /** The tree of the areas whose frames a domain holds, which is no tree while there is one. */
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { IntervalTree } from '../../src/interval-tree.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';
 import { indexInterval, type MappedArea } from '../../src/pages/mapped-area.js';
@@ -17,7 +17,7 @@ describe('the domains tree', () => {
 
   const pages = () => table.state.areas.head()!.value.pages!;
 
-  it('of one area answers as a tree of one', () => {
+  test('of one area answers as a tree of one', () => {
     const [area] = [...table.state.areas];
     const sole = pages().domainsTree!;
     expect(sole).not.toBeInstanceOf(IntervalTree);
@@ -38,12 +38,12 @@ describe('the domains tree', () => {
     sole.verify();
   });
 
-  it('of one area notices an interval that ends before it begins', () => {
+  test('of one area notices an interval that ends before it begins', () => {
     Object.assign(pages().domainsTree!, { lastPage: -1 });
     expect(() => pages().domainsTree!.verify()).toThrow(/ends before it/);
   });
 
-  it('grows, and shrinks to nothing', async () => {
+  test('grows, and shrinks to nothing', async () => {
     for (const at of [1n, 2n]) {
       const srcIova = 0x8000n + at * PAGE;
       await table.copy({ from: table, srcIova, iova: 0x10000n * at, length: PAGE, prot: 'r' });

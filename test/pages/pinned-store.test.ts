@@ -1,11 +1,11 @@
 import fc from 'fast-check';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { FrameRuns } from '../../src/memory/frame-runs.js';
 import { PinnedStore } from '../../src/pages/pinned-store.js';
 
 const toList = (runs: FrameRuns) => Array.from({ length: runs.frames }, (_, at) => runs.at(at));
 
-it('a pinned store is a map from index to frame', () => {
+test('a pinned store is a map from index to frame', () => {
   const step = fc.record({
     insert: fc.boolean(),
     first: fc.nat(30),
@@ -45,7 +45,7 @@ it('a pinned store is a map from index to frame', () => {
   );
 });
 
-it('keeps a gigabyte that was pinned at once as one segment, cut by what is erased', () => {
+test('keeps a gigabyte that was pinned at once as one segment, cut by what is erased', () => {
   const store = new PinnedStore();
   const frames = new FrameRuns();
   frames.push(1000, 2 ** 18);

@@ -1,5 +1,5 @@
 /** Where frames come from and who keeps them pinned. */
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';
 import type { FrameRuns } from '../../src/memory/frame-runs.js';
@@ -47,7 +47,7 @@ describe('transitions', () => {
 
   const physical = (page: bigint) => BigInt(world.process.frameOf(SCATTERED + page * PAGE)) * PAGE;
 
-  it('no domain, no access: map, copy, cut and unmap pin nothing', async () => {
+  test('no domain, no access: map, copy, cut and unmap pin nothing', async () => {
     await table.copy({ from: table, srcIova: 0x11000n, iova: 0x20000n, length: PAGE, prot: 'rw' });
     await table.cutIova([0x11fffn]);
     expect(state()).toEqual(['000000', '', 0]);
@@ -56,7 +56,7 @@ describe('transitions', () => {
     world.check();
   });
 
-  it('domain only, an access comes: frames are copied from the domain to the store, nothing is pinned', async () => {
+  test('domain only, an access comes: frames are copied from the domain to the store, nothing is pinned', async () => {
     await world.domain(table, new RecordingDomain());
     expect(state()).toEqual(['111111', '', 1]);
     const pinned = await access.pin(0x11000n, 3n * PAGE);
@@ -65,7 +65,7 @@ describe('transitions', () => {
     world.check();
   });
 
-  it('access only, a domain comes: it is filled from the store, only the rest is pinned', async () => {
+  test('access only, a domain comes: it is filled from the store, only the rest is pinned', async () => {
     await access.pin(0x11000n, 3n * PAGE);
     expect(state()).toEqual(['011100', '1,2,3', 1]);
     const domain = await world.domain(table, new RecordingDomain());
@@ -76,7 +76,7 @@ describe('transitions', () => {
     world.check();
   });
 
-  it('both, the last domain goes: what the access holds stays pinned, in the store', async () => {
+  test('both, the last domain goes: what the access holds stays pinned, in the store', async () => {
     const domain = await world.domain(table, new RecordingDomain());
     await access.pin(0x11000n, 3n * PAGE);
     await table.removeDomain(domain);
@@ -84,7 +84,7 @@ describe('transitions', () => {
     world.check();
   });
 
-  it('both, the access goes: the store is empty, the domain keeps the pages', async () => {
+  test('both, the access goes: the store is empty, the domain keeps the pages', async () => {
     await world.domain(table, new RecordingDomain());
     await access.pin(0x11000n, 3n * PAGE);
     await access.unpin(0x11000n, 3n * PAGE);
@@ -93,7 +93,7 @@ describe('transitions', () => {
     world.check();
   });
 
-  it('both, the last area with a domain goes: what an access of another table holds stays pinned', async () => {
+  test('both, the last area with a domain goes: what an access of another table holds stays pinned', async () => {
     const other = world.table();
     await other.copy({ from: table, srcIova: 0x10000n, iova: 0n, length: 6n * PAGE, prot: 'rw' });
     await access.replace(other);
@@ -106,7 +106,7 @@ describe('transitions', () => {
     world.check();
   });
 
-  it('area and copy, each with a domain: unmapping one leaves all that the other covers', async () => {
+  test('area and copy, each with a domain: unmapping one leaves all that the other covers', async () => {
     const other = world.table();
     await world.domain(table, new RecordingDomain());
     await world.domain(other, new RecordingDomain());
@@ -120,7 +120,7 @@ describe('transitions', () => {
     world.check();
   });
 
-  it('two domains, the storage domain goes: storage is handed over, no pin changes', async () => {
+  test('two domains, the storage domain goes: storage is handed over, no pin changes', async () => {
     const [first, second] = [
       await world.domain(table, new RecordingDomain()),
       await world.domain(table, new RecordingDomain({ ioPage: 2048 })),
@@ -138,7 +138,7 @@ describe('transitions', () => {
     world.check();
   });
 
-  it('a frame in store, domain and user memory is taken from the store first, then from the domain', async () => {
+  test('a frame in store, domain and user memory is taken from the store first, then from the domain', async () => {
     const domain = await world.domain(table, new RecordingDomain());
     await access.pin(0x11000n, PAGE);
     // The process maps other memory there: what is held already stays what it is.
@@ -171,7 +171,7 @@ describe('pins of accesses', () => {
 
   const users = () => [...pages.accessTree!].map(({ users }) => users);
 
-  it('the same range twice: one node with two users, one pin of each page', async () => {
+  test('the same range twice: one node with two users, one pin of each page', async () => {
     const [a, b] = [await access.pin(0x1000n, 3n * PAGE), await access.pin(0x1000n, 3n * PAGE)];
     expect(frames(a)).toEqual(frames(b));
     expect([users(), table.snapshot().areas[0]!.pins, world.physical.pinned]).toEqual([[2], 2, 3]);
@@ -182,7 +182,7 @@ describe('pins of accesses', () => {
     world.check();
   });
 
-  it.each(['in that order', 'in the other order'])(
+  test.each(['in that order', 'in the other order'])(
     'overlapping ranges have a node each; unpinned %s',
     async (order) => {
       const [lower, upper] = [0x1000n, 0x3000n];
@@ -197,7 +197,7 @@ describe('pins of accesses', () => {
     },
   );
 
-  it('nested ranges with the same start, in any order', async () => {
+  test('nested ranges with the same start, in any order', async () => {
     for (const [first, second] of [
       [4n, 2n],
       [2n, 4n],
@@ -212,7 +212,7 @@ describe('pins of accesses', () => {
     }
   });
 
-  it('a pin over the holes between others pins only the holes', async () => {
+  test('a pin over the holes between others pins only the holes', async () => {
     await access.pin(0x1000n, PAGE);
     await access.pin(0x3000n, 2n * PAGE);
     world.memory.pins.length = 0;
@@ -227,7 +227,7 @@ describe('pins of accesses', () => {
     world.check();
   });
 
-  it('pins of several tables on the same pages share frames and count once', async () => {
+  test('pins of several tables on the same pages share frames and count once', async () => {
     const other = world.table();
     await other.copy({ from: table, srcIova: 0x2000n, iova: 0x70000n, length: 4n * PAGE, prot: 'rw' });
     const second = new IoptAccess({ needsPin: true, onUnmap: () => undefined });
@@ -244,7 +244,7 @@ describe('pins of accesses', () => {
   });
 });
 
-it('pages that memory gave in several goes are kept in one piece', async () => {
+test('pages that memory gave in several goes are kept in one piece', async () => {
   const world = new World();
   const table = world.table();
   world.memory.mostPerPin = 2;

@@ -3,10 +3,10 @@ import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { ASSETS, reportAssets } from '../../scripts/report-assets.js';
+import { renderHtml } from '../../src/render/html.js';
 import { REPORT_HASHES, REPORT_SCRIPT, REPORT_STYLE } from '../../src/render/html-assets.js';
 import { jsonPieces, packRecording, unpackRecording } from '../../src/render/html-data.js';
-import { renderHtml } from '../../src/render/index.js';
-import type { RecordedArea, RecordedSpace, RecordedStep } from '../../src/replay/index.js';
+import type { RecordedArea, RecordedSpace, RecordedStep } from '../../src/replay/recording.js';
 import { recordingOf, SPACE, scatteredRecording, stepOf } from './recordings.js';
 
 const arbitraryNumber = fc.bigInt(0n, 2n ** 64n - 1n).map((value) => `0x${value.toString(16)}`);

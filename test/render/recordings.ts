@@ -1,7 +1,12 @@
 /**
  * Recordings for tests.
  */
-import type { RecordedArea, RecordedSpace, RecordedStep, ReplayRecording } from '../../src/replay/index.js';
+import type {
+  RecordedArea,
+  RecordedSpace,
+  RecordedStep,
+  ReplayRecording,
+} from '../../src/replay/recording.js';
 
 /** A space without anything in it. */
 export const SPACE: RecordedSpace = {

@@ -1,7 +1,8 @@
 /** Pictures of very many areas. */
 import { expect, test } from 'vitest';
 import type { TableSnapshot } from '../../src/inspect/snapshot.js';
-import { renderSvg, renderText } from '../../src/render/index.js';
+import { renderSvg } from '../../src/render/svg.js';
+import { renderText } from '../../src/render/text.js';
 import { AREA, EMPTY, PAGES } from './snapshots.js';
 
 const COUNT = 70_000;

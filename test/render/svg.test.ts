@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { AreaSnapshot, TableSnapshot } from '../../src/inspect/snapshot.js';
-import { renderSvg } from '../../src/render/index.js';
+import { renderSvg } from '../../src/render/svg.js';
 import { AREA, EMPTY, PAGES } from './snapshots.js';
 import { type ReadElement, readElements } from './well-formed.js';
 

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { AreaSnapshot, TableSnapshot } from '../../src/inspect/snapshot.js';
-import { formatBytes, printable, renderText } from '../../src/render/index.js';
+import { formatBytes, printable } from '../../src/render/format.js';
+import { renderText } from '../../src/render/text.js';
 import { AREA, EMPTY, PAGES } from './snapshots.js';
 
 /** The rows of a picture, as bounds and the rest. */

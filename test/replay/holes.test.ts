@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { IoPagetable } from '../../src/index.js';
-import { LoggedMemory, measureHoles } from '../../src/replay/index.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import { measureHoles } from '../../src/replay/holes.js';
+import { LoggedMemory } from '../../src/replay/logged-memory.js';
 
 const PAGE = 0x1000n;
 const PAGES = 32;

@@ -1,18 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { ERRNO, IommuError, IoPagetable, ProcessMemory, RadixDomain } from '../../src/index.js';
-import {
-  type Divergence,
-  formatDivergence,
-  LoggedMemory,
-  type LogLines,
-  Replayer,
-  type ReplayFigures,
-  type ReplayOptions,
-  readLog,
-  replay,
-} from '../../src/replay/index.js';
+import { RadixDomain } from '../../src/domain/radix-domain.js';
+import { ERRNO, IommuError } from '../../src/errors.js';
+import { IoPagetable } from '../../src/io-pagetable.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
+import { type Divergence, formatDivergence, type ReplayFigures } from '../../src/replay/figures.js';
 import { linesOfFile } from '../../src/replay/log-file.js';
+import type { LogLines } from '../../src/replay/log-line.js';
+import { LoggedMemory } from '../../src/replay/logged-memory.js';
+import { readLog } from '../../src/replay/read-log.js';
+import { Replayer, type ReplayOptions, replay } from '../../src/replay/replayer.js';
 
 const THREE_FAULTS = new URL('../logs/iommufd-three-faults.log', import.meta.url);
 

@@ -1,9 +1,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { IoptAccess, LockedMemory, ProcessMemory } from '../../src/index.js';
+import { IoptAccess } from '../../src/access/iopt-access.js';
 import { FrameRuns } from '../../src/memory/frame-runs.js';
-import { type LogLines, Replayer, readLog } from '../../src/replay/index.js';
+import { LockedMemory } from '../../src/memory/locked-memory.js';
+import { ProcessMemory } from '../../src/memory/process-memory.js';
+import type { LogLines } from '../../src/replay/log-line.js';
 import { LoggedMemory, MeteredMemory } from '../../src/replay/logged-memory.js';
+import { readLog } from '../../src/replay/read-log.js';
+import { Replayer } from '../../src/replay/replayer.js';
 
 async function spaceAfter(lines: LogLines, replayer: Replayer) {
   for await (const event of readLog(lines)) await replayer.apply(event);

@@ -1,6 +1,7 @@
 /** What a recording says of the spaces, and what there is, in one form. */
 import { expect } from 'vitest';
-import type { NamedSpace, RecordedArea, ReplayRecording } from '../../src/replay/index.js';
+import type { RecordedArea, ReplayRecording } from '../../src/replay/recording.js';
+import type { NamedSpace } from '../../src/replay/replay-space.js';
 
 /** Areas by name of their space, without what only the recording knows. */
 export type Picture = Record<string, { iova: string; last: string; uptr: string | null; prot: string }[]>;

@@ -1,5 +1,7 @@
 /** Random logs on the model: whatever a log says, a replay answers it and keeps its spaces whole. */
-import { Replayer, readLog } from '../../src/replay/index.js';
+
+import { readLog } from '../../src/replay/read-log.js';
+import { Replayer } from '../../src/replay/replayer.js';
 import { randomLog, randomOf } from '../helpers/random-log.js';
 
 /** How often a request is explained before it is made; that takes long. */

@@ -1,7 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Divergence, type LogLines, Replayer, ReplayRecorder, readLog } from '../../src/replay/index.js';
+import type { Divergence } from '../../src/replay/figures.js';
 import { linesOfFile } from '../../src/replay/log-file.js';
+import type { LogLines } from '../../src/replay/log-line.js';
+import { readLog } from '../../src/replay/read-log.js';
+import { ReplayRecorder } from '../../src/replay/recorder.js';
+import { Replayer } from '../../src/replay/replayer.js';
 import { type Picture, pictureOf, replayed } from './pictures.js';
 
 const VIRTIO_IOMMU = new URL('../logs/virtio-iommu-disk.log.gz', import.meta.url);

@@ -2,19 +2,12 @@ import { describe, expect, test } from 'vitest';
 import type { IommuDomain } from '../../src/domain/iommu-domain.js';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import type { UserMemory } from '../../src/memory/user-memory.js';
-import {
-  type Divergence,
-  formatDivergence,
-  LoggedMemory,
-  type LogLines,
-  type MalformedLine,
-  Replayer,
-  type ReplayFigures,
-  type ReplayOptions,
-  readLog,
-  replay,
-} from '../../src/replay/index.js';
+import { type Divergence, formatDivergence, type ReplayFigures } from '../../src/replay/figures.js';
 import { linesOfFile } from '../../src/replay/log-file.js';
+import type { LogLines, MalformedLine } from '../../src/replay/log-line.js';
+import { LoggedMemory } from '../../src/replay/logged-memory.js';
+import { readLog } from '../../src/replay/read-log.js';
+import { Replayer, type ReplayOptions, replay } from '../../src/replay/replayer.js';
 import { PROFILES } from '../../src/rules.js';
 
 const BUG_REPORT = new URL('../logs/bug-report.log', import.meta.url);

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
-import { IommuError } from '../../src/index.js';
+import { IommuError } from '../../src/errors.js';
 import { LogRoom } from '../../src/replay/log-room.js';
 import { RunDomain } from '../../src/replay/run-domain.js';
 

@@ -1,8 +1,9 @@
 /** Sizes that a log can name: each ends in an answer or in an error with a code. */
 import { describe, expect, test } from 'vitest';
-import { type MalformedLine, Replayer, readLog, replay, splitLines } from '../../src/replay/index.js';
-import { quote } from '../../src/replay/log-line.js';
+import { type MalformedLine, quote, splitLines } from '../../src/replay/log-line.js';
 import { LogRoom } from '../../src/replay/log-room.js';
+import { readLog } from '../../src/replay/read-log.js';
+import { Replayer, replay } from '../../src/replay/replayer.js';
 import { run } from '../cli/fake-terminal.js';
 
 const TOO_LARGE = { name: 'LogError', code: 'ERR_LOG_TOO_LARGE' };

@@ -3,7 +3,10 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type TraceDivergence, TraceReplayer } from '../../src/replay/formats/trace/trace-replayer.js';
-import { type MalformedLine, measureHoles, type NamedSpace, ReplayRecorder } from '../../src/replay/index.js';
+import { measureHoles } from '../../src/replay/holes.js';
+import type { MalformedLine } from '../../src/replay/log-line.js';
+import { ReplayRecorder } from '../../src/replay/recorder.js';
+import type { NamedSpace } from '../../src/replay/replay-space.js';
 import { ALLOC, HEADER, traceLine as op, traceFiles } from '../helpers/traces.js';
 import { type Picture, pictureOf, replayed } from './pictures.js';
 

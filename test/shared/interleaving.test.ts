@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, test, vi } from 'vitest';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { RadixReader } from '../../src/domain/radix-reader.js';
 import { IommuError } from '../../src/errors.js';
@@ -138,7 +138,7 @@ const requests = fc.oneof(
 );
 
 describe('a reader', () => {
-  it('sees a request entirely or not at all after each word that the owner writes', () => {
+  test('sees a request entirely or not at all after each word that the owner writes', () => {
     fc.assert(
       fc.property(requests, (list) => {
         const scene = new Scene();
@@ -173,7 +173,7 @@ describe('a reader', () => {
     );
   });
 
-  it('gives what was true at some moment of its call when the owner is faster', () => {
+  test('gives what was true at some moment of its call when the owner is faster', () => {
     // How many words are read before the next request; 0: it is made at once.
     const schedule = fc.array(fc.oneof(fc.constant(0), fc.nat(12)), { minLength: 1, maxLength: 8 });
     fc.assert(
@@ -209,7 +209,7 @@ describe('a reader', () => {
     );
   });
 
-  it('never puts the frame of two mappings together', () => {
+  test('never puts the frame of two mappings together', () => {
     for (let pause = 1, done = false; !done; pause++) {
       const scene = new Scene();
       const [old, other] = [1, 5].map((base) => ({ map: true, page: 0, count: 1, frame: frameFor(0, base) }));

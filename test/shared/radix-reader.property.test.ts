@@ -1,7 +1,7 @@
 /** A reader in the same thread against the domain that it reads, request by request. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { describe, it } from 'vitest';
+import { describe, test } from 'vitest';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { RadixReader } from '../../src/domain/radix-reader.js';
 import { IommuError } from '../../src/errors.js';
@@ -99,7 +99,7 @@ function outcome(domain: RadixDomain, step: Op, iova: bigint, size: bigint): unk
 }
 
 describe('RadixReader against its domain, and a shared domain against one that is not', () => {
-  it.each([
+  test.each([
     ['4 KiB, 2 MiB and 1 GiB', [4096, 2 ** 21, 2 ** 30]],
     ['4 KiB and 2 MiB', [4096, 2 ** 21]],
     ['4 KiB and 1 GiB', [4096, 2 ** 30]],

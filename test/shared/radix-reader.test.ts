@@ -1,5 +1,5 @@
 /** What a reader of a shared domain sees, here in the same thread. */
-import { describe, expect, it, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { RadixReader } from '../../src/domain/radix-reader.js';
 import { MOST_READERS } from '../../src/domain/shared-control.js';
@@ -33,7 +33,7 @@ async function expectPending(promise: Promise<void>): Promise<void> {
 const sent = <T>(value: T): T => structuredClone(value);
 
 describe('RadixReader', () => {
-  it('gives what the domain gives, as numbers and as bigints', () => {
+  test('gives what the domain gives, as numbers and as bigints', () => {
     const { domain, reader } = shared();
     domain.map(0x5000n, 0x1_0000_0000n, 0x3000n, 1);
     domain.map(2n ** 63n, 2n ** 51n, 2n ** 21n, 3);
@@ -47,7 +47,7 @@ describe('RadixReader', () => {
     expect(reader.pageSizeBitmap).toBe(domain.pageSizeBitmap);
   });
 
-  it('refuses what is no address', () => {
+  test('refuses what is no address', () => {
     const { reader } = shared();
     expect(() => reader.iovaToPhys(-1)).toThrow(RangeError);
     expect(() => reader.iovaToPhys(0.5)).toThrow(RangeError);
@@ -56,7 +56,7 @@ describe('RadixReader', () => {
     expect(() => reader.translate('0x1000')).toThrow(TypeError);
   });
 
-  it('sees tables that were added after it was made', () => {
+  test('sees tables that were added after it was made', () => {
     const { domain, reader } = shared();
     const before = domain.tableBytes;
     for (let at = 0; at < 300; at++) domain.map(at * 2 ** 30, at * PAGE, PAGE, 3);
@@ -64,7 +64,7 @@ describe('RadixReader', () => {
     for (let at = 0; at < 300; at++) expect(reader.iovaToPhys(at * 2 ** 30)).toBe(at * PAGE);
   });
 
-  it('keeps in step while the root moves up and down and tables are emptied', () => {
+  test('keeps in step while the root moves up and down and tables are emptied', () => {
     const { domain, reader } = shared();
     for (const bits of [45n, 50n, 63n, 48n]) {
       domain.map(0x1000n, 0x7000n, 0x1000n, 3);
@@ -77,7 +77,7 @@ describe('RadixReader', () => {
     }
   });
 
-  it('sees a large page split', () => {
+  test('sees a large page split', () => {
     const { domain, reader } = shared();
     domain.map(MEGA, 4 * MEGA, MEGA, 3);
     expect(reader.translate(MEGA)?.length).toBe(BigInt(MEGA));
@@ -87,7 +87,7 @@ describe('RadixReader', () => {
     expect(reader.iovaToPhys(2 * MEGA - 1)).toBe(5 * MEGA - 1);
   });
 
-  it('keeps what is mapped in sight of an attempt to map over it', () => {
+  test('keeps what is mapped in sight of an attempt to map over it', () => {
     const { domain, reader } = shared();
     domain.map(0x3000, 0x9000, PAGE, 3);
     expectErrorNow(() => domain.map(0x1000, 0x1000, 0x5000, 3), 'EEXIST');
@@ -96,7 +96,7 @@ describe('RadixReader', () => {
     expect(domain.mappedBytes).toBe(4096n);
   });
 
-  it('is made of a handle that was sent, any number of times, up to 256', () => {
+  test('is made of a handle that was sent, any number of times, up to 256', () => {
     const { domain, reader } = shared();
     domain.map(0x1000, 0x2000, PAGE, 1);
     const handle = sent(domain.share());
@@ -107,7 +107,7 @@ describe('RadixReader', () => {
     for (const one of [...readers, last]) expect(one.iovaToPhys(0x1000)).toBe(0x2000);
   });
 
-  it('takes nothing but a handle', () => {
+  test('takes nothing but a handle', () => {
     // @ts-expect-error: no handle
     expect(() => RadixReader.from(undefined)).toThrow(TypeError);
     // @ts-expect-error: no handle
@@ -190,7 +190,7 @@ test('an owner that ended while it split a page does not keep a reader that mark
 });
 
 describe('quiescence', () => {
-  it('is waited for only while a reader may be using a translation', async () => {
+  test('is waited for only while a reader may be using a translation', async () => {
     const { domain, reader } = shared();
     expect(domain.flush?.()).toBeUndefined();
     reader.iovaToPhys(0);
@@ -205,7 +205,7 @@ describe('quiescence', () => {
     expect(domain.flush?.()).toBeUndefined();
   });
 
-  it('is reached for an earlier wait though the reader goes on', async () => {
+  test('is reached for an earlier wait though the reader goes on', async () => {
     const { domain, reader } = shared();
     const other = RadixReader.from(domain.share());
     reader.iovaToPhys(0);
@@ -222,7 +222,7 @@ describe('quiescence', () => {
     other.close();
   });
 
-  it('does not count a closed reader, which translates nothing more', async () => {
+  test('does not count a closed reader, which translates nothing more', async () => {
     const { domain, reader } = shared();
     reader.iovaToPhys(0);
     const waiting = domain.quiesce();
@@ -232,7 +232,7 @@ describe('quiescence', () => {
     expectErrorNow(() => reader.read(0, new Uint8Array(1), new ProcessMemory()), 'ENODEV');
   });
 
-  it('does not count the readers of a handle that was taken back', async () => {
+  test('does not count the readers of a handle that was taken back', async () => {
     const { domain, reader } = shared();
     const handle = domain.share();
     const lost = [RadixReader.from(sent(handle)), RadixReader.from(sent(handle))];
@@ -250,7 +250,7 @@ describe('quiescence', () => {
     reader.close();
   });
 
-  it('is polled for where Atomics.waitAsync is missing', async () => {
+  test('is polled for where Atomics.waitAsync is missing', async () => {
     const { domain, reader } = shared();
     const { waitAsync } = Atomics;
     Reflect.deleteProperty(Atomics, 'waitAsync');
@@ -265,7 +265,7 @@ describe('quiescence', () => {
     }
   });
 
-  it('is no matter for a domain that is not shared', async () => {
+  test('is no matter for a domain that is not shared', async () => {
     const domain = new RadixDomain();
     expect([domain.flush, domain.hide]).toEqual([undefined, undefined]);
     await domain.quiesce();
@@ -273,7 +273,7 @@ describe('quiescence', () => {
 });
 
 describe('a hidden range', () => {
-  it('is out of sight until it is shown, with all that is changed in it', () => {
+  test('is out of sight until it is shown, with all that is changed in it', () => {
     const { domain, reader } = shared();
     domain.map(0x1000, 0x1000, 0x4000, 3);
     const show = domain.hide?.(0x2000n, 0x3fffn);
@@ -293,7 +293,7 @@ describe('a hidden range', () => {
     reader.close();
   });
 
-  it('does not excuse a flush from what is unmapped elsewhere', () => {
+  test('does not excuse a flush from what is unmapped elsewhere', () => {
     const { domain, reader } = shared();
     domain.map(0x1000, 0x1000, 0x4000, 3);
     const show = domain.hide?.(0x2000n, 0x3fffn);
@@ -304,7 +304,7 @@ describe('a hidden range', () => {
     reader.close();
   });
 
-  it('is refused, with nothing changed, while a reader may be using a translation', () => {
+  test('is refused, with nothing changed, while a reader may be using a translation', () => {
     const { domain, reader } = shared();
     domain.map(0x1000, 0x1000, PAGE, 3);
     reader.iovaToPhys(0x1000);
@@ -331,7 +331,7 @@ describe('memory that is shared', () => {
     return { memory, buffer, uptr, scattered, other, growable, grows, own, wasm, guest, frames };
   }
 
-  it('has the frames of its shared buffers, and no others', () => {
+  test('has the frames of its shared buffers, and no others', () => {
     const { memory, uptr, other, growable, grows, own, guest, frames } = machine();
     expect(memory.share().ranges).toHaveLength(4);
     for (const { region, pages } of [
@@ -358,7 +358,7 @@ describe('memory that is shared', () => {
     expect(() => SharedFrames.from({})).toThrow(TypeError);
   });
 
-  it('is read and written through the domain, across pages', () => {
+  test('is read and written through the domain, across pages', () => {
     const { memory, buffer, uptr, frames } = machine();
     const { domain, reader } = shared();
     domain.map(0x10_0000, memory.frameOf(uptr) * PAGE, 2 * PAGE, 3);
@@ -381,7 +381,7 @@ describe('memory that is shared', () => {
     expect(domain.flush?.()).toBeUndefined();
   });
 
-  it('has its pages marked dirty while the domain tracks that', () => {
+  test('has its pages marked dirty while the domain tracks that', () => {
     const { memory, uptr, frames } = machine();
     const { domain, reader } = shared();
     domain.map(0x1000, memory.frameOf(uptr) * PAGE, 4 * PAGE, 3);

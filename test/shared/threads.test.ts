@@ -4,7 +4,7 @@
  * is found by whoever uses it. The tests end after a number of requests and of translations, whatever time they take.
  */
 import { setImmediate as turn } from 'node:timers/promises';
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { IoPagetable } from '../../src/io-pagetable.js';
 import { FrameRuns } from '../../src/memory/frame-runs.js';
@@ -242,7 +242,7 @@ class FarMapping {
   }
 }
 
-it('translates rightly, or not at all, while a domain is mapped, unmapped, grown and split', async () => {
+test('translates rightly, or not at all, while a domain is mapped, unmapped, grown and split', async () => {
   owner = new Owner();
   const [first, second] = owner.hugeFree as [number, number];
   const page = HUGE_REGION * REGION_PAGES;
@@ -263,7 +263,7 @@ it('translates rightly, or not at all, while a domain is mapped, unmapped, grown
   expect(widePairs).toBeGreaterThan(0);
 });
 
-it('reads and writes guest memory up to its unmap, and not after', async () => {
+test('reads and writes guest memory up to its unmap, and not after', async () => {
   owner = new Owner();
   const table = new IoPagetable({ memory: owner.memory });
   await table.addDomain(owner.domain);
@@ -311,7 +311,7 @@ it('reads and writes guest memory up to its unmap, and not after', async () => {
   table.check();
 });
 
-it('is not waited for any more when its thread has died and its handle is taken back', async () => {
+test('is not waited for any more when its thread has died and its handle is taken back', async () => {
   owner = new Owner();
   const { domain } = owner;
   const handle = domain.share();

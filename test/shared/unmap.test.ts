@@ -1,5 +1,5 @@
 /** What a table does with domains whose devices run at the same time: nothing is unpinned before they were flushed. */
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { RadixReader } from '../../src/domain/radix-reader.js';
 import { expectError, expectErrorNow } from '../helpers/expect-error.js';
@@ -48,7 +48,7 @@ async function stage({ domains = 1, lockedPages }: { domains?: number; lockedPag
 const one = { uptr: USER, iova: 0x1000n, length: 2n * PAGE, prot: 'rw' } as const;
 
 describe('flush', () => {
-  it('comes after the unmap and before the unpin, in every domain', async () => {
+  test('comes after the unmap and before the unpin, in every domain', async () => {
     const { world, table, domains } = await stage({ domains: 3 });
     await table.map(one);
     for (const domain of domains) domain.close();
@@ -66,7 +66,7 @@ describe('flush', () => {
     world.check();
   });
 
-  it('is waited for also where other areas or accesses keep the pages pinned', async () => {
+  test('is waited for also where other areas or accesses keep the pages pinned', async () => {
     const { world, table, domain } = await stage();
     await table.map(one);
     await table.copy({ from: table, srcIova: 0x1000n, iova: 0x8000n, length: PAGE, prot: 'r' });
@@ -81,7 +81,7 @@ describe('flush', () => {
     world.check();
   });
 
-  it('is waited for by one area after the other, and cannot be aborted', async () => {
+  test('is waited for by one area after the other, and cannot be aborted', async () => {
     const { world, table, domain } = await stage();
     await table.map(one);
     await table.map({ ...one, iova: 0x8000n, uptr: USER + 8n * PAGE });
@@ -103,7 +103,7 @@ describe('flush', () => {
     world.check();
   });
 
-  it('precedes the unpin when the domain is removed', async () => {
+  test('precedes the unpin when the domain is removed', async () => {
     const { world, table, domains } = await stage({ domains: 2 });
     await table.map(one);
     for (const domain of domains) {
@@ -119,7 +119,7 @@ describe('flush', () => {
     expect(world.physical.pinned).toBe(0);
   });
 
-  it('precedes the unpin when a map fails in a later domain', async () => {
+  test('precedes the unpin when a map fails in a later domain', async () => {
     const { world, table, domains } = await stage({ domains: 2 });
     const before = world.state();
     domains[0]!.close();
@@ -134,7 +134,7 @@ describe('flush', () => {
     world.check();
   });
 
-  it('precedes the unpin of a domain that fails to be filled, and of late memory', async () => {
+  test('precedes the unpin of a domain that fails to be filled, and of late memory', async () => {
     const { world, table } = await stage({ domains: 0 });
     await table.map(one);
     await table.map({ ...one, iova: 0x8000n, uptr: USER + 8n * PAGE });
@@ -157,7 +157,7 @@ describe('flush', () => {
     world.check();
   });
 
-  it('precedes the unpin when the locked-memory limit refuses', async () => {
+  test('precedes the unpin when the locked-memory limit refuses', async () => {
     const { world, table, domain } = await stage({ lockedPages: 1 });
     const before = world.state();
     domain.close();
@@ -171,7 +171,7 @@ describe('flush', () => {
     world.check();
   });
 
-  it('precedes the unpin when a map is aborted after it filled the domain', async () => {
+  test('precedes the unpin when a map is aborted after it filled the domain', async () => {
     const { world, table, domain } = await stage();
     const before = world.state();
     const { iovaLock } = table.state;
@@ -198,7 +198,7 @@ describe('flush', () => {
 });
 
 describe('calls that cannot wait', () => {
-  it.each(['unmapSync', 'unmapAllSync'])(
+  test.each(['unmapSync', 'unmapAllSync'])(
     '%s gives EAGAIN, with nothing changed, where a flush would wait',
     async (name) => {
       const { world, table, domains } = await stage({ domains: 2 });
@@ -215,7 +215,7 @@ describe('calls that cannot wait', () => {
     },
   );
 
-  it.each(['unmapSync', 'unmapAllSync'])(
+  test.each(['unmapSync', 'unmapAllSync'])(
     '%s gives EAGAIN, with nothing changed, where a domain says only after its unmap that it waits',
     async (name) => {
       class PendingDomain extends RecordingDomain {
@@ -267,7 +267,7 @@ describe('calls that cannot wait', () => {
     },
   );
 
-  it('mapSync that a domain refuses says so though the flush of another one waits, and leaves the place free', async () => {
+  test('mapSync that a domain refuses says so though the flush of another one waits, and leaves the place free', async () => {
     const { world, table, domain } = await stage();
     const second = await world.domain(table, new RecordingDomain());
     domain.close();
@@ -286,7 +286,7 @@ describe('calls that cannot wait', () => {
     world.check();
   });
 
-  it('leave a table alone while a reader may be using translations', async () => {
+  test('leave a table alone while a reader may be using translations', async () => {
     const world = new World();
     const table = world.table();
     const [plain, shared, other] = [
@@ -327,7 +327,7 @@ describe('calls that cannot wait', () => {
     world.check();
   });
 
-  it('do not wait for a reader that came while the range was hidden', async () => {
+  test('do not wait for a reader that came while the range was hidden', async () => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(table, new RadixDomain({ shared: true }));
@@ -351,7 +351,7 @@ describe('calls that cannot wait', () => {
 });
 
 describe('a reader of a table that unmaps', () => {
-  it('is waited for, and finds nothing meanwhile', async () => {
+  test('is waited for, and finds nothing meanwhile', async () => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(table, new RadixDomain({ shared: true }));

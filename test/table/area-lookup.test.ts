@@ -1,10 +1,10 @@
 /** Finding the area at an address. */
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { areaAt } from '../../src/table/area-lookup.js';
 import { split } from '../../src/u64.js';
 import { PAGE, USER, World } from '../helpers/world.js';
 
-it('the area that contains an address, if it has pages', async () => {
+test('the area that contains an address, if it has pages', async () => {
   const world = new World();
   const table = world.table();
   await world.domain(table);

@@ -1,5 +1,5 @@
 /** Arguments of the wrong kind: errors in Node's style, and nothing changed. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { IoPagetable } from '../../src/io-pagetable.js';
@@ -135,7 +135,7 @@ async function invalid(all: Stage, method: string, on: () => unknown, name: stri
 }
 
 describe('64-bit numbers', () => {
-  it.each(NUMBERS)('%s: $name', async (method, { name, on }) => {
+  test.each(NUMBERS)('%s: $name', async (method, { name, on }) => {
     const all = await stage();
     const optional = name === 'options.iova' && method !== 'readDirty';
     for (const value of NOT_NUMBERS.slice(optional ? 1 : 0))
@@ -282,12 +282,12 @@ const OTHERS: [method: string, name: string, wrong: readonly unknown[], on: Argu
 ];
 
 describe('other arguments', () => {
-  it.each(OTHERS)('%s: %s', async (method, name, wrong, on) => {
+  test.each(OTHERS)('%s: %s', async (method, name, wrong, on) => {
     const all = await stage();
     for (const value of wrong) await invalid(all, method, () => on(all, value), name);
   });
 
-  it('a range that ends before it starts', async () => {
+  test('a range that ends before it starts', async () => {
     const all = await stage();
     await invalid(
       all,
@@ -298,7 +298,7 @@ describe('other arguments', () => {
     );
   });
 
-  it('a map without any memory', async () => {
+  test('a map without any memory', async () => {
     await expect(new IoPagetable().map({ uptr: 0, length: 1, prot: 'r' })).rejects.toMatchObject({
       name: 'TypeError',
       code: 'ERR_INVALID_ARG_TYPE',
@@ -308,7 +308,7 @@ describe('other arguments', () => {
 });
 
 describe('constructors', () => {
-  it.each<[name: string, make: () => unknown]>([
+  test.each<[name: string, make: () => unknown]>([
     ['options', () => Reflect.construct(IoPagetable, [null])],
     ['options', () => Reflect.construct(IoPagetable, [7])],
     ['options.profile', () => Reflect.construct(IoPagetable, [{ profile: 'windows' }])],
@@ -328,7 +328,7 @@ describe('constructors', () => {
     );
   });
 
-  it('numbers that are exact are as good as bigints', async () => {
+  test('numbers that are exact are as good as bigints', async () => {
     const world = new World();
     const table = world.table();
     await world.domain(table, new RecordingDomain());
@@ -338,7 +338,7 @@ describe('constructors', () => {
 });
 
 describe('rules of the kernel are not confused with them', () => {
-  it('a region that is empty or too long is an errno, of the call', async () => {
+  test('a region that is empty or too long is an errno, of the call', async () => {
     const { table } = await stage();
     for (const [length, code] of [
       [0n, 'EINVAL'],

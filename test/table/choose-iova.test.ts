@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IommuError } from '../../src/errors.js';
 import { IntervalTree } from '../../src/interval-tree.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';
@@ -33,25 +33,25 @@ function fresh(profile: Profile = 'linux-6.12'): IoPagetable {
 }
 
 describe('automatic IOVA selection, example by example', () => {
-  it('0x200000 + 0x1000 in an empty table: 0x1000', async () => {
+  test('0x200000 + 0x1000 in an empty table: 0x1000', async () => {
     expect(await place(fresh(), 0x200000n, 0x1000n)).toBe(0x1000n);
   });
 
-  it('0x10000 + 0x3000 in an empty table: 0x4000, the length rounded up', async () => {
+  test('0x10000 + 0x3000 in an empty table: 0x4000, the length rounded up', async () => {
     expect(await place(fresh(), 0x10000n, 0x3000n)).toBe(0x4000n);
   });
 
-  it('0x7f0000001000 + 0x3000 beside an area [0x1000, 0x1fff]: 0x2000', async () => {
+  test('0x7f0000001000 + 0x3000 beside an area [0x1000, 0x1fff]: 0x2000', async () => {
     const table = fresh();
     await fill(table, 0x1000n, 0x1fffn);
     expect(await place(table, 0x7f00_0000_1000n, 0x3000n)).toBe(0x2000n);
   });
 
-  it('0x40000000 + 0x400000: 0x200000, as the alignment ends at 2 MiB', async () => {
+  test('0x40000000 + 0x400000: 0x200000, as the alignment ends at 2 MiB', async () => {
     expect(await place(fresh(), 0x4000_0000n, 0x40_0000n)).toBe(0x20_0000n);
   });
 
-  it('0x200800 + 0x1000 with 2048-byte io pages above 16 MiB: 0x1000800', async () => {
+  test('0x200800 + 0x1000 with 2048-byte io pages above 16 MiB: 0x1000800', async () => {
     const world = new World();
     world.process.mmap({ uptr: 0x200000n, length: 0x2000n });
     const table = world.table();
@@ -60,14 +60,14 @@ describe('automatic IOVA selection, example by example', () => {
     world.check();
   });
 
-  it.each([64n, 512n])('0x200001 + %d with 512-byte io pages: EINVAL', async (length) => {
+  test.each([64n, 512n])('0x200001 + %d with 512-byte io pages: EINVAL', async (length) => {
     const world = new World();
     const table = world.table();
     await world.domain(table, new RecordingDomain({ ioPage: 512 }));
     await world.unchanged(() => expectError(place(table, 0x200001n, length), 'EINVAL'));
   });
 
-  it('allowed [0x100000, 0x100fff]: 0x100000; one byte less: ENOSPC', async () => {
+  test('allowed [0x100000, 0x100fff]: 0x100000; one byte less: ENOSPC', async () => {
     const table = fresh();
     await table.setAllowedIova([{ start: 0x100000n, last: 0x100fffn }]);
     expect(await place(table, 0x200000n, 0x1000n)).toBe(0x100000n);
@@ -79,17 +79,17 @@ describe('automatic IOVA selection, example by example', () => {
 });
 
 describe('the steps of automatic selection', () => {
-  it('a length of 2^63 - 1 and more is EOVERFLOW', async () => {
+  test('a length of 2^63 - 1 and more is EOVERFLOW', async () => {
     for (const length of [0x7fff_ffff_ffff_ffffn, 1n << 63n])
       await expectError(place(fresh(), 0n, length), 'EOVERFLOW');
     expect(await place(fresh(), 0n, 0x7fff_ffff_ffff_fffen)).toBe(0x20_0000n);
   });
 
-  it('user address 0 is aligned to everything', async () => {
+  test('user address 0 is aligned to everything', async () => {
     expect(await place(fresh(), 0n, 0x8000n)).toBe(0x8000n);
   });
 
-  it('a user address less aligned than the table is EINVAL, named in the error', async () => {
+  test('a user address less aligned than the table is EINVAL, named in the error', async () => {
     const world = new World();
     const table = world.table();
     await world.domain(table, new RecordingDomain({ ioPage: 512 }));
@@ -102,7 +102,7 @@ describe('the steps of automatic selection', () => {
     });
   });
 
-  it('neighbouring allowed ranges count as one', async () => {
+  test('neighbouring allowed ranges count as one', async () => {
     const table = fresh();
     await table.setAllowedIova([
       { start: 0x10000n, last: 0x10fffn },
@@ -111,7 +111,7 @@ describe('the steps of automatic selection', () => {
     expect(await place(table, 0x202000n, 0x2000n)).toBe(0x10000n);
   });
 
-  it('an allowed range that is too short is passed over, and so are holes in it', async () => {
+  test('an allowed range that is too short is passed over, and so are holes in it', async () => {
     const table = fresh();
     await table.setAllowedIova([
       { start: 0x3000n, last: 0x3fffn },
@@ -122,14 +122,14 @@ describe('the steps of automatic selection', () => {
     expect(await place(table, 0x7000n, 0x2000n)).toBe(0xc000n);
   });
 
-  it('an allowed range from 0 on gives nothing below 0x1000', async () => {
+  test('an allowed range from 0 on gives nothing below 0x1000', async () => {
     const table = fresh();
     await table.setAllowedIova([{ start: 0n, last: 0x1fffn }]);
     expect(await place(table, 0x200000n, 0x1000n)).toBe(0x1000n);
     await expectError(place(table, 0x200000n, 0x1000n), 'ENOSPC');
   });
 
-  it('the first and the last page of the space are never chosen', async () => {
+  test('the first and the last page of the space are never chosen', async () => {
     const table = fresh();
     await table.reserveIova({ start: 0x1000n, last: WINDOW_LAST });
     await expectError(place(table, 0x200000n, 1n), 'ENOSPC');
@@ -137,7 +137,7 @@ describe('the steps of automatic selection', () => {
     expect(await fill(table, WINDOW_LAST + 1n, MAX_U64)).toBe(WINDOW_LAST + 1n);
   });
 
-  it('areas and reservations are both avoided, also half-initialised areas', async () => {
+  test('areas and reservations are both avoided, also half-initialised areas', async () => {
     const world = new World();
     const table = world.table();
     await world.domain(table);
@@ -149,13 +149,13 @@ describe('the steps of automatic selection', () => {
     expect(await Promise.all([first, second])).toEqual([0x2000n, 0x3000n]);
   });
 
-  it('the offset is or-ed into the place, not added', async () => {
+  test('the offset is or-ed into the place, not added', async () => {
     const table = fresh();
     await fill(table, 0x1000n, 0x1001n);
     expect(await place(table, 0x10001n, 0x10n)).toBe(0x1003n);
   });
 
-  it('a copy is placed as the user memory of its first byte would be', async () => {
+  test('a copy is placed as the user memory of its first byte would be', async () => {
     const table = fresh();
     await table.map({ uptr: 0x4000_0000n, iova: 0x4000_0000n, length: 0x40_0000n, prot: 'r' });
     const copy = (offset: bigint) =>
@@ -167,7 +167,7 @@ describe('the steps of automatic selection', () => {
 });
 
 describe('automatic selection by profile', () => {
-  it('a one-byte map in the last byte of a hole: only rfc-v1 puts it there', async () => {
+  test('a one-byte map in the last byte of a hole: only rfc-v1 puts it there', async () => {
     for (const profile of ['linux-6.12', 'rfc-v1'] as const) {
       const table = fresh(profile);
       await fill(table, 0x1000n, 0x4fffn);
@@ -177,12 +177,12 @@ describe('automatic selection by profile', () => {
     }
   });
 
-  it('only linux ends the alignment at 2 MiB', async () => {
+  test('only linux ends the alignment at 2 MiB', async () => {
     expect(await place(fresh('linux-6.12'), 0x4000_0000n, 0x40_0000n)).toBe(0x20_0000n);
     expect(await place(fresh('rfc-v1'), 0x4000_0000n, 0x40_0000n)).toBe(0x40_0000n);
   });
 
-  it('rfc-v1 rounds in every hole between areas, linux once', async () => {
+  test('rfc-v1 rounds in every hole between areas, linux once', async () => {
     for (const [profile, expected] of [
       ['linux-6.12', 0x1801n],
       ['rfc-v1', 0x1803n],
@@ -194,7 +194,7 @@ describe('automatic selection by profile', () => {
     }
   });
 
-  it.each(['linux-6.12', 'rfc-v1'] as const)(
+  test.each(['linux-6.12', 'rfc-v1'] as const)(
     '%s: rounding up past the last address finds nothing',
     async (profile) => {
       const table = fresh(profile);
@@ -204,7 +204,7 @@ describe('automatic selection by profile', () => {
     },
   );
 
-  it('rfc-v1: the longest length has no place, as its alignment is 2^63', async () => {
+  test('rfc-v1: the longest length has no place, as its alignment is 2^63', async () => {
     await expectError(place(fresh('rfc-v1'), 0n, 0x7fff_ffff_ffff_fffen), 'ENOSPC');
   });
 });
@@ -336,7 +336,7 @@ describe('automatic selection beside a walk over every hole', () => {
       },
   );
 
-  it.each(PROFILES)('%s: finds the same place', (profile) => {
+  test.each(PROFILES)('%s: finds the same place', (profile) => {
     const step = fc.oneof(
       { weight: 4, arbitrary: addArea },
       { weight: 3, arbitrary: removeAreas },

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import { MAX_U64 } from '../../src/u64.js';
 import { expectError } from '../helpers/expect-error.js';
@@ -16,7 +16,7 @@ async function source() {
 }
 
 describe('the source of a copy, C1 to C3 of docs/checks.md', () => {
-  it.each([
+  test.each([
     ['length 0', 0x10000n, 0n, 'EINVAL', { check: 'argument' }],
     ['past 2^64 - 1', 0x10000n, MAX_U64, 'EOVERFLOW', { check: 'overflow' }],
     ['nothing mapped', 0x5000n, PAGE, 'ENOENT', { check: 'not-mapped', iova: '0x5000' }],
@@ -32,7 +32,7 @@ describe('the source of a copy, C1 to C3 of docs/checks.md', () => {
     });
   });
 
-  it('may be any part of neighbouring areas, byte-exact; each gives an area with the same pages', async () => {
+  test('may be any part of neighbouring areas, byte-exact; each gives an area with the same pages', async () => {
     const { world, from, to } = await source();
     await to.copy({ from, srcIova: 0x10801n, iova: 0x1001n, length: 0x1000n, prot: 'r' });
     const { areas, pages } = to.snapshot();
@@ -44,7 +44,7 @@ describe('the source of a copy, C1 to C3 of docs/checks.md', () => {
     world.check();
   });
 
-  it('may be gone before the destination is filled: its pages live on', async () => {
+  test('may be gone before the destination is filled: its pages live on', async () => {
     const { world, from, to } = await source();
     await world.domain(to);
     world.memory.close();
@@ -59,7 +59,7 @@ describe('the source of a copy, C1 to C3 of docs/checks.md', () => {
 });
 
 describe('the destination of a copy', () => {
-  it('goes through the checks of a map, total first, then part by part', async () => {
+  test('goes through the checks of a map, total first, then part by part', async () => {
     const { world, from, to } = await source();
     await world.domain(to);
     await to.reserveIova({ start: 0x40000n, last: 0x40fffn });
@@ -80,7 +80,7 @@ describe('the destination of a copy', () => {
     }
   });
 
-  it('may not be writable if the memory was first mapped read-only: EPERM, in any part', async () => {
+  test('may not be writable if the memory was first mapped read-only: EPERM, in any part', async () => {
     const { world, from, to } = await source();
     await world.unchanged(async () => {
       const copy = to.copy({ from, srcIova: 0x10000n, iova: 0x1000n, length: 3n * PAGE, prot: 'rw' });
@@ -91,7 +91,7 @@ describe('the destination of a copy', () => {
     });
   });
 
-  it('M10 comes before M11', async () => {
+  test('M10 comes before M11', async () => {
     const { world, from, to } = await source();
     await to.map({ uptr: USER, iova: 0x1000n, length: PAGE, prot: 'r' });
     const copy = (iova: bigint) => to.copy({ from, srcIova: 0x11000n, iova, length: PAGE, prot: 'rw' });
@@ -99,7 +99,7 @@ describe('the destination of a copy', () => {
     await world.unchanged(() => expectError(copy(0x2000n), 'EPERM'));
   });
 
-  it('M10 comes before M11 also where the areas in the way meet later parts only', async () => {
+  test('M10 comes before M11 also where the areas in the way meet later parts only', async () => {
     const { world, from, to } = await source();
     await from.map({ uptr: READ_ONLY, iova: 0x30000n, length: PAGE, prot: 'r' });
     await from.map({ uptr: USER, iova: 0x31000n, length: PAGE, prot: 'rw' });
@@ -108,7 +108,7 @@ describe('the destination of a copy', () => {
     await world.unchanged(() => expectError(copy, 'EEXIST'));
   });
 
-  it('shares the pages: they are pinned and charged once, however often they are mapped', async () => {
+  test('shares the pages: they are pinned and charged once, however often they are mapped', async () => {
     const world = new World(4);
     const tables = [world.table(), world.table()] as const;
     for (const table of tables) await world.domain(table);
@@ -121,13 +121,13 @@ describe('the destination of a copy', () => {
     world.check();
   });
 
-  it('into the same table', async () => {
+  test('into the same table', async () => {
     const { world, from } = await source();
     expect(await from.copy({ from, srcIova: 0x10000n, length: PAGE, prot: 'r' })).toBe(0x1000n);
     world.check();
   });
 
-  it('part lengths are not checked; a domain refuses the misaligned request, an access lets it be', async () => {
+  test('part lengths are not checked; a domain refuses the misaligned request, an access lets it be', async () => {
     const world = new World();
     const from = world.table();
     await from.map({ uptr: USER, iova: 0x10000n, length: 2560n, prot: 'rw' });
@@ -144,7 +144,7 @@ describe('the destination of a copy', () => {
     world.check();
   });
 
-  it('a copy without domains pins nothing, wherever its memory is', async () => {
+  test('a copy without domains pins nothing, wherever its memory is', async () => {
     const world = new World();
     const [from, to] = [world.table(), world.table()];
     await from.map({ uptr: NOWHERE, iova: 0x1000n, length: PAGE, prot: 'rw' });
@@ -153,7 +153,7 @@ describe('the destination of a copy', () => {
     world.check();
   });
 
-  it('a source that is being unmapped from under accesses can be copied', async () => {
+  test('a source that is being unmapped from under accesses can be copied', async () => {
     const { world, from, to } = await source();
     const pinned = await from.access(0x10000n, PAGE, {
       onUnmap: async () => {
@@ -166,7 +166,7 @@ describe('the destination of a copy', () => {
     world.check();
   });
 
-  it('read-only memory can be copied read-only', async () => {
+  test('read-only memory can be copied read-only', async () => {
     const world = new World();
     const [from, to] = [world.table(), world.table()];
     await world.domain(to);

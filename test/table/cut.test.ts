@@ -1,5 +1,5 @@
 /** Splitting areas, and the large-pages option: rows T and G of docs/checks.md. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';
 import { expectError } from '../helpers/expect-error.js';
@@ -20,7 +20,7 @@ async function splittable() {
 }
 
 describe('cut', () => {
-  it('makes two areas of the same pages; domains, frames and pins stay as they are', async () => {
+  test('makes two areas of the same pages; domains, frames and pins stay as they are', async () => {
     const { world, table, domain } = await splittable();
     const before = [domain.contents, [...domain.requests], world.physical.pinned];
     await table.cutIova([0x11fffn]);
@@ -35,7 +35,7 @@ describe('cut', () => {
     world.check();
   });
 
-  it('takes a list, in its order; what lies in no area is skipped', async () => {
+  test('takes a list, in its order; what lies in no area is skipped', async () => {
     const { world, table } = await splittable();
     await table.cutIova([0x5000n, 0x12fffn, 0x10fffn, 0x99999n]);
     expect(areasOf(table)).toEqual([
@@ -46,12 +46,12 @@ describe('cut', () => {
     world.check();
   });
 
-  it('1: at the first or the last byte of an area: nothing', async () => {
+  test('1: at the first or the last byte of an area: nothing', async () => {
     const { world, table } = await splittable();
     await world.unchanged(() => table.cutIova([0x10000n, 0x13fffn]));
   });
 
-  it('1: so no left part of one byte is ever made', async () => {
+  test('1: so no left part of one byte is ever made', async () => {
     const world = new World();
     const table = world.table();
     await table.map({ uptr: USER, iova: 0x1000n, length: 4n, prot: 'r' });
@@ -60,7 +60,7 @@ describe('cut', () => {
     world.check();
   });
 
-  it('3: not aligned in iova: EINVAL; cuts before it stay', async () => {
+  test('3: not aligned in iova: EINVAL; cuts before it stay', async () => {
     const { world, table } = await splittable();
     const error = await expectError(table.cutIova([0x10fffn, 0x12800n, 0x12fffn]), 'EINVAL');
     expect(error.reason).toMatchObject({ check: 'alignment', what: 'cut at iova', value: '0x12801' });
@@ -69,7 +69,7 @@ describe('cut', () => {
     world.check();
   });
 
-  it('3: aligned in iova, but not in the pages: EINVAL', async () => {
+  test('3: aligned in iova, but not in the pages: EINVAL', async () => {
     const world = new World();
     const from = world.table();
     await from.map({ uptr: USER, iova: 0x10000n, length: 2560n, prot: 'rw' });
@@ -84,7 +84,7 @@ describe('cut', () => {
     });
   });
 
-  it('inside a page of the memory: both parts show that page', async () => {
+  test('inside a page of the memory: both parts show that page', async () => {
     const world = new World();
     const table = world.table();
     await table.map({ uptr: USER + 0x200n, iova: 0x10000n, length: 0x1000n, prot: 'rw' });
@@ -102,7 +102,7 @@ describe('cut', () => {
     world.check();
   });
 
-  it('5: an area that an access has pinned: EINVAL', async () => {
+  test('5: an area that an access has pinned: EINVAL', async () => {
     const { world, table } = await splittable();
     const access = new IoptAccess({ needsPin: true, onUnmap: () => undefined });
     await access.attach(table);
@@ -114,7 +114,7 @@ describe('cut', () => {
     await table.cutIova([0x10fffn]);
   });
 
-  it('6: with a domain while large pages are enabled: EINVAL', async () => {
+  test('6: with a domain while large pages are enabled: EINVAL', async () => {
     const { world, table } = await splittable();
     await table.setLargePages(true);
     await world.unchanged(async () => {
@@ -127,7 +127,7 @@ describe('cut', () => {
     world.check();
   });
 
-  it('waits for pages that are busy', async () => {
+  test('waits for pages that are busy', async () => {
     const { world, table } = await splittable();
     const other = world.table();
     await other.map({ uptr: USER, iova: 0n, length: 4n * PAGE, prot: 'rw' });
@@ -146,7 +146,7 @@ describe('cut', () => {
 });
 
 describe('the large-pages option', () => {
-  it('disabled: the alignment is 4096; enabled: what the others demand', async () => {
+  test('disabled: the alignment is 4096; enabled: what the others demand', async () => {
     const world = new World();
     const table = world.table();
     await table.setLargePages(false);
@@ -160,7 +160,7 @@ describe('the large-pages option', () => {
     world.check();
   });
 
-  it('cannot be disabled with a domain and an area: EINVAL, but with either alone', async () => {
+  test('cannot be disabled with a domain and an area: EINVAL, but with either alone', async () => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(table);
@@ -176,7 +176,7 @@ describe('the large-pages option', () => {
     world.check();
   });
 
-  it.each([
+  test.each([
     ['iova', { uptr: USER, iova: 0x800n, length: PAGE }],
     ['length', { uptr: USER, iova: 0n, length: 0x800n }],
     ['page offset', { uptr: USER + 0x800n, iova: 0x1001000n, length: PAGE }],

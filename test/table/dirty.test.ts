@@ -1,5 +1,5 @@
 /** Dirty tracking: rows Y of docs/checks.md. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { IommuError } from '../../src/errors.js';
 import type { ReadDirtyOptions } from '../../src/io-pagetable.js';
@@ -40,7 +40,7 @@ async function tracked() {
 }
 
 describe('switching', () => {
-  it('a domain that cannot track: EOPNOTSUPP', async () => {
+  test('a domain that cannot track: EOPNOTSUPP', async () => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(table);
@@ -49,7 +49,7 @@ describe('switching', () => {
     }
   });
 
-  it('on forgets old marks; off and on again, as often as one likes', async () => {
+  test('on forgets old marks; off and on again, as often as one likes', async () => {
     const { table, domain, read } = await tracked();
     domain.dirty!.mark(BASE, PAGE);
     await table.setDirtyTracking(domain, true);
@@ -63,7 +63,7 @@ describe('switching', () => {
     expect(await read(BASE, 4n * PAGE, PAGE)).toEqual([]);
   });
 
-  it('off keeps the marks, whatever becomes of them', async () => {
+  test('off keeps the marks, whatever becomes of them', async () => {
     const { table, domain, read } = await tracked();
     domain.dirty!.mark(BASE + PAGE, PAGE);
     await table.setDirtyTracking(domain, false);
@@ -71,7 +71,7 @@ describe('switching', () => {
     expect(await read(BASE, 4n * PAGE, PAGE)).toEqual([1]);
   });
 
-  it('on has the domain forget the marks of whole areas only', async () => {
+  test('on has the domain forget the marks of whole areas only', async () => {
     const { world, table, domain } = await tracked();
     const forgotten: bigint[] = [];
     const { readAndClear } = domain.dirty!;
@@ -89,7 +89,7 @@ describe('switching', () => {
     await map;
   });
 
-  it('what the domain throws while it forgets ends it', async () => {
+  test('what the domain throws while it forgets ends it', async () => {
     const { table, domain } = await tracked();
     await table.setDirtyTracking(domain, false);
     const broken = new IommuError('EIO', { check: 'domain', detail: 'the test says so' });
@@ -104,7 +104,7 @@ describe('switching', () => {
 });
 
 describe('the checks of a read, in order', () => {
-  it.each([
+  test.each([
     ['1 length 0', { length: 0n, pageSize: 0n }, 'EINVAL', 'the length is 0'],
     ['2 past 2^64 - 1', { iova: BASE, length: MAX_U64, pageSize: 0n }, 'EOVERFLOW', '2^64 - 1'],
     ['3 iova not aligned to 2048', { iova: BASE + 512n, pageSize: 0n }, 'EINVAL', '2048'],
@@ -124,7 +124,7 @@ describe('the checks of a read, in order', () => {
     expect(bits(bitmap)).toEqual([]);
   });
 
-  it('6 comes last: a domain that cannot track is EOPNOTSUPP only for a good request', async () => {
+  test('6 comes last: a domain that cannot track is EOPNOTSUPP only for a good request', async () => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(table, new RecordingDomain());
@@ -133,14 +133,14 @@ describe('the checks of a read, in order', () => {
     await expectError(table.readDirty(request), 'EOPNOTSUPP');
   });
 
-  it('a range may end at 2^64 - 1', async () => {
+  test('a range may end at 2^64 - 1', async () => {
     const { read } = await tracked();
     expect(await read(1n << 63n, 1n << 63n, PAGE)).toEqual([]);
   });
 });
 
 describe('a read', () => {
-  it('gives a bit for every page with a mark, and clears the marks', async () => {
+  test('gives a bit for every page with a mark, and clears the marks', async () => {
     const { domain, read } = await tracked();
     domain.dirty!.mark(BASE + 0x1800n, 1n);
     domain.dirty!.mark(BASE + 3n * PAGE, 2n * PAGE);
@@ -148,7 +148,7 @@ describe('a read', () => {
     expect(await read(BASE, 6n * PAGE, PAGE)).toEqual([]);
   });
 
-  it('in units of the page size asked for, smaller and larger than the io page', async () => {
+  test('in units of the page size asked for, smaller and larger than the io page', async () => {
     const { domain, read } = await tracked();
     const mark = () => domain.dirty!.mark(BASE + 0x800n, 1n);
     for (const [pageSize, expected] of [
@@ -162,21 +162,21 @@ describe('a read', () => {
     }
   });
 
-  it('a page size that is no power of two counts by its lowest bit', async () => {
+  test('a page size that is no power of two counts by its lowest bit', async () => {
     const { domain, read } = await tracked();
     domain.dirty!.mark(BASE + 2n * PAGE, 1n);
     // 0x3000 passes the check of the range, as its bits are 0x2fff.
     expect(await read(BASE, 4n * PAGE, 0x3000n)).toEqual([2]);
   });
 
-  it('only ever sets bits', async () => {
+  test('only ever sets bits', async () => {
     const { domain, read } = await tracked();
     domain.dirty!.mark(BASE, 1n);
     const bitmap = Uint8Array.of(0b1010_0000, 0, 0xff, 0);
     expect(await read(BASE, 4n * PAGE, PAGE, { bitmap })).toEqual([0, 5, 7, 16, 17, 18, 19, 20, 21, 22, 23]);
   });
 
-  it('keeps the marks when told to', async () => {
+  test('keeps the marks when told to', async () => {
     const { domain, read } = await tracked();
     domain.dirty!.mark(BASE + PAGE, 1n);
     expect(await read(BASE, 4n * PAGE, PAGE, { keep: true })).toEqual([1]);
@@ -184,7 +184,7 @@ describe('a read', () => {
     expect(await read(BASE, 4n * PAGE, PAGE)).toEqual([]);
   });
 
-  it('ends at the first gap, in silence; what begins in a gap gives nothing', async () => {
+  test('ends at the first gap, in silence; what begins in a gap gives nothing', async () => {
     const { domain, read } = await tracked();
     domain.dirty!.mark(BASE, 16n * PAGE);
     expect(await read(BASE + 6n * PAGE, 4n * PAGE, PAGE)).toEqual([]);
@@ -193,7 +193,7 @@ describe('a read', () => {
     expect(await read(BASE + 8n * PAGE, 2n * PAGE, PAGE)).toEqual([0, 1]);
   });
 
-  it('clips a page that reaches over both ends of the request', async () => {
+  test('clips a page that reaches over both ends of the request', async () => {
     const { table, domain, read } = await tracked();
     Object.assign(domain.dirty!, {
       readAndClear(
@@ -213,7 +213,7 @@ describe('a read', () => {
     expect(set).toEqual([[0n, 3n]]);
   });
 
-  it('gives the bits to a function in ascending order, clipped to the request', async () => {
+  test('gives the bits to a function in ascending order, clipped to the request', async () => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(table, new MockDomain({ dirty: true, huge: true }));
@@ -237,7 +237,7 @@ describe('a read', () => {
     ]);
   });
 
-  it('drops what the bitmap has no bits for', async () => {
+  test('drops what the bitmap has no bits for', async () => {
     const { domain, read } = await tracked();
     domain.dirty!.mark(BASE, 6n * PAGE);
     expect(await read(BASE, 6n * PAGE, 0x400n, { bitmap: new Uint8Array(1) })).toEqual([
@@ -246,7 +246,7 @@ describe('a read', () => {
     expect(await read(BASE, 6n * PAGE, 0x400n, { bitmap: new Uint8Array(0) })).toEqual([]);
   });
 
-  it.each([true, false])('of part of a large page (keep: %s)', async (keep) => {
+  test.each([true, false])('of part of a large page (keep: %s)', async (keep) => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(table, new RadixDomain({ dirty: true }));
@@ -259,7 +259,7 @@ describe('a read', () => {
     expect(bits(bitmap)).toEqual([0, 1, 2, 3]);
   });
 
-  it('passes on what is not an errno', async () => {
+  test('passes on what is not an errno', async () => {
     const { table, domain } = await tracked();
     const broken = new Error('the domain is broken');
     Object.assign(domain.dirty!, {

@@ -1,5 +1,5 @@
 /** Adding and removing domains: rows D of docs/checks.md. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { MAX_U64 } from '../../src/u64.js';
 import { expectError } from '../helpers/expect-error.js';
@@ -10,14 +10,14 @@ import { PAGE, USER, World } from '../helpers/world.js';
 const APERTURE = { start: 0x1000n, last: 0xf_ffffn };
 
 describe('adding a domain, row by row', () => {
-  it('1: it is there already: EEXIST', async () => {
+  test('1: it is there already: EEXIST', async () => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(table);
     await world.unchanged(() => expectError(table.addDomain(domain), 'EEXIST'));
   });
 
-  it('2: its smallest page is larger than 4096 bytes: EINVAL', async () => {
+  test('2: its smallest page is larger than 4096 bytes: EINVAL', async () => {
     const world = new World();
     const table = world.table();
     for (const pageSize of [8192, 2 ** 21, 2 ** 30]) {
@@ -30,7 +30,7 @@ describe('adding a domain, row by row', () => {
     }
   });
 
-  it.each([
+  test.each([
     ['iova', { uptr: USER, iova: 0x10200n, length: PAGE }, '0x10200'],
     ['length', { uptr: USER, iova: 0x10000n, length: 0x1200n }, '0x1200'],
     ['page offset', { uptr: USER + 0x200n, iova: 0x10000n, length: PAGE }, '0x200'],
@@ -47,7 +47,7 @@ describe('adding a domain, row by row', () => {
     world.check();
   });
 
-  it.each([
+  test.each([
     ['4: an area below its aperture', 0n, { start: 0x2000n, last: MAX_U64 }],
     ['5: an area above its aperture', 0x10_0000n, APERTURE],
     ['5: an area that reaches out of it', 0xf_f000n, APERTURE],
@@ -61,7 +61,7 @@ describe('adding a domain, row by row', () => {
     });
   });
 
-  it('4, 5: an allowed range outside the aperture: EADDRINUSE', async () => {
+  test('4, 5: an allowed range outside the aperture: EADDRINUSE', async () => {
     for (const range of [
       { start: 0n, last: 0x1000n },
       { start: 0xf_ffffn, last: 0x10_0000n },
@@ -79,7 +79,7 @@ describe('adding a domain, row by row', () => {
     }
   });
 
-  it('what lies outside its aperture is reserved for it, and free again when it goes', async () => {
+  test('what lies outside its aperture is reserved for it, and free again when it goes', async () => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(table, new RecordingDomain({ aperture: APERTURE }));
@@ -92,7 +92,7 @@ describe('adding a domain, row by row', () => {
     expect(await table.iovaRanges()).toEqual({ ranges: [{ start: 0n, last: MAX_U64 }], alignment: 1 });
   });
 
-  it('an aperture of all 64 bits reserves nothing', async () => {
+  test('an aperture of all 64 bits reserves nothing', async () => {
     const world = new World();
     const table = world.table();
     await world.domain(table);
@@ -112,7 +112,7 @@ describe('removing domains', () => {
     return { world, table, a, b, c };
   }
 
-  it('the last one takes the place of the removed one, and the first one is the storage (10.18)', async () => {
+  test('the last one takes the place of the removed one, and the first one is the storage (10.18)', async () => {
     const { world, table, a, b, c } = await threeDomains();
     expect(table.domains).toEqual([a, b, c]);
     await table.removeDomain(a);
@@ -123,7 +123,7 @@ describe('removing domains', () => {
     world.check();
   });
 
-  it('storage stays where it is when another one goes', async () => {
+  test('storage stays where it is when another one goes', async () => {
     const { world, table, a, b, c } = await threeDomains();
     await table.removeDomain(b);
     expect(table.domains).toEqual([a, c]);
@@ -136,13 +136,13 @@ describe('removing domains', () => {
     world.check();
   });
 
-  it('one that is not there: nothing', async () => {
+  test('one that is not there: nothing', async () => {
     const { world, table } = await threeDomains();
     await world.unchanged(() => table.removeDomain(new RecordingDomain()));
     await world.unchanged(() => new World().table().removeDomain(table.domains[0]!));
   });
 
-  it('the alignment is what the remaining ones demand', async () => {
+  test('the alignment is what the remaining ones demand', async () => {
     const world = new World();
     const table = world.table();
     const domains = [512, 2048, 1024].map((ioPage) => new RecordingDomain({ ioPage }));
@@ -159,7 +159,7 @@ describe('removing domains', () => {
     }
   });
 
-  it('only its own reservations go', async () => {
+  test('only its own reservations go', async () => {
     const world = new World();
     const table = world.table();
     const [first, second] = [
@@ -182,7 +182,7 @@ describe('removing domains', () => {
 });
 
 describe('while a map is pending', () => {
-  it('a domain that is added waits for it and is filled with it; one that is removed gives it up', async () => {
+  test('a domain that is added waits for it and is filled with it; one that is removed gives it up', async () => {
     const world = new World();
     const table = world.table();
     const [first, second] = [await world.domain(table, new RecordingDomain()), new RecordingDomain()];
@@ -201,7 +201,7 @@ describe('while a map is pending', () => {
     world.check();
   });
 
-  it('maps of other areas go on, and are had in the order in which their memory comes', async () => {
+  test('maps of other areas go on, and are had in the order in which their memory comes', async () => {
     const world = new World();
     const table = world.table();
     await world.domain(table);
@@ -221,7 +221,7 @@ describe('while a map is pending', () => {
   });
 });
 
-it('a domain may be in several tables, if their areas do not meet in it', async () => {
+test('a domain may be in several tables, if their areas do not meet in it', async () => {
   const world = new World();
   const [a, b] = [world.table(), world.table()];
   const domain = new RecordingDomain();

@@ -1,5 +1,5 @@
 /** Worked examples, from one call to whole stories. A "mock" is the kernel's test domain. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess, type UnmapNotice } from '../../src/access/iopt-access.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';
 import { MockDomain } from '../../src/testing/mock-domain.js';
@@ -36,7 +36,7 @@ function letsGo(pins: [iova: bigint, length: bigint][]) {
   return { access, notices };
 }
 
-it('1: a fresh space is [0, 2^64 - 1] at alignment 1; a mock leaves 16 MiB to 2 GiB at 2048', async () => {
+test('1: a fresh space is [0, 2^64 - 1] at alignment 1; a mock leaves 16 MiB to 2 GiB at 2048', async () => {
   const { table } = lazy();
   expect(await table.iovaRanges()).toEqual({ ranges: [{ start: 0n, last: MAX_U64 }], alignment: 1 });
   await table.addDomain(new MockDomain());
@@ -46,7 +46,7 @@ it('1: a fresh space is [0, 2^64 - 1] at alignment 1; a mock leaves 16 MiB to 2 
   });
 });
 
-it('2: unmap takes whole areas; unmap all of nothing is success', async () => {
+test('2: unmap takes whole areas; unmap all of nothing is success', async () => {
   const { world, table } = await mocked();
   await map(table, X, 0x2000n);
   await expectError(table.unmap(X, PAGE), 'ENOENT');
@@ -57,12 +57,12 @@ it('2: unmap takes whole areas; unmap all of nothing is success', async () => {
   world.check();
 });
 
-it('3: a map that is reserved in part is EINVAL', async () => {
+test('3: a map that is reserved in part is EINVAL', async () => {
   const { world, table } = await mocked();
   await world.unchanged(() => expectError(map(table, 0xff_f000n, 0x2000n), 'EINVAL'));
 });
 
-it('4: four areas with gaps and unmaps across them', async () => {
+test('4: four areas with gaps and unmaps across them', async () => {
   const { world, table } = await mocked();
   const at = [0n, 16n, 32n, 48n].map((pages) => X + 0x10000n + pages * PAGE);
   const [first] = at as [bigint, ...bigint[]];
@@ -81,7 +81,7 @@ it('4: four areas with gaps and unmaps across them', async () => {
   world.check();
 });
 
-it('5: at alignment 2048 a length must be a multiple of it; at 1 every length works', async () => {
+test('5: at alignment 2048 a length must be a multiple of it; at 1 every length works', async () => {
   const { world, table } = await mocked();
   const any = lazy();
   const lengths = [1n, 2047n, 2048n, 2049n, 4095n, 4096n, 6143n, 6144n, 8191n];
@@ -98,7 +98,7 @@ it('5: at alignment 2048 a length must be a multiple of it; at 1 every length wo
   any.world.check();
 });
 
-it('6: an area of odd length; copies of 2048 bytes at any offset, but not across its ends', async () => {
+test('6: an area of odd length; copies of 2048 bytes at any offset, but not across its ends', async () => {
   const { world, table } = lazy();
   await map(table, X, 65535n);
   const copy = (offset: bigint) =>
@@ -112,7 +112,7 @@ it('6: an area of odd length; copies of 2048 bytes at any offset, but not across
   }
 });
 
-it('7: an area in the middle of a page keeps large pages from being disabled', async () => {
+test('7: an area in the middle of a page keeps large pages from being disabled', async () => {
   const { world, table } = lazy();
   await table.map({ uptr: USER + 2048n, iova: 0x1001000n, length: PAGE, prot: 'rw' });
   await world.unchanged(() => expectError(table.setLargePages(false), 'EADDRINUSE'));
@@ -121,13 +121,13 @@ it('7: an area in the middle of a page keeps large pages from being disabled', a
   expect(table.alignment).toBe(4096);
 });
 
-it('8: so do a mock and an area together', async () => {
+test('8: so do a mock and an area together', async () => {
   const { world, table } = await mocked();
   await map(table, X, PAGE);
   await world.unchanged(() => expectError(table.setLargePages(false), 'EINVAL'));
 });
 
-it('9: allowed ranges cannot be reserved, nor reservations allowed', async () => {
+test('9: allowed ranges cannot be reserved, nor reservations allowed', async () => {
   const { world, table } = lazy();
   const allowed = [{ start: X, last: X + 600n * PAGE }];
   const inside = { start: X + 8n * PAGE, last: X + 9n * PAGE };
@@ -139,7 +139,7 @@ it('9: allowed ranges cannot be reserved, nor reservations allowed', async () =>
   expect(table.snapshot().allowed).toEqual([]);
 });
 
-it('10: the same pin twice is one node; overlapping ones are two; any order of unpins ends the same', async () => {
+test('10: the same pin twice is one node; overlapping ones are two; any order of unpins ends the same', async () => {
   const orders = [
     [0, 1, 2],
     [2, 1, 0],
@@ -164,7 +164,7 @@ it('10: the same pin twice is one node; overlapping ones are two; any order of u
   }
 });
 
-it('11: an unmap asks for the whole area; the pin is gone afterwards', async () => {
+test('11: an unmap asks for the whole area; the pin is gone afterwards', async () => {
   const { world, table } = await mocked();
   await map(table, X, 4n * PAGE);
   const { access, notices } = letsGo([[X + PAGE, PAGE]]);
@@ -177,7 +177,7 @@ it('11: an unmap asks for the whole area; the pin is gone afterwards', async () 
   world.check();
 });
 
-it('12: a callback that does nothing is called 101 times; then EDEADLOCK', async () => {
+test('12: a callback that does nothing is called 101 times; then EDEADLOCK', async () => {
   const { world, table } = await mocked();
   await map(table, X, PAGE);
   await map(table, X + 4n * PAGE, PAGE);
@@ -192,7 +192,7 @@ it('12: a callback that does nothing is called 101 times; then EDEADLOCK', async
   world.check();
 });
 
-it('13: a copy of pinned pages pins nothing; replaced, the access empties the store', async () => {
+test('13: a copy of pinned pages pins nothing; replaced, the access empties the store', async () => {
   const { world, table: first } = lazy();
   await map(first, 0x5000n, 2n * PAGE);
   const { access, notices } = letsGo([[0x5000n, 2n * PAGE]]);
@@ -211,14 +211,14 @@ it('13: a copy of pinned pages pins nothing; replaced, the access empties the st
 });
 
 describe('14: the process exits', () => {
-  it('before there is a domain: adding one is EFAULT', async () => {
+  test('before there is a domain: adding one is EFAULT', async () => {
     const { world, table } = lazy();
     await map(table, X, PAGE);
     world.process.exit();
     await world.unchanged(() => expectError(table.addDomain(new MockDomain()), 'EFAULT'));
   });
 
-  it('with a domain: another one is filled from it', async () => {
+  test('with a domain: another one is filled from it', async () => {
     const { world, table, mock } = await mocked();
     await map(table, X, 3n * PAGE);
     world.process.exit();
@@ -231,7 +231,7 @@ describe('14: the process exits', () => {
   });
 });
 
-it('15: a read-only copy of a writable map can be copied writable, a read-only map cannot', async () => {
+test('15: a read-only copy of a writable map can be copied writable, a read-only map cannot', async () => {
   const { world, table } = await mocked();
   const copy = (srcIova: bigint, iova: bigint, prot: 'r' | 'rw') =>
     table.copy({ from: table, srcIova, iova, length: PAGE, prot });
@@ -242,7 +242,7 @@ it('15: a read-only copy of a writable map can be copied writable, a read-only m
   await world.unchanged(() => expectError(copy(X + 8n * PAGE, X + 9n * PAGE, 'rw'), 'EPERM'));
 });
 
-it('16: dirty pages are read up to a hole, and not at all while tracking is off; no error either way', async () => {
+test('16: dirty pages are read up to a hole, and not at all while tracking is off; no error either way', async () => {
   const { world, table } = lazy();
   const mock = await world.domain(table, new MockDomain({ dirty: true }));
   await map(table, X, 2n * PAGE);
@@ -259,7 +259,7 @@ it('16: dirty pages are read up to a hole, and not at all while tracking is off;
   world.check();
 });
 
-it('17: four pages may be locked: a fifth is refused without a trace, a copy is free', async () => {
+test('17: four pages may be locked: a fifth is refused without a trace, a copy is free', async () => {
   const world = new World(4);
   const table = world.table();
   await world.domain(table, new MockDomain());
@@ -269,7 +269,7 @@ it('17: four pages may be locked: a fifth is refused without a trace, a copy is 
   world.check();
 });
 
-it('18: of the domains [D0, D1, D2], removing D0 leaves [D2, D1], and D2 is the storage', async () => {
+test('18: of the domains [D0, D1, D2], removing D0 leaves [D2, D1], and D2 is the storage', async () => {
   const { world, table, mock } = await mocked();
   const [second, third] = [
     await world.domain(table, new MockDomain()),

@@ -1,5 +1,5 @@
 /** What others see of an area between a map's first and last step, and while an unmap takes it down. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';
@@ -73,7 +73,7 @@ describe.each([
   ['being mapped', beingMapped],
   ['being unmapped', beingUnmapped],
 ])('an area that is %s', (_state, begin) => {
-  it('is in the snapshot, without its pages', async () => {
+  test('is in the snapshot, without its pages', async () => {
     const { table, finish } = await begin();
     expect(table.snapshot().areas[1]).toMatchObject({
       iova: '0x2000',
@@ -84,7 +84,7 @@ describe.each([
     await finish();
   });
 
-  it('map, and the destination of a copy: EEXIST', async () => {
+  test('map, and the destination of a copy: EEXIST', async () => {
     const { table, finish } = await begin();
     await expectError(table.map({ uptr: USER, iova: 0x3000n, length: LENGTH, prot: 'r' }), 'EEXIST');
     const copy = table.copy({ from: table, srcIova: 0x1000n, iova: 0x2000n, length: PAGE, prot: 'r' });
@@ -92,7 +92,7 @@ describe.each([
     await finish();
   });
 
-  it('automatic IOVA avoids it', async () => {
+  test('automatic IOVA avoids it', async () => {
     const { world, table, finish } = await begin();
     const map = table.map({ uptr: USER, length: PAGE, prot: 'r' });
     world.memory.open();
@@ -100,7 +100,7 @@ describe.each([
     await finish();
   });
 
-  it.each([
+  test.each([
     ['exactly', 0x2000n, LENGTH],
     ['in part', 0x3000n, PAGE],
     ['and more', 0x2000n, 8n * PAGE],
@@ -112,14 +112,14 @@ describe.each([
     await finish();
   });
 
-  it('unmap of more than it: EBUSY after what lies before it', async () => {
+  test('unmap of more than it: EBUSY after what lies before it', async () => {
     const { table, finish } = await begin();
     const error = await expectError(table.unmapAll(), 'EBUSY');
     expect(error.unmapped).toBe(PAGE);
     await finish();
   });
 
-  it.each([
+  test.each([
     ['it', 0x2000n, PAGE],
     ['it and what is before it', 0x1000n, 2n * PAGE],
   ])('the source of a copy, pin and read of %s: ENOENT', async (_what, iova, length) => {
@@ -130,7 +130,7 @@ describe.each([
     await finish();
   });
 
-  it('pin, read and write: ENOENT, when they come to it', async () => {
+  test('pin, read and write: ENOENT, when they come to it', async () => {
     const { world, table } = await basis();
     const access = new IoptAccess({ needsPin: true, onUnmap: () => undefined });
     await access.attach(table);
@@ -147,13 +147,13 @@ describe.each([
     await access.pin(0x1000n, 3n * PAGE);
   });
 
-  it('reserve: EADDRINUSE', async () => {
+  test('reserve: EADDRINUSE', async () => {
     const { table, finish } = await begin();
     await expectError(table.reserveIova({ start: 0x3fffn, last: 0x4fffn }), 'EADDRINUSE');
     await finish();
   });
 
-  it('cut inside it: EBUSY; at its first and last byte: nothing happens', async () => {
+  test('cut inside it: EBUSY; at its first and last byte: nothing happens', async () => {
     const { table, finish } = await begin();
     await expectError(table.cutIova([0x2fffn]), 'EBUSY');
     const before = table.snapshot();
@@ -162,7 +162,7 @@ describe.each([
     await finish();
   });
 
-  it('dirty: enabling skips it, reading ends before it, and both succeed', async () => {
+  test('dirty: enabling skips it, reading ends before it, and both succeed', async () => {
     const { table, domain, finish } = await begin();
     await table.setDirtyTracking(domain, true);
     domain.dirty!.mark(0x1000n, PAGE);
@@ -175,7 +175,7 @@ describe.each([
     await finish();
   });
 
-  it('domains are added and removed only after it is settled', async () => {
+  test('domains are added and removed only after it is settled', async () => {
     const { world, table, domain, finish } = await begin();
     const second = new RecordingDomain();
     world.domains.push(second);
@@ -212,7 +212,7 @@ async function queueBetween(queued: (table: IoPagetable, world: World) => Promis
 }
 
 describe('an area that waits for its turn', () => {
-  it('is skipped by a domain that is added, and fills it afterwards', async () => {
+  test('is skipped by a domain that is added, and fills it afterwards', async () => {
     const added = new RecordingDomain({ ioPage: 512 });
     const { world, between, second } = await queueBetween((table) => table.addDomain(added));
     world.domains.push(added);
@@ -223,7 +223,7 @@ describe('an area that waits for its turn', () => {
     world.check();
   });
 
-  it('is skipped by the last domain that is removed, and is a lazy map then', async () => {
+  test('is skipped by the last domain that is removed, and is a lazy map then', async () => {
     const { world, table, domain, second } = await queueBetween((table) =>
       table.removeDomain(table.domains[0]!),
     );
@@ -234,7 +234,7 @@ describe('an area that waits for its turn', () => {
     world.check();
   });
 
-  it.each([
+  test.each([
     ['a domain', (table: IoPagetable) => table.addDomain(new RecordingDomain())],
     [
       'an access',
@@ -257,7 +257,7 @@ describe('an area that waits for its turn', () => {
     world.check();
   });
 
-  it('counts as an area when large pages are to be disabled: EINVAL', async () => {
+  test('counts as an area when large pages are to be disabled: EINVAL', async () => {
     const { world, table, first, between, second } = await queueBetween((table) =>
       table.setLargePages(false),
     );
@@ -304,14 +304,14 @@ describe('while an unmap waits for accesses', () => {
     return { world, table, domain, access, finish, asked: () => asked };
   }
 
-  it('no lock is held and the area keeps its pages', async () => {
+  test('no lock is held and the area keeps its pages', async () => {
     const { table, finish } = await beingAsked();
     expect([table.state.iovaLock.free, table.state.domainsLock.free]).toEqual([true, true]);
     expect(table.snapshot().areas[0]).toMatchObject({ uptr: '0x10000000', pins: 1, preventAccess: true });
     await finish();
   });
 
-  it('pin, read and write: EINVAL; interior cut: EBUSY; overlapping map: EEXIST; copy: fine', async () => {
+  test('pin, read and write: EINVAL; interior cut: EBUSY; overlapping map: EEXIST; copy: fine', async () => {
     const { table, access, finish } = await beingAsked();
     await expectError(access.pin(0x1000n, PAGE), 'EINVAL');
     await expectError(access.read(0x1000n, new Uint8Array(4)), 'EINVAL');
@@ -324,7 +324,7 @@ describe('while an unmap waits for accesses', () => {
     await finish();
   });
 
-  it('domains come and go', async () => {
+  test('domains come and go', async () => {
     const { world, table, domain, finish } = await beingAsked();
     const second = new RecordingDomain();
     await world.domain(table, second);
@@ -334,7 +334,7 @@ describe('while an unmap waits for accesses', () => {
     expect(second.mappedBytes).toBe(0n);
   });
 
-  it('another unmap asks, too; together they ask 101 times', async () => {
+  test('another unmap asks, too; together they ask 101 times', async () => {
     const { table, asked, finish } = await beingAsked();
     await expectError(table.unmapAll(), 'EDEADLOCK');
     expect(asked()).toBe(101);

@@ -1,5 +1,5 @@
 /** Which locks a call takes, and how: it waits for each, and then goes on as if it had not waited. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';
 import type { Profile } from '../../src/rules.js';
@@ -198,7 +198,7 @@ async function waits(one: Case, name: string, mode: 'r' | 'w', wanted: unknown):
 }
 
 describe('the locks that a call takes', () => {
-  it.each(Object.entries(CASES))('%s', async (_name, one) => {
+  test.each(Object.entries(CASES))('%s', async (_name, one) => {
     const plain = await prepared(one);
     const value = await one.call(plain);
     const wanted = ['fulfilled', undefined, value, plain.world.state()];
@@ -229,7 +229,7 @@ describe('a call that is given up while it waits', () => {
     write: ({ access }, signal) => access.write(0x1ffcn, new Uint8Array(8), { slow: true, signal }),
   };
 
-  it.each(Object.entries(CALLS))('%s: gives back what it has, and leaves no trace', async (_name, call) => {
+  test.each(Object.entries(CALLS))('%s: gives back what it has, and leaves no trace', async (_name, call) => {
     let given = 0;
     for (const name of Object.keys((await stage('linux-6.12', 1)).locks)) {
       const held = await stage('linux-6.12', 1);
@@ -283,7 +283,7 @@ describe('a call that is halfway when another one has a lock', () => {
 
   const failure = new Error('the test says so');
 
-  it('unmap: waits to take the area out', async () => {
+  test('unmap: waits to take the area out', async () => {
     const { world, table, domain, lock } = await busy();
     domain.onUnmap = () => expect(lock.tryRead()).toBe(true);
     const unmap = watch(table.unmapAll());
@@ -295,7 +295,7 @@ describe('a call that is halfway when another one has a lock', () => {
     world.check();
   });
 
-  it('unmap of a domain that fails: waits to put the area back', async () => {
+  test('unmap of a domain that fails: waits to put the area back', async () => {
     const { world, table, domain, lock } = await busy();
     domain.unmap = () => {
       expect(lock.tryRead()).toBe(true);
@@ -311,7 +311,7 @@ describe('a call that is halfway when another one has a lock', () => {
     world.check();
   });
 
-  it('map: waits to publish its areas', async () => {
+  test('map: waits to publish its areas', async () => {
     const { world, table, domain, lock } = await busy();
     domain.onMap = () => expect(lock.tryRead()).toBe(true);
     const map = watch(table.map({ uptr: USER, iova: 0x8000n, length: PAGE, prot: 'rw' }));
@@ -323,7 +323,7 @@ describe('a call that is halfway when another one has a lock', () => {
     world.check();
   });
 
-  it('a map that fails: waits to take its areas out', async () => {
+  test('a map that fails: waits to take its areas out', async () => {
     const { world, table, domain, lock } = await busy();
     const before = world.state();
     domain.onMap = () => {
@@ -340,7 +340,7 @@ describe('a call that is halfway when another one has a lock', () => {
     world.check();
   });
 
-  it('a copy that fails in its second part: waits for the pages of the first to undo it', async () => {
+  test('a copy that fails in its second part: waits for the pages of the first to undo it', async () => {
     const { world, table, domain } = await busy();
     const from = world.table();
     await from.map({ uptr: USER + 8n * PAGE, iova: 0x1000n, length: PAGE, prot: 'rw' });
@@ -364,7 +364,7 @@ describe('a call that is halfway when another one has a lock', () => {
     world.check();
   });
 
-  it('a copy whose memory answers late: keeps the pages to itself until they are mapped', async () => {
+  test('a copy whose memory answers late: keeps the pages to itself until they are mapped', async () => {
     const { world, table } = await busy();
     const from = world.table();
     await from.map({ uptr: USER + 8n * PAGE, iova: 0x1000n, length: PAGE, prot: 'rw' });
@@ -379,7 +379,7 @@ describe('a call that is halfway when another one has a lock', () => {
     world.check();
   });
 
-  it('an unmap whose devices answer late: keeps the pages to itself until they are unpinned', async () => {
+  test('an unmap whose devices answer late: keeps the pages to itself until they are unpinned', async () => {
     const { world, table, domain } = await busy();
     const { mutex } = table.state.areas.head()!.value.pages!;
     let flushed: () => void = () => undefined;
@@ -396,7 +396,7 @@ describe('a call that is halfway when another one has a lock', () => {
     world.check();
   });
 
-  it('removeDomain: skips an area whose map has not got the domains yet', async () => {
+  test('removeDomain: skips an area whose map has not got the domains yet', async () => {
     const { world, table, domain } = await busy();
     const { domainsLock } = table.state;
     expect(domainsLock.tryRead()).toBe(true);
@@ -416,7 +416,7 @@ describe('a call behind one that waits', () => {
   /** Calls of which the first waits for a reader to end, and the second has no lock in common with that reader. */
   const first = (table: IoPagetable) => table.reserveIova({ start: 0x10_0000n, last: 0x10_ffffn });
 
-  it.each(MODES)('waits its turn, though the lock is held only to %s', async (mode) => {
+  test.each(MODES)('waits its turn, though the lock is held only to %s', async (mode) => {
     const { world, table, locks } = await stage('linux-6.12', 1);
     hold[mode].take(locks.iova!);
     const order: string[] = [];

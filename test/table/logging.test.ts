@@ -1,7 +1,7 @@
 /** The debug namespaces: silent, and free of work, while they are off. */
 import { format } from 'node:util';
 import createDebug from 'debug';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';
 import * as u64 from '../../src/u64.js';
@@ -41,7 +41,7 @@ async function work(table: IoPagetable, world: World): Promise<void> {
 }
 
 describe('debug', () => {
-  it('off: nothing is printed and nothing is formatted', async () => {
+  test('off: nothing is printed and nothing is formatted', async () => {
     const world = new World();
     const table = world.table();
     vi.mocked(u64.hex).mockClear();
@@ -50,7 +50,7 @@ describe('debug', () => {
     expect(u64.hex).not.toHaveBeenCalled();
   });
 
-  it.each([
+  test.each([
     ['iopt:map', '0x10000000 + 0x2000 at 0x1000 rw'],
     ['iopt:copy', '0x1000 + 0x1000 to 0x8000 r'],
     ['iopt:unmap', '0x1000 + 0x2000: 0x2000 bytes'],
@@ -65,7 +65,7 @@ describe('debug', () => {
     expect(lines.every((line) => line.includes(namespace))).toBe(true);
   });
 
-  it('a call that fails is not printed as done', async () => {
+  test('a call that fails is not printed as done', async () => {
     createDebug.enable('iopt:map');
     const table = new World().table();
     await table.map({ uptr: USER, iova: 0n, length: PAGE, prot: 'r' });

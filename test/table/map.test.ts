@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { MapOptions } from '../../src/io-pagetable.js';
 import { MAX_U64 } from '../../src/u64.js';
 import { expectError } from '../helpers/expect-error.js';
@@ -19,7 +19,7 @@ async function occupied() {
   return { world, table };
 }
 
-it('user memory may not end at 2^64, nor past it: EOVERFLOW', async () => {
+test('user memory may not end at 2^64, nor past it: EOVERFLOW', async () => {
   const world = new World();
   const table = world.table();
   for (const [below, length] of [
@@ -84,7 +84,7 @@ describe('the checks of a map, row by row (docs/checks.md)', () => {
     ],
   ];
 
-  it.each(refused)('%s', async (_row, request, code, reason) => {
+  test.each(refused)('%s', async (_row, request, code, reason) => {
     const { world, table } = await occupied();
     await world.unchanged(async () => {
       const error = await expectError(table.map({ ...rw, iova: 0x50000n, ...request }), code);
@@ -93,7 +93,7 @@ describe('the checks of a map, row by row (docs/checks.md)', () => {
     });
   });
 
-  it('M10 a half-initialised area is in the way, too', async () => {
+  test('M10 a half-initialised area is in the way, too', async () => {
     const { world, table } = await occupied();
     world.memory.close();
     const first = table.map({ ...rw, iova: 0x40000n });
@@ -104,7 +104,7 @@ describe('the checks of a map, row by row (docs/checks.md)', () => {
     world.check();
   });
 
-  it('the longest length and the highest user address that M1 and M2 let through', async () => {
+  test('the longest length and the highest user address that M1 and M2 let through', async () => {
     const world = new World();
     const table = world.table();
     expect(await table.map({ uptr: 0, iova: 0, length: MAX_U64 - PAGE, prot: 'r' })).toBe(0n);
@@ -114,7 +114,7 @@ describe('the checks of a map, row by row (docs/checks.md)', () => {
     world.check();
   });
 
-  it('an area may end at 2^64 - 1', async () => {
+  test('an area may end at 2^64 - 1', async () => {
     const world = new World();
     const table = world.table();
     await world.domain(table);
@@ -123,7 +123,7 @@ describe('the checks of a map, row by row (docs/checks.md)', () => {
     world.check();
   });
 
-  it('what is not checked: the allowed list, for a fixed map', async () => {
+  test('what is not checked: the allowed list, for a fixed map', async () => {
     const world = new World();
     const table = world.table();
     await table.setAllowedIova([{ start: 0x100000n, last: 0x1fffffn }]);
@@ -132,7 +132,7 @@ describe('the checks of a map, row by row (docs/checks.md)', () => {
 });
 
 describe('what a map does', () => {
-  it('pins nothing while there is no domain, so it needs no memory', async () => {
+  test('pins nothing while there is no domain, so it needs no memory', async () => {
     const world = new World();
     const table = world.table();
     await table.map({ ...rw, uptr: NOWHERE, iova: 0x1000n });
@@ -142,7 +142,7 @@ describe('what a map does', () => {
     ]);
   });
 
-  it('with a domain pins each page once and maps it in every domain before it succeeds', async () => {
+  test('with a domain pins each page once and maps it in every domain before it succeeds', async () => {
     const world = new World();
     const table = world.table();
     const first = await world.domain(table, new RecordingDomain());
@@ -156,7 +156,7 @@ describe('what a map does', () => {
     world.check();
   });
 
-  it('pins for writing only what may be written', async () => {
+  test('pins for writing only what may be written', async () => {
     const world = new World();
     const table = world.table();
     await world.domain(table);
@@ -167,7 +167,7 @@ describe('what a map does', () => {
     );
   });
 
-  it.each(['', 'r', 'w', 'rw'] as const)("grants devices '%s'", async (prot) => {
+  test.each(['', 'r', 'w', 'rw'] as const)("grants devices '%s'", async (prot) => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(table);
@@ -176,7 +176,7 @@ describe('what a map does', () => {
     expect(domain.translate(0x1000n)?.protection).toBe(['', 'r', 'w', 'rw'].indexOf(prot));
   });
 
-  it('a page that is no memory: EFAULT naming it, in the middle of a range, too', async () => {
+  test('a page that is no memory: EFAULT naming it, in the middle of a range, too', async () => {
     const world = new World();
     const table = world.table();
     await world.domain(table);
@@ -190,7 +190,7 @@ describe('what a map does', () => {
     });
   });
 
-  it('uses the memory and the accounting of the call before those of the table', async () => {
+  test('uses the memory and the accounting of the call before those of the table', async () => {
     const [own, other] = [new World(100), new World(100)];
     const table = own.table({ accounting: 'mm' });
     await own.domain(table);
@@ -208,7 +208,7 @@ describe('what a map does', () => {
     expect([own.physical.pinned, other.physical.pinned]).toEqual([2, 1]);
   });
 
-  it('waits to publish its area while others read the table', async () => {
+  test('waits to publish its area while others read the table', async () => {
     const world = new World();
     const table = world.table();
     await world.domain(table);
@@ -225,7 +225,7 @@ describe('what a map does', () => {
     world.check();
   });
 
-  it('makes an area that knows what it shows', async () => {
+  test('makes an area that knows what it shows', async () => {
     const table = new World().table();
     await table.map({ uptr: USER + 0x10n, iova: 0x1010n, length: 0x1ff0n, prot: 'r' });
     const [area] = [...table.state.areas];
@@ -240,7 +240,7 @@ describe('what a map does', () => {
     expect([pages!.uptr, pages!.length, pages!.npages]).toEqual([USER, 2n * PAGE, 2]);
   });
 
-  it('runs to its end before the promise is returned', () => {
+  test('runs to its end before the promise is returned', () => {
     const world = new World();
     const table = world.table();
     void table.map({ ...rw, iova: 0x1000n });

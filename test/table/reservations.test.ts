@@ -1,5 +1,5 @@
 /** Reserved and allowed IOVA, and the regions of devices: rows V and L of docs/checks.md. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { ReservedRegion } from '../../src/table/reservations.js';
 import { MAX_U64 } from '../../src/u64.js';
 import { expectError } from '../helpers/expect-error.js';
@@ -13,7 +13,7 @@ function fresh() {
 }
 
 describe('reserving', () => {
-  it('refuses what an area or an allowed range meets: EADDRINUSE naming it', async () => {
+  test('refuses what an area or an allowed range meets: EADDRINUSE naming it', async () => {
     const { world, table } = fresh();
     await table.map({ uptr: USER, iova: 0x1000n, length: PAGE, prot: 'r' });
     await table.setAllowedIova([{ start: 0x8000n, last: 0x8fffn }]);
@@ -36,7 +36,7 @@ describe('reserving', () => {
     }
   });
 
-  it('may overlap other reservations, and goes owner by owner', async () => {
+  test('may overlap other reservations, and goes owner by owner', async () => {
     const { table } = fresh();
     const [a, b] = [{ name: 'a' }, { name: 'b' }];
     for (const owner of [a, a, b]) await table.reserveIova({ start: 0x1000n, last: 0x2fffn, owner });
@@ -52,7 +52,7 @@ describe('reserving', () => {
     expect(table.snapshot().reserved).toEqual([]);
   });
 
-  it('one byte, and everything', async () => {
+  test('one byte, and everything', async () => {
     const { table } = fresh();
     await table.reserveIova({ start: MAX_U64, last: MAX_U64 });
     expect((await table.iovaRanges()).ranges).toEqual([{ start: 0n, last: MAX_U64 - 1n }]);
@@ -62,11 +62,11 @@ describe('reserving', () => {
 });
 
 describe('the ranges that can be used', () => {
-  it('a fresh table: everything, alignment 1', async () => {
+  test('a fresh table: everything, alignment 1', async () => {
     expect(await fresh().table.iovaRanges()).toEqual({ ranges: [WHOLE], alignment: 1 });
   });
 
-  it('are the holes between reservations; areas and allowed ranges do not matter', async () => {
+  test('are the holes between reservations; areas and allowed ranges do not matter', async () => {
     const { table } = fresh();
     await table.reserveIova({ start: 0n, last: 0xfffn });
     await table.reserveIova({ start: 0x1000n, last: 0x1fffn });
@@ -82,7 +82,7 @@ describe('the ranges that can be used', () => {
 });
 
 describe('allowed ranges', () => {
-  it('must have two bytes and be disjoint, in list order: EINVAL; the old list stays', async () => {
+  test('must have two bytes and be disjoint, in list order: EINVAL; the old list stays', async () => {
     const { world, table } = fresh();
     await table.setAllowedIova([{ start: 0x1000n, last: 0x1fffn }]);
     for (const ranges of [
@@ -101,7 +101,7 @@ describe('allowed ranges', () => {
     }
   });
 
-  it('may touch, in any order, and replace the old list', async () => {
+  test('may touch, in any order, and replace the old list', async () => {
     const { world, table } = fresh();
     await table.setAllowedIova([{ start: 0x1000n, last: 0x1fffn }]);
     await table.setAllowedIova([
@@ -119,7 +119,7 @@ describe('allowed ranges', () => {
     world.check();
   });
 
-  it('may not meet a reservation: EADDRINUSE naming it; the old list stays (10.9)', async () => {
+  test('may not meet a reservation: EADDRINUSE naming it; the old list stays (10.9)', async () => {
     const { world, table } = fresh();
     const [base, last] = [0x100000n, 0x100000n + 600n * PAGE - 1n];
     await table.setAllowedIova([{ start: base, last }]);
@@ -143,7 +143,7 @@ describe("a device's regions", () => {
     type,
   });
 
-  it('are reserved for it, but for direct-relaxable ones; the software MSI window is told', async () => {
+  test('are reserved for it, but for direct-relaxable ones; the software MSI window is told', async () => {
     const { world, table } = fresh();
     const device = { name: 'eth0' };
     const answer = await table.enforceReservedRegions(device, [
@@ -163,7 +163,7 @@ describe("a device's regions", () => {
     expect(table.snapshot().reserved).toEqual([]);
   });
 
-  it('a hardware MSI region alone gives no window', async () => {
+  test('a hardware MSI region alone gives no window', async () => {
     const { table } = fresh();
     expect(await table.enforceReservedRegions({}, [region(0x1000n, 'msi'), region(0x2000n, 'msi')])).toEqual({
       swMsiStart: undefined,
@@ -171,7 +171,7 @@ describe("a device's regions", () => {
     expect(table.snapshot().reserved).toHaveLength(2);
   });
 
-  it.each([
+  test.each([
     ['two software MSI regions', [region(0x1000n, 'sw-msi'), region(0x2000n, 'sw-msi')]],
     ['a software beside a hardware MSI region', [region(0x1000n, 'msi'), region(0x2000n, 'sw-msi')]],
   ])('%s: EINVAL, nothing reserved', async (_what, regions) => {
@@ -179,7 +179,7 @@ describe("a device's regions", () => {
     await world.unchanged(() => expectError(table.enforceReservedRegions({}, regions), 'EINVAL'));
   });
 
-  it('one that meets an area or an allowed range: EADDRINUSE, and all reservations of the device go', async () => {
+  test('one that meets an area or an allowed range: EADDRINUSE, and all reservations of the device go', async () => {
     const { world, table } = fresh();
     const [device, other] = [{ name: 'a' }, { name: 'b' }];
     await table.map({ uptr: USER, iova: 0x1000n, length: PAGE, prot: 'r' });
@@ -199,7 +199,7 @@ describe("a device's regions", () => {
     expect(table.snapshot().reserved).toEqual([{ start: '0x9000', last: '0x9fff', owner: 'Object b' }]);
   });
 
-  it('an empty one: EINVAL; one past 2^64 - 1: EOVERFLOW; nothing reserved', async () => {
+  test('an empty one: EINVAL; one past 2^64 - 1: EOVERFLOW; nothing reserved', async () => {
     const { world, table } = fresh();
     const empty = { start: 0x1000n, length: 0n, type: 'reserved' } as const;
     const long = { start: 0x1000n, length: MAX_U64, type: 'reserved' } as const;
@@ -208,7 +208,7 @@ describe("a device's regions", () => {
   });
 });
 
-it.each([
+test.each([
   [null, 'nobody in particular'],
   [{ name: 'eth0' }, 'Object eth0'],
   [new Map(), 'a Map'],

@@ -1,5 +1,5 @@
 /** What the first public patch does otherwise (docs/profiles.md). */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import type { Profile } from '../../src/rules.js';
@@ -23,7 +23,7 @@ async function twoAreas(profile: Profile = 'rfc-v1') {
 }
 
 describe('the reported bug: an unmap of more than is mapped, then a map over it', () => {
-  it.each(['linux-6.12', 'rfc-v1'] as const)('%s', async (profile) => {
+  test.each(['linux-6.12', 'rfc-v1'] as const)('%s', async (profile) => {
     const { world, table } = fresh(profile);
     await table.map({ uptr: USER, iova: 0xffff_f000n, length: PAGE, prot: 'rw' });
     const unmap = table.unmap(0xff00_0000n, 0x100_0000n);
@@ -45,7 +45,7 @@ describe('the reported bug: an unmap of more than is mapped, then a map over it'
 });
 
 describe('map', () => {
-  it('over an area: EADDRINUSE; over a reservation: ENOENT, which comes first', async () => {
+  test('over an area: EADDRINUSE; over a reservation: ENOENT, which comes first', async () => {
     const { world, table } = await twoAreas();
     await table.reserveIova({ start: 0x4000n, last: 0x4fffn });
     const map = (iova: bigint, length: bigint) => table.map({ uptr: USER, iova, length, prot: 'rw' });
@@ -54,7 +54,7 @@ describe('map', () => {
     await world.unchanged(() => expectError(map(0x3000n, 2n * PAGE), 'ENOENT'));
   });
 
-  it('EPERM comes before all else, then the iova range, then the alignment', async () => {
+  test('EPERM comes before all else, then the iova range, then the alignment', async () => {
     const { world, table } = fresh();
     await world.domain(table);
     await table.reserveIova({ start: 0x8000n, last: 0x8fffn });
@@ -70,7 +70,7 @@ describe('map', () => {
     await world.unchanged(() => expectError(copy(0x1000n, 'r'), 'EADDRINUSE'));
   });
 
-  it('checks length and user address of an automatic placement as of a fixed one', async () => {
+  test('checks length and user address of an automatic placement as of a fixed one', async () => {
     const { world, table } = fresh();
     await world.domain(table, new RecordingDomain({ ioPage: 2048 }));
     await world.unchanged(() => expectError(table.map({ uptr: USER, length: 3000n, prot: 'r' }), 'EINVAL'));
@@ -79,14 +79,14 @@ describe('map', () => {
     );
   });
 
-  it('length 0: EINVAL from the creation of the pages', async () => {
+  test('length 0: EINVAL from the creation of the pages', async () => {
     const { world, table } = fresh();
     await world.unchanged(() => expectError(table.map({ uptr: USER, length: 0n, prot: 'r' }), 'EINVAL'));
   });
 });
 
 describe('copy', () => {
-  it.each([
+  test.each([
     ['part of an area', 0x2000n, PAGE],
     ['two areas', 0x1000n, 3n * PAGE],
     ['more than an area', 0x1000n, 8n * PAGE],
@@ -102,7 +102,7 @@ describe('copy', () => {
     });
   });
 
-  it('of nothing: ENOENT', async () => {
+  test('of nothing: ENOENT', async () => {
     const { world, table } = await twoAreas();
     const copy = { from: table, srcIova: 0x8000n, iova: 0x10000n, length: PAGE, prot: 'r' } as const;
     await world.unchanged(async () => {
@@ -111,7 +111,7 @@ describe('copy', () => {
     });
   });
 
-  it('of a whole area shares its pages', async () => {
+  test('of a whole area shares its pages', async () => {
     const { world, table } = await twoAreas();
     await table.copy({ from: table, srcIova: 0x2000n, iova: 0x10000n, length: 2n * PAGE, prot: 'r' });
     expect(table.snapshot().pages.map(({ references }) => references)).toEqual([1, 2]);
@@ -120,7 +120,7 @@ describe('copy', () => {
 });
 
 describe('unmap', () => {
-  it.each([
+  test.each([
     ['larger', 0x1000n, 2n * PAGE],
     ['smaller', 0x2000n, PAGE],
     ['of several areas', 0x1000n, 3n * PAGE],
@@ -130,14 +130,14 @@ describe('unmap', () => {
     await world.unchanged(() => expectError(table.unmap(iova, length), 'ENOENT'));
   });
 
-  it('of exactly one area', async () => {
+  test('of exactly one area', async () => {
     const { world, table } = await twoAreas();
     expect(await table.unmap(0x2000n, 2n * PAGE)).toBe(2n * PAGE);
     expect(table.areaCount).toBe(1);
     world.check();
   });
 
-  it('of a half-initialised area: ENOENT; unmap all: EBUSY', async () => {
+  test('of a half-initialised area: ENOENT; unmap all: EBUSY', async () => {
     const { world, table } = fresh();
     await world.domain(table);
     world.memory.close();
@@ -150,7 +150,7 @@ describe('unmap', () => {
     world.check();
   });
 
-  it('of a pinned area: EBUSY, nobody is asked, and the area is as good as before', async () => {
+  test('of a pinned area: EBUSY, nobody is asked, and the area is as good as before', async () => {
     const { world, table } = await twoAreas();
     const access = new IoptAccess({ needsPin: true, onUnmap: () => expect.fail('nobody is to be asked') });
     await access.attach(table);
@@ -169,7 +169,7 @@ describe('unmap', () => {
 });
 
 describe('access', () => {
-  it('a hole is EINVAL, wherever it is', async () => {
+  test('a hole is EINVAL, wherever it is', async () => {
     const { world, table } = await twoAreas();
     const access = new IoptAccess({ needsPin: true, onUnmap: () => undefined });
     await access.attach(table);
@@ -185,7 +185,7 @@ describe('access', () => {
 });
 
 describe('the rest', () => {
-  it('a half-initialised area is skipped by a domain that is added, and fills it', async () => {
+  test('a half-initialised area is skipped by a domain that is added, and fills it', async () => {
     const { world, table } = fresh();
     await world.domain(table);
     world.memory.close();
@@ -201,7 +201,7 @@ describe('the rest', () => {
     world.check();
   });
 
-  it('the alignment after a domain goes is that of the remaining ones (D17 repaired)', async () => {
+  test('the alignment after a domain goes is that of the remaining ones (D17 repaired)', async () => {
     const { world, table } = fresh();
     const [fine, coarse] = [new RecordingDomain({ ioPage: 2048 }), new RecordingDomain()];
     await world.domain(table, fine);
@@ -214,7 +214,7 @@ describe('the rest', () => {
     world.check();
   });
 
-  it('a hardware MSI region overrides a software one, in any order and number', async () => {
+  test('a hardware MSI region overrides a software one, in any order and number', async () => {
     const { table } = fresh();
     const region = (start: bigint, type: 'msi' | 'sw-msi') => ({ start, length: PAGE, type });
     for (const [types, start] of [

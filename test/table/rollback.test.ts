@@ -1,5 +1,5 @@
 /** A call that fails half-way leaves everything as it was, and succeeds when the cause is gone. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import { refuse } from '../../src/errors.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';
@@ -21,7 +21,7 @@ async function threeDomains() {
 }
 
 describe("a domain's map fails", () => {
-  it('in any domain, at any run of a map', async () => {
+  test('in any domain, at any run of a map', async () => {
     const { world, table, domains } = await threeDomains();
     const map = () => table.map({ uptr: SCATTERED, iova: 0x8000n, length: 4n * PAGE, prot: 'rw' });
     for (const domain of domains) {
@@ -38,7 +38,7 @@ describe("a domain's map fails", () => {
     world.check();
   });
 
-  it('of a map that does not begin at a page boundary', async () => {
+  test('of a map that does not begin at a page boundary', async () => {
     const world = new World();
     const table = world.table();
     const domain = await world.domain(table, new RecordingDomain({ ioPage: 512 }));
@@ -52,7 +52,7 @@ describe("a domain's map fails", () => {
     world.check();
   });
 
-  it.each([false, true])('page by page, without large pages (whole pages: %s)', async (wholePages) => {
+  test.each([false, true])('page by page, without large pages (whole pages: %s)', async (wholePages) => {
     const world = new World();
     const table = world.table();
     await table.setLargePages(false);
@@ -74,7 +74,7 @@ describe("a domain's map fails", () => {
     world.check();
   });
 
-  it('with an error of its own, which is passed on', async () => {
+  test('with an error of its own, which is passed on', async () => {
     const { world, table, domains } = await threeDomains();
     const broken = new Error('the driver has a bug');
     domains[2]!.map = () => {
@@ -98,7 +98,7 @@ async function sourceOfThree(world: World): Promise<IoPagetable> {
 }
 
 describe('a part of a copy fails', () => {
-  it("in any domain's map", async () => {
+  test("in any domain's map", async () => {
     const { world, table, domains } = await threeDomains();
     const from = await sourceOfThree(world);
     const copy = () => table.copy({ from, srcIova: 0x1000n, iova: 0x1000n, length: 6n * PAGE, prot: 'rw' });
@@ -113,7 +113,7 @@ describe('a part of a copy fails', () => {
     world.check();
   });
 
-  it('as its memory cannot be pinned', async () => {
+  test('as its memory cannot be pinned', async () => {
     const { world, table } = await threeDomains();
     const from = await sourceOfThree(world);
     await from.map({ uptr: NOWHERE, iova: 0x7000n, length: PAGE, prot: 'rw' });
@@ -124,7 +124,7 @@ describe('a part of a copy fails', () => {
     world.check();
   });
 
-  it('at the locked-memory limit', async () => {
+  test('at the locked-memory limit', async () => {
     const world = new World(5);
     const table = world.table();
     await world.domain(table);
@@ -136,7 +136,7 @@ describe('a part of a copy fails', () => {
     world.check();
   });
 
-  it('for lack of permission, when parts before it are in the tree already', async () => {
+  test('for lack of permission, when parts before it are in the tree already', async () => {
     const { world, table } = await threeDomains();
     const from = await sourceOfThree(world);
     await from.map({ uptr: USER, iova: 0x7000n, length: PAGE, prot: 'r' });
@@ -149,7 +149,7 @@ describe('a part of a copy fails', () => {
 });
 
 describe('adding a domain fails', () => {
-  it.each([0, 1])('at any area and run, beside %d other domains', async (others) => {
+  test.each([0, 1])('at any area and run, beside %d other domains', async (others) => {
     const world = new World();
     const table = await sourceOfThree(world);
     for (let number = 0; number < others; number++) await world.domain(table, new RecordingDomain());
@@ -167,7 +167,7 @@ describe('adding a domain fails', () => {
     world.check();
   });
 
-  it('as memory cannot be pinned, or the limit is reached', async () => {
+  test('as memory cannot be pinned, or the limit is reached', async () => {
     const world = new World(5);
     const table = await sourceOfThree(world);
     const domain = new RecordingDomain();
@@ -180,7 +180,7 @@ describe('adding a domain fails', () => {
     world.check();
   });
 
-  it('and pages that an access or another table holds stay pinned', async () => {
+  test('and pages that an access or another table holds stay pinned', async () => {
     const world = new World();
     const table = await sourceOfThree(world);
     const other = world.table();
@@ -200,7 +200,7 @@ describe('adding a domain fails', () => {
 });
 
 describe('memory that pins fewer pages than asked', () => {
-  it.each([1, 2, 3])('%d at a time: the rest is asked for', async (most) => {
+  test.each([1, 2, 3])('%d at a time: the rest is asked for', async (most) => {
     const { world, table, domains } = await threeDomains();
     world.memory.mostPerPin = most;
     await table.map({ uptr: USER, iova: 0x8000n, length: 7n * PAGE, prot: 'rw' });
@@ -213,7 +213,7 @@ describe('memory that pins fewer pages than asked', () => {
     world.check();
   });
 
-  it('a fault at any call: what earlier calls pinned is unpinned', async () => {
+  test('a fault at any call: what earlier calls pinned is unpinned', async () => {
     const { world, table } = await threeDomains();
     world.memory.mostPerPin = 2;
     for (let page = 1n; page <= 6n; page++) {
@@ -299,7 +299,7 @@ describe('memory that answers late fails', () => {
     ],
   ];
 
-  it.each(CALLS)('%s, at any of its %d calls', async (_name, calls, prepare) => {
+  test.each(CALLS)('%s, at any of its %d calls', async (_name, calls, prepare) => {
     const world = new World();
     const call = await prepare(world);
     world.memory.mostPerPin = 2;

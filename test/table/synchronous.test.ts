@@ -1,5 +1,5 @@
 /** The calls that never wait: EAGAIN where the promise would be pending, and nothing changed. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import { expectErrorNow } from '../helpers/expect-error.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
@@ -41,7 +41,7 @@ function refusedWithoutTrace(stage: Stage, name: string): void {
 }
 
 describe('with nobody in the way', () => {
-  it('they give what the promises would give', async () => {
+  test('they give what the promises would give', async () => {
     const stageNow = await stage();
     const { world, table, access } = stageNow;
     expect(CALLS.mapSync!(stageNow)).toBe(0x9000n);
@@ -59,7 +59,7 @@ describe('with nobody in the way', () => {
     world.check();
   });
 
-  it('they refuse what the promises would refuse, with the same errno and range', async () => {
+  test('they refuse what the promises would refuse, with the same errno and range', async () => {
     const { world, table, lazy, access } = await stage();
     await world.unchanged(() => {
       const map = expectErrorNow(
@@ -78,7 +78,7 @@ describe('with nobody in the way', () => {
 });
 
 describe('EAGAIN, and nothing changed', () => {
-  it.each(['mapSync', 'copySync', 'unmapSync', 'unmapAllSync'])(
+  test.each(['mapSync', 'copySync', 'unmapSync', 'unmapAllSync'])(
     '%s while the iova lock is held',
     async (name) => {
       const held = await stage({ domain: false });
@@ -95,7 +95,7 @@ describe('EAGAIN, and nothing changed', () => {
     },
   );
 
-  it.each(Object.keys(CALLS))('%s while both locks are held for writing', async (name) => {
+  test.each(Object.keys(CALLS))('%s while both locks are held for writing', async (name) => {
     const held = await stage({ domain: false });
     const { world, table } = held;
     world.memory.close();
@@ -107,7 +107,7 @@ describe('EAGAIN, and nothing changed', () => {
     world.check();
   });
 
-  it.each(['mapSync', 'copySync', 'unmapSync', 'unmapAllSync'])(
+  test.each(['mapSync', 'copySync', 'unmapSync', 'unmapAllSync'])(
     '%s while another call waits for the domains lock',
     async (name) => {
       const held = await stage();
@@ -123,7 +123,7 @@ describe('EAGAIN, and nothing changed', () => {
     },
   );
 
-  it.each(['pinSync', 'readSync', 'writeSync'])('%s while the access itself is busy', async (name) => {
+  test.each(['pinSync', 'readSync', 'writeSync'])('%s while the access itself is busy', async (name) => {
     const held = await stage({ domain: false });
     const { world, table, lazy, access } = held;
     await table.copy({ from: lazy, srcIova: 0x1000n, iova: 0x5000n, length: PAGE, prot: 'rw' });
@@ -135,7 +135,7 @@ describe('EAGAIN, and nothing changed', () => {
     world.check();
   });
 
-  it.each(['mapSync', 'copySync'])(
+  test.each(['mapSync', 'copySync'])(
     '%s when pinning has to wait; what is pinned late is unpinned',
     async (name) => {
       const held = await stage();
@@ -154,7 +154,7 @@ describe('EAGAIN, and nothing changed', () => {
     },
   );
 
-  it('a late pin that fails is no unhandled rejection', async () => {
+  test('a late pin that fails is no unhandled rejection', async () => {
     const held = await stage();
     held.world.memory.close();
     refusedWithoutTrace(held, 'mapSync');
@@ -163,7 +163,7 @@ describe('EAGAIN, and nothing changed', () => {
     held.world.check();
   });
 
-  it('mapSync when only the last part has to wait: what was pinned before is unpinned', async () => {
+  test('mapSync when only the last part has to wait: what was pinned before is unpinned', async () => {
     const { world, table } = await stage();
     world.memory.mostPerPin = 3;
     const memory = world.memory;
@@ -182,7 +182,7 @@ describe('EAGAIN, and nothing changed', () => {
     world.check();
   });
 
-  it('copySync while its pages are busy, the first or a later part', async () => {
+  test('copySync while its pages are busy, the first or a later part', async () => {
     const held = await stage();
     const { world, table, lazy } = held;
     await lazy.map({ uptr: USER + 64n * PAGE, iova: 0x3000n, length: PAGE, prot: 'rw' });
@@ -207,7 +207,7 @@ describe('EAGAIN, and nothing changed', () => {
     world.check();
   });
 
-  it('unmapSync and unmapAllSync of an area whose pages are busy', async () => {
+  test('unmapSync and unmapAllSync of an area whose pages are busy', async () => {
     const held = await stage({ domain: false });
     const { world, table, lazy } = held;
     await lazy.copy({ from: table, srcIova: 0x1000n, iova: 0x8000n, length: PAGE, prot: 'r' });
@@ -223,7 +223,7 @@ describe('EAGAIN, and nothing changed', () => {
     world.check();
   });
 
-  it('unmapSync and unmapAllSync of an area that is pinned, wherever it is in the range', async () => {
+  test('unmapSync and unmapAllSync of an area that is pinned, wherever it is in the range', async () => {
     const held = await stage();
     const { world, table, access } = held;
     await access.pin(0x3000n, PAGE);
@@ -236,7 +236,7 @@ describe('EAGAIN, and nothing changed', () => {
     world.check();
   });
 
-  it('unmapSync where a check fails before it would wait says so', async () => {
+  test('unmapSync where a check fails before it would wait says so', async () => {
     const { world, table, access } = await stage();
     await access.pin(0x3000n, PAGE);
     await world.unchanged(() => {
@@ -245,7 +245,7 @@ describe('EAGAIN, and nothing changed', () => {
     });
   });
 
-  it('rfc-v1 does not wait for pins: EBUSY', async () => {
+  test('rfc-v1 does not wait for pins: EBUSY', async () => {
     const world = new World();
     const table = world.table({ profile: 'rfc-v1' });
     await table.map({ uptr: USER, iova: 0x1000n, length: PAGE, prot: 'rw' });
@@ -256,7 +256,7 @@ describe('EAGAIN, and nothing changed', () => {
     });
   });
 
-  it.each(['readSync', 'writeSync'])('%s of memory that is not there now, in any area', async (name) => {
+  test.each(['readSync', 'writeSync'])('%s of memory that is not there now, in any area', async (name) => {
     const held = await stage();
     const { world, table, access } = held;
     const other = new World();
@@ -276,7 +276,7 @@ describe('EAGAIN, and nothing changed', () => {
     world.check();
   });
 
-  it.each([
+  test.each([
     ['slow', 4096],
     ['slow', 8],
     ['of another process', 8],
@@ -302,7 +302,7 @@ describe('EAGAIN, and nothing changed', () => {
     world.check();
   });
 
-  it('a slow transfer does not wait for frames that are held already', async () => {
+  test('a slow transfer does not wait for frames that are held already', async () => {
     const { world, lazy } = await stage();
     const access = new IoptAccess({ needsPin: true, onUnmap: () => undefined });
     await access.attach(lazy);
@@ -318,7 +318,7 @@ describe('EAGAIN, and nothing changed', () => {
     expect(world.memory.pins).toHaveLength(pins);
   });
 
-  it('a direct transfer does not wait for pages that are busy, a slow one does', async () => {
+  test('a direct transfer does not wait for pages that are busy, a slow one does', async () => {
     const { world, lazy } = await stage();
     const [pinner, reader] = [
       new IoptAccess({ needsPin: true, onUnmap: () => undefined }),

@@ -1,5 +1,5 @@
 /** What a terabyte costs: a few tables and nodes, not a word a page. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { checkTables } from '../../src/inspect/check.js';
@@ -21,7 +21,7 @@ async function terabyte() {
 }
 
 describe('1 TiB of contiguous memory', () => {
-  it('is mapped with 1 GiB pages, and unmapped again', async () => {
+  test('is mapped with 1 GiB pages, and unmapped again', async () => {
     const { memory, table, domain } = await terabyte();
     const [tables, bytes] = [domain.tables, domain.tableBytes];
     await table.map({ uptr: BASE, iova: TIB, length: TIB, prot: 'rw' });
@@ -42,7 +42,7 @@ describe('1 TiB of contiguous memory', () => {
     table.check();
   });
 
-  it('is one node in each tree, and one run in the pinned store', async () => {
+  test('is one node in each tree, and one run in the pinned store', async () => {
     const { memory, table } = await terabyte();
     await table.map({ uptr: BASE, iova: TIB, length: TIB, prot: 'rw' });
     const copy = new IoPagetable({ memory });
@@ -63,7 +63,7 @@ describe('1 TiB of contiguous memory', () => {
     checkTables([table.state, copy.state]);
   });
 
-  it('is added to a second domain from the first, and read where it is touched', async () => {
+  test('is added to a second domain from the first, and read where it is touched', async () => {
     const { memory, table, domain } = await terabyte();
     await table.map({ uptr: BASE, iova: TIB, length: TIB, prot: 'rw' });
     const second = new RadixDomain({ aperture: { start: TIB, last: 2n * TIB - 1n } });
@@ -77,7 +77,7 @@ describe('1 TiB of contiguous memory', () => {
     table.check();
   });
 
-  it('fails at the limit without a trace', async () => {
+  test('fails at the limit without a trace', async () => {
     const { memory, table, domain } = await terabyte();
     memory.locked!.user.limitPages = PAGES - 1;
     await expect(table.map({ uptr: BASE, iova: TIB, length: TIB, prot: 'rw' })).rejects.toMatchObject({

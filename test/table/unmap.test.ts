@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import type { IoPagetable } from '../../src/io-pagetable.js';
 import { MAX_U64 } from '../../src/u64.js';
@@ -23,7 +23,7 @@ async function twoAreas() {
 }
 
 describe('unmap, rows U of docs/checks.md', () => {
-  it('length 0: EINVAL; past 2^64 - 1: EOVERFLOW; neither says how much was unmapped', async () => {
+  test('length 0: EINVAL; past 2^64 - 1: EOVERFLOW; neither says how much was unmapped', async () => {
     const { world, table } = await twoAreas();
     for (const [length, code] of [
       [0n, 'EINVAL'],
@@ -36,12 +36,12 @@ describe('unmap, rows U of docs/checks.md', () => {
     }
   });
 
-  it('nothing there: success with 0 bytes', async () => {
+  test('nothing there: success with 0 bytes', async () => {
     const { world, table } = await twoAreas();
     await world.unchanged(async () => expect(await table.unmap(0x2000n, PAGE)).toBe(0n));
   });
 
-  it.each([
+  test.each([
     ['below', 0x2000n, 0x2000n, ['0x3000', '0x4fff']],
     ['above', 0x4000n, 0x2000n, ['0x3000', '0x4fff']],
     ['on both sides', 0x3800n, 0x800n, ['0x3000', '0x4fff']],
@@ -54,7 +54,7 @@ describe('unmap, rows U of docs/checks.md', () => {
     });
   });
 
-  it('[0x1000, 0x3fff] takes the first area and stops at the second; [0x1800, 0x4fff] takes none', async () => {
+  test('[0x1000, 0x3fff] takes the first area and stops at the second; [0x1800, 0x4fff] takes none', async () => {
     const { world, table } = await twoAreas();
     await world.unchanged(() => expectError(table.unmap(0x1800n, 0x3800n), 'ENOENT'));
     const error = await expectError(table.unmap(0x1000n, 0x3000n), 'ENOENT');
@@ -64,7 +64,7 @@ describe('unmap, rows U of docs/checks.md', () => {
     world.check();
   });
 
-  it('a superset takes all areas, in ascending order, and whole', async () => {
+  test('a superset takes all areas, in ascending order, and whole', async () => {
     const { world, table } = await twoAreas();
     const domain = world.domains[0] as RecordingDomain;
     domain.requests.length = 0;
@@ -74,7 +74,7 @@ describe('unmap, rows U of docs/checks.md', () => {
     world.check();
   });
 
-  it('the last area of the space', async () => {
+  test('the last area of the space', async () => {
     const world = new World();
     const table = world.table();
     await map(table, MAX_U64 - 0xfffn, MAX_U64);
@@ -82,7 +82,7 @@ describe('unmap, rows U of docs/checks.md', () => {
     expect(areasOf(table)).toEqual([]);
   });
 
-  it('unmapAll takes everything, and nothing when there is nothing', async () => {
+  test('unmapAll takes everything, and nothing when there is nothing', async () => {
     const { world, table } = await twoAreas();
     expect(await table.unmapAll()).toBe(0x3000n);
     expect(await table.unmapAll()).toBe(0n);
@@ -115,7 +115,7 @@ function holder(table: IoPagetable, iova: bigint, patience: number) {
 }
 
 describe('unmap asks accesses to let go', () => {
-  it('with the whole range of the area, before anything is unmapped', async () => {
+  test('with the whole range of the area, before anything is unmapped', async () => {
     const { world, table } = await twoAreas();
     const notices: unknown[] = [];
     const access: IoptAccess = new IoptAccess({
@@ -132,7 +132,7 @@ describe('unmap asks accesses to let go', () => {
     world.check();
   });
 
-  it('all of them in the order of their numbers, also those with nothing pinned', async () => {
+  test('all of them in the order of their numbers, also those with nothing pinned', async () => {
     const { world, table } = await twoAreas();
     const told: string[] = [];
     const make = (name: string): IoptAccess => {
@@ -158,7 +158,7 @@ describe('unmap asks accesses to let go', () => {
     world.check();
   });
 
-  it('but not one that left while the others were asked', async () => {
+  test('but not one that left while the others were asked', async () => {
     const { world, table } = await twoAreas();
     const told: string[] = [];
     const second = new IoptAccess({
@@ -181,7 +181,7 @@ describe('unmap asks accesses to let go', () => {
     world.check();
   });
 
-  it('nobody, when only another table has pins in the pages', async () => {
+  test('nobody, when only another table has pins in the pages', async () => {
     const { world, table } = await twoAreas();
     const other = world.table();
     const access = new IoptAccess({ needsPin: true, onUnmap: () => expect.fail('nobody was to be asked') });
@@ -195,7 +195,7 @@ describe('unmap asks accesses to let go', () => {
     world.check();
   });
 
-  it('100 times; after the 101st it gives up, though that let go', async () => {
+  test('100 times; after the 101st it gives up, though that let go', async () => {
     for (const patience of [100, 101]) {
       const { world, table } = await twoAreas();
       const held = holder(table, 0x3000n, patience);
@@ -217,7 +217,7 @@ describe('unmap asks accesses to let go', () => {
     }
   });
 
-  it('an access that never lets go: 101 calls, then the area is mapped but can be pinned no more', async () => {
+  test('an access that never lets go: 101 calls, then the area is mapped but can be pinned no more', async () => {
     const { world, table } = await twoAreas();
     const held = holder(table, 0x3000n, Number.POSITIVE_INFINITY);
     await held.pin();
@@ -233,7 +233,7 @@ describe('unmap asks accesses to let go', () => {
     world.check();
   });
 
-  it('neighbouring areas share the budget of 100', async () => {
+  test('neighbouring areas share the budget of 100', async () => {
     for (const [second, code] of [
       [40, undefined],
       [41, 'EDEADLOCK'],
@@ -253,7 +253,7 @@ describe('unmap asks accesses to let go', () => {
     }
   });
 
-  it('areas with a gap between them have a budget each', async () => {
+  test('areas with a gap between them have a budget each', async () => {
     const { world, table } = await twoAreas();
     const [a, b] = [holder(table, 0x1000n, 60), holder(table, 0x3000n, 60)];
     await a.pin();
@@ -263,7 +263,7 @@ describe('unmap asks accesses to let go', () => {
     world.check();
   });
 
-  it('what a callback throws ends the unmap, and the area is as it was', async () => {
+  test('what a callback throws ends the unmap, and the area is as it was', async () => {
     const { world, table } = await twoAreas();
     const broken = new Error('the callback is broken');
     let fail = true;
@@ -281,7 +281,7 @@ describe('unmap asks accesses to let go', () => {
     world.check();
   });
 
-  it('what is mapped meanwhile goes ahead of the cursor and stays behind it', async () => {
+  test('what is mapped meanwhile goes ahead of the cursor and stays behind it', async () => {
     const { world, table } = await twoAreas();
     const access: IoptAccess = new IoptAccess({
       needsPin: true,
@@ -298,7 +298,7 @@ describe('unmap asks accesses to let go', () => {
     world.check();
   });
 
-  it('one that is mapped meanwhile across the end of the range is ENOENT', async () => {
+  test('one that is mapped meanwhile across the end of the range is ENOENT', async () => {
     const { world, table } = await twoAreas();
     const access: IoptAccess = new IoptAccess({
       needsPin: true,
@@ -315,7 +315,7 @@ describe('unmap asks accesses to let go', () => {
   });
 });
 
-it('all 2^64 bytes can be mapped, and unmapped at once', async () => {
+test('all 2^64 bytes can be mapped, and unmapped at once', async () => {
   const world = new World();
   const table = world.table();
   const half = 2n ** 63n;
@@ -328,7 +328,7 @@ it('all 2^64 bytes can be mapped, and unmapped at once', async () => {
   expect(table.unmapAllSync()).toBe(half);
 });
 
-it('an access that comes while others are told to let go has not been asked', async () => {
+test('an access that comes while others are told to let go has not been asked', async () => {
   const world = new World();
   const table = world.table();
   const told: string[] = [];

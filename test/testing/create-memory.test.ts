@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createMemory } from '../../src/testing/index.js';
+import { createMemory } from '../../src/testing/create-memory.js';
 
 test('every byte is the one its address says', () => {
   const memory = createMemory([

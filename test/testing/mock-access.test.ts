@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { AccessFiles, MOCK_ACCESS, TestDriver } from '../../src/testing/index.js';
+import { AccessFiles } from '../../src/testing/access-files.js';
+import { MOCK_ACCESS } from '../../src/testing/mock-access.js';
+import { TestDriver } from '../../src/testing/test-driver.js';
 import {
   APERTURE,
   bindMock,

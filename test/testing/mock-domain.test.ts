@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { MockDomain, type MockDomainOptions, type MockMapCall } from '../../src/testing/mock-domain.js';
 import { expectErrorNow } from '../helpers/expect-error.js';
 
@@ -15,7 +15,7 @@ function callsOf(options: MockDomainOptions, iova: bigint, physical: bigint, siz
 }
 
 describe('making a MockDomain', () => {
-  it('has the constants of the kernel', () => {
+  test('has the constants of the kernel', () => {
     const plain = new MockDomain();
     expect(plain.pageSizeBitmap).toBe(0x800n);
     expect(plain.aperture).toEqual({ start: 0x100_0000n, last: 0x7fff_ffffn });
@@ -25,7 +25,7 @@ describe('making a MockDomain', () => {
     expect(new MockDomain({ dirty: true }).dirty?.tracking).toBe(false);
   });
 
-  it('takes another io page and aperture', () => {
+  test('takes another io page and aperture', () => {
     const domain = new MockDomain({ ioPageSize: 512, aperture: { start: 0, last: 2n ** 64n - 1n } });
     expect(domain.pageSizeBitmap).toBe(512n);
     expect(domain.aperture).toEqual({ start: 0n, last: 2n ** 64n - 1n });
@@ -36,14 +36,14 @@ describe('making a MockDomain', () => {
     expect(domain.iovaToPhys(top)).toBeUndefined();
   });
 
-  it('takes an io page as large as a huge one, which is not huge then', () => {
+  test('takes an io page as large as a huge one, which is not huge then', () => {
     const domain = new MockDomain({ ioPageSize: HUGE });
     domain.map(BASE, 0n, 2n * HUGE);
     expect(domain.entry(BASE)).toEqual({ frame: 0, boundary: true, dirty: false, huge: false });
     expect(domain.entries).toBe(2);
   });
 
-  it.each([
+  test.each([
     [{ ioPageSize: 0 }],
     [{ ioPageSize: 1536 }],
     [{ ioPageSize: 4096, huge: true }],
@@ -54,7 +54,7 @@ describe('making a MockDomain', () => {
 });
 
 describe('the layer above the driver', () => {
-  it.each([
+  test.each([
     [BASE + 1n, 0n, IO],
     [BASE, 1n, IO],
     [BASE, 0n, IO + 1n],
@@ -64,14 +64,14 @@ describe('the layer above the driver', () => {
     expect(domain.entries).toBe(0);
   });
 
-  it('makes one call without huge pages', () => {
+  test('makes one call without huge pages', () => {
     expect(callsOf({}, BASE, 0n, 3n * HUGE)).toEqual([
       { iova: BASE, physical: 0n, pageSize: IO, count: 1536n },
     ]);
     expect(callsOf({}, BASE, 0n, 0n)).toEqual([]);
   });
 
-  it('makes up to three with them: io pages, huge pages, io pages', () => {
+  test('makes up to three with them: io pages, huge pages, io pages', () => {
     const huge = { huge: true };
     expect(callsOf(huge, BASE - IO, 5n * HUGE - IO, 2n * HUGE + 3n * IO)).toEqual([
       { iova: BASE - IO, physical: 5n * HUGE - IO, pageSize: IO, count: 1n },
@@ -87,7 +87,7 @@ describe('the layer above the driver', () => {
     expect(callsOf(huge, BASE + IO, IO, HUGE - IO)).toEqual(whole(BASE + IO, IO, HUGE - IO));
   });
 
-  it.each([1, 2, 3])('undoes all of a request whose call %i fails', (failing) => {
+  test.each([1, 2, 3])('undoes all of a request whose call %i fails', (failing) => {
     let calls = 0;
     const onMap = () => {
       if (++calls === failing) throw new Error('injected');
@@ -102,7 +102,7 @@ describe('the layer above the driver', () => {
 });
 
 describe('entries', () => {
-  it('have the frame, the boundaries of the call, and whether they are huge', () => {
+  test('have the frame, the boundaries of the call, and whether they are huge', () => {
     const domain = new MockDomain({ huge: true, dirty: true });
     domain.map(BASE, HUGE, HUGE + 3n * IO);
     const entry = (at: bigint) => domain.entry(BASE + at);
@@ -121,7 +121,7 @@ describe('entries', () => {
     expect(marks).toEqual([false, true, true, false]);
   });
 
-  it('translate any byte address, and nothing that is not mapped', () => {
+  test('translate any byte address, and nothing that is not mapped', () => {
     const domain = new MockDomain();
     domain.map(BASE + IO, 7n * IO, 2n * IO);
     expect(domain.iovaToPhys(BASE + IO)).toBe(7n * IO);
@@ -130,7 +130,7 @@ describe('entries', () => {
     expect(domain.iovaToPhys(BASE + 3n * IO)).toBeUndefined();
   });
 
-  it('are as many as 2 GiB need, at any place in them', () => {
+  test('are as many as 2 GiB need, at any place in them', () => {
     const domain = new MockDomain();
     const size = 0x7f00_0000n;
     domain.map(BASE, 0x10_0000_0000n, size);
@@ -140,13 +140,13 @@ describe('entries', () => {
     expect(domain.entries).toBe(0);
   });
 
-  it('have no frame that is not exact', () => {
+  test('have no frame that is not exact', () => {
     const domain = new MockDomain({ ioPageSize: 512 });
     expectErrorNow(() => domain.map(BASE, 2n ** 63n, 512n), 'EINVAL');
     expect(domain.entries).toBe(0);
   });
 
-  it('end with the address space', () => {
+  test('end with the address space', () => {
     const domain = new MockDomain({ aperture: { start: 0, last: 2n ** 64n - 1n } });
     expectErrorNow(() => domain.map(2n ** 64n - IO, 0n, 2n * IO), 'EINVAL');
     expect(domain.entries).toBe(0);
@@ -175,14 +175,14 @@ function warnings(
 describe('what cannot happen', () => {
   const mapFour = (domain: MockDomain) => domain.map(BASE, 0n, 4n * IO);
 
-  it('is to map over an entry; the kernel goes on and overwrites it', () => {
+  test('is to map over an entry; the kernel goes on and overwrites it', () => {
     const result = warnings({}, mapFour, (domain) => domain.map(BASE + 3n * IO, 70n * IO, 2n * IO));
     expect(result.warnings).toEqual(['io page 0x1001800 is mapped already']);
     expect(result.lenient.entries).toBe(5);
     expect(result.lenient.iovaToPhys(BASE + 3n * IO)).toBe(70n * IO);
   });
 
-  it('is to unmap from, or to, the middle of a mapping', () => {
+  test('is to unmap from, or to, the middle of a mapping', () => {
     const begin = warnings({}, mapFour, (domain) => domain.unmap(BASE + IO, 3n * IO));
     expect(begin.warnings).toEqual(['an unmap begins at io page 0x1000800, in the middle of a mapping']);
     expect(begin.lenient.entries).toBe(1);
@@ -191,20 +191,20 @@ describe('what cannot happen', () => {
     expect(end.lenient.entries).toBe(2);
   });
 
-  it('is an unmap that is not in whole io pages', () => {
+  test('is an unmap that is not in whole io pages', () => {
     const result = warnings({}, mapFour, (domain) => domain.unmap(BASE, 1n));
     expect(result.lenient.entries).toBe(4);
     warnings({}, mapFour, (domain) => domain.unmap(BASE + 1n, 4n * IO));
   });
 
-  it('is the end of a domain that still has entries', () => {
+  test('is the end of a domain that still has entries', () => {
     const result = warnings({}, mapFour, (domain) => domain.free());
     expect(result.warnings).toEqual(['the domain ends with 4 io pages mapped']);
     expect(result.lenient.entries).toBe(0);
     new MockDomain().free();
   });
 
-  it('is not to unmap several mappings at once, holes included, or parts of one with huge pages', () => {
+  test('is not to unmap several mappings at once, holes included, or parts of one with huge pages', () => {
     const plain = new MockDomain();
     plain.map(BASE, 0n, 2n * IO);
     plain.map(BASE + 2n * IO, 8n * IO, 2n * IO);
@@ -235,7 +235,7 @@ function tracked(options: MockDomainOptions = {}): MockDomain {
 }
 
 describe('dirty tracking', () => {
-  it('is needed for a report, but not to clear', () => {
+  test('is needed for a report, but not to clear', () => {
     const domain = tracked();
     domain.map(BASE, 0n, IO);
     domain.dirty!.mark(BASE, IO);
@@ -249,7 +249,7 @@ describe('dirty tracking', () => {
     expect(readDirty(domain, BASE, IO)).toEqual([]);
   });
 
-  it('looks at one io page at least', () => {
+  test('looks at one io page at least', () => {
     const domain = tracked();
     domain.map(BASE, 0n, 2n * IO);
     domain.dirty!.mark(BASE, 2n * IO);
@@ -257,7 +257,7 @@ describe('dirty tracking', () => {
     expect(readDirty(domain, BASE, 0n)).toEqual([]);
   });
 
-  it('takes a huge page as a whole, and reports its length from where the walk is', () => {
+  test('takes a huge page as a whole, and reports its length from where the walk is', () => {
     const domain = tracked({ huge: true });
     domain.map(BASE, 0n, 2n * HUGE + IO);
     domain.dirty!.mark(BASE + 9n, 1n);
@@ -268,7 +268,7 @@ describe('dirty tracking', () => {
     expect(readDirty(domain, BASE, 3n * HUGE)).toEqual([]);
   });
 
-  it('agrees with the walk of the description, step by step', () => {
+  test('agrees with the walk of the description, step by step', () => {
     const page = fc.nat(1600);
     const length = fc.oneof(fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 1200 }));
     const maps = fc.array(fc.tuple(page, length), { minLength: 1, maxLength: 6 });
@@ -320,7 +320,7 @@ describe('dirty tracking', () => {
 });
 
 describe('makeDirty', () => {
-  it.each([
+  test.each([
     ['no page size', BASE, IO, 0n, 'EINVAL'],
     ['no length', BASE, 0n, IO, 'EINVAL'],
     ['an address not aligned to the page size', BASE + IO, 4096n, 4096n, 'EINVAL'],
@@ -331,7 +331,7 @@ describe('makeDirty', () => {
     expectErrorNow(() => tracked().makeDirty(iova, length, pageSize, new Uint8Array(1)), code);
   });
 
-  it('refuses to work without tracking, after the checks of the range', () => {
+  test('refuses to work without tracking, after the checks of the range', () => {
     const off = new MockDomain({ dirty: true });
     expectErrorNow(() => off.makeDirty(BASE, IO, IO, new Uint8Array(0)), 'EINVAL');
     expectErrorNow(() => off.makeDirty(BASE, 2n ** 27n + 1n, 1n, new Uint8Array(0)), 'EOVERFLOW');
@@ -341,7 +341,7 @@ describe('makeDirty', () => {
     expect(() => off.makeDirty(BASE, IO, IO, bitmap as Uint8Array)).toThrow(TypeError);
   });
 
-  it('marks the io pages of set bits, and counts those that are mapped, dirty before or not', () => {
+  test('marks the io pages of set bits, and counts those that are mapped, dirty before or not', () => {
     const domain = tracked();
     domain.map(BASE, 0n, 2n * IO);
     domain.map(BASE + 8n * IO, 0n, 2n * IO);
@@ -350,7 +350,7 @@ describe('makeDirty', () => {
     expect(readDirty(domain, BASE, 10n * IO).map(([iova]) => (iova - BASE) / IO)).toEqual([1n, 8n, 9n]);
   });
 
-  it('looks io pages up by the address divided by the page size, whatever that is', () => {
+  test('looks io pages up by the address divided by the page size, whatever that is', () => {
     const domain = tracked({ aperture: { start: 0, last: 2n ** 64n - 1n } });
     domain.map(BASE, 0n, 4n * IO);
     const all = Uint8Array.of(0xff);
@@ -365,7 +365,7 @@ describe('makeDirty', () => {
     expect(readDirty(domain, BASE, 4n * IO)).toEqual([[BASE, IO]]);
   });
 
-  it('wraps at 2^64, as the kernel computes', () => {
+  test('wraps at 2^64, as the kernel computes', () => {
     const domain = tracked({ aperture: { start: 0, last: 2n ** 64n - 1n } });
     domain.map(0n, 0n, IO);
     expect(domain.makeDirty(2n ** 64n - IO, 2n * IO, IO, Uint8Array.of(0b11))).toBe(1);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { pagePins } from '../../src/testing/index.js';
+import { pagePins } from '../../src/testing/checks.js';
 import {
   APERTURE,
   closeClean,

@@ -7,7 +7,7 @@ import {
   replayTrace,
 } from '../../conformance/replay-traces.js';
 import { Iommufd } from '../../src/iommufd/iommufd.js';
-import { IommufdDevice } from '../../src/uapi/index.js';
+import { IommufdDevice } from '../../src/uapi/device.js';
 import { ALLOC, HEADER, traceFiles } from '../helpers/traces.js';
 
 test('there are traces', () => {

@@ -6,15 +6,12 @@ import {
   type CommandFields,
   type CommandInput,
   type CommandName,
-  decode,
-  decodeRanges,
-  decodeVfioInfo,
-  encode,
-  encodeRanges,
-  type Field,
-  type Fields,
-  VFIO_REQUEST,
-} from '../../src/uapi/index.js';
+} from '../../src/uapi/commands.js';
+import { decode, encode } from '../../src/uapi/encoding.js';
+import { decodeRanges, encodeRanges } from '../../src/uapi/ranges.js';
+import type { Field, Fields } from '../../src/uapi/struct.js';
+import { VFIO_REQUEST } from '../../src/uapi/vfio-commands.js';
+import { decodeVfioInfo } from '../../src/uapi/vfio-info-bytes.js';
 import { layout, MAX, u16, u32, u64 } from './program.js';
 
 const NAMES = Object.keys(COMMANDS) as CommandName[];

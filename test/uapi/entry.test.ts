@@ -1,6 +1,6 @@
 /** Dispatch and size rules (rows X of docs/checks.md), write-back, object ids. */
 import { describe, expect, test } from 'vitest';
-import { IommufdDevice } from '../../src/uapi/index.js';
+import { IommufdDevice } from '../../src/uapi/device.js';
 import {
   APERTURE,
   E2BIG,

@@ -3,7 +3,8 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { type FuzzTotals, fuzzUapi } from '../../scripts/fuzz-uapi/fuzz.js';
 import { InvariantError } from '../../src/inspect/check.js';
 import { Iommufd } from '../../src/iommufd/iommufd.js';
-import { COMMANDS, IommufdDevice } from '../../src/uapi/index.js';
+import { COMMANDS } from '../../src/uapi/commands.js';
+import { IommufdDevice } from '../../src/uapi/device.js';
 
 /** What a device without nested tables and fault queues always refuses. */
 const NEVER = ['FAULT_QUEUE_ALLOC', 'HWPT_INVALIDATE', 'TEST_MD_CHECK_IOTLB'];

@@ -3,8 +3,9 @@ import { describe, expect, test } from 'vitest';
 import type { Caller } from '../../src/iommufd/caller.js';
 import type { FrameRuns } from '../../src/memory/frame-runs.js';
 import type { UserMemory } from '../../src/memory/user-memory.js';
-import { AccessFiles, testCommands } from '../../src/testing/index.js';
-import { IommufdDevice } from '../../src/uapi/index.js';
+import { AccessFiles } from '../../src/testing/access-files.js';
+import { testCommands } from '../../src/testing/uapi-test-commands.js';
+import { IommufdDevice } from '../../src/uapi/device.js';
 import { GatedMemory } from '../helpers/gated-memory.js';
 import {
   APERTURE,

@@ -4,8 +4,9 @@
 import { expect } from 'vitest';
 import type { Caller } from '../../src/iommufd/caller.js';
 import type { ProcessMemory } from '../../src/memory/process-memory.js';
-import { createMemory, testCommands } from '../../src/testing/index.js';
-import { IommufdDevice, type IommufdDeviceOptions } from '../../src/uapi/index.js';
+import { createMemory } from '../../src/testing/create-memory.js';
+import { testCommands } from '../../src/testing/uapi-test-commands.js';
+import { IommufdDevice, type IommufdDeviceOptions } from '../../src/uapi/device.js';
 
 /** 2 MiB that may be mapped; the next 64 KiB are read-only. */
 export const RAM = 0x1_0000_0000n;

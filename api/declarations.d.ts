@@ -228,20 +228,45 @@ declare class LockedMemory {
     credit(pages: number): void;
 }
 type AccountingMode = "none" | "user" | "mm";
+interface MemoryLayout {
+    readonly current: boolean;
+}
+interface MemoryPiece {
+    readonly length: number;
+    read(first: number, target: Uint8Array, at: number, length: number): void;
+    write(first: number, source: Uint8Array, at: number, length: number): void;
+}
+interface MemoryWindow {
+    readonly page: number;
+    readonly lastPage: number;
+    readonly writable: boolean;
+    readonly piece: MemoryPiece;
+    readonly start: number;
+    readonly layout: MemoryLayout;
+}
+interface PinRecord {
+    readonly pinned: number;
+    pins(pfn: number): number;
+}
 interface UserMemory {
     pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number>;
     unpin(pfn: number, count: number, dirty: boolean): void;
     unpinAll?(frames: FrameRuns, dirty: boolean): void;
-    frames(pfn: number, count: number): Uint8Array;
+    frames?(pfn: number, count: number): Uint8Array | undefined;
+    copyFromFrames?(pfn: number, offset: number, target: Uint8Array, targetOffset: number, length: number): number | Promise<number>;
+    copyToFrames?(pfn: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number | Promise<number>;
     copyFromUser(page: number, offset: number, target: Uint8Array, targetOffset: number, length: number): number | Promise<number>;
     copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number | Promise<number>;
     resident?(page: number, count: number, write: boolean): boolean;
+    window?(page: number): MemoryWindow | undefined;
+    readonly pinRecord?: PinRecord | undefined;
     readonly exited?: boolean;
     readonly locked?: {
         readonly user: LockedMemory;
         readonly mm: LockedMemory;
     } | undefined;
 }
+type FrameMemory = Pick<UserMemory, "frames" | "copyFromFrames" | "copyToFrames">;
 interface MappedArea extends Interval {
     readonly index: number;
     readonly lastIndex: number;
@@ -344,14 +369,14 @@ declare class IoptAccess implements AttachedAccess {
     readonly iovaAlignment: number;
     constructor(options: IoptAccessOptions);
     get table(): IovaSpace | undefined;
-    attach(table: IovaSpace): Promise<void>;
-    replace(table: IovaSpace): Promise<void>;
-    detach(): Promise<void>;
+    attach(table: IovaSpace, options?: Abortable): Promise<void>;
+    replace(table: IovaSpace, options?: Abortable): Promise<void>;
+    detach(options?: Abortable): Promise<void>;
     pin(iova: U64Input, length: U64Input, options?: PinOptions): Promise<FrameRuns>;
     pinSync(iova: U64Input, length: U64Input, options?: {
         readonly write?: boolean;
     }): FrameRuns;
-    unpin(iova: U64Input, length: U64Input): Promise<void>;
+    unpin(iova: U64Input, length: U64Input, options?: Abortable): Promise<void>;
     unpinSync(iova: U64Input, length: U64Input): void;
     read(iova: U64Input, target: Uint8Array, options?: TransferOptions): Promise<void>;
     write(iova: U64Input, source: Uint8Array, options?: TransferOptions): Promise<void>;
@@ -368,7 +393,7 @@ declare class PinnedRange implements Disposable {
     readonly length: bigint;
     get released(): boolean;
     get pages(): readonly Uint8Array[];
-    release(): Promise<void>;
+    release(options?: Abortable): Promise<void>;
     [Symbol.dispose](): void;
 }
 interface IovaRange {
@@ -378,7 +403,7 @@ interface IovaRange {
 interface DeviceDomain extends Pick<IommuDomain, "pageSizeBitmap" | "iovaToPhys" | "translate"> {
     readonly dirty?: Pick<DirtyOperations, "mark">;
 }
-type DeviceMemory = Pick<UserMemory, "frames">;
+type DeviceMemory = FrameMemory;
 declare class DmaFault extends IommuError {
     readonly iova: bigint;
     readonly copied: number;
@@ -902,6 +927,21 @@ type IommufdOptionRequest = Caller & Abortable & {
     readonly option: "huge-pages";
     readonly ioas: number;
 });
+declare class ForwardingMemory<Behind extends UserMemory = UserMemory> implements UserMemory {
+    readonly memory: Behind;
+    constructor(memory: Behind);
+    get exited(): boolean;
+    get locked(): UserMemory["locked"];
+    pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number>;
+    unpin(pfn: number, count: number, dirty: boolean): void;
+    unpinAll(frames: FrameRuns, dirty: boolean): void;
+    frames(pfn: number, count: number): Uint8Array | undefined;
+    copyFromFrames(pfn: number, offset: number, target: Uint8Array, targetOffset: number, length: number): number | Promise<number>;
+    copyToFrames(pfn: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number | Promise<number>;
+    copyFromUser(page: number, offset: number, target: Uint8Array, targetOffset: number, length: number): number | Promise<number>;
+    copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number | Promise<number>;
+    resident(page: number, count: number, write: boolean): boolean;
+}
 interface MemoryRegion {
     readonly uptr: bigint;
     readonly length: bigint;
@@ -913,7 +953,7 @@ interface WebAssemblyMemory {
     readonly byteOffset?: never;
 }
 type MemorySource = ArrayBuffer | SharedArrayBuffer | WebAssemblyMemory;
-declare class PhysicalMemory {
+declare class PhysicalMemory implements PinRecord {
     #private;
     get pinned(): number;
     pins(pfn: number): number;
@@ -977,6 +1017,8 @@ declare class ProcessMemory implements UserMemory {
     frames(pfn: number, count: number): Uint8Array;
     copyFromUser(page: number, offset: number, target: Uint8Array, targetOffset: number, length: number): number;
     copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number;
+    window(page: number): MemoryWindow | undefined;
+    get pinRecord(): PinRecord | undefined;
 }
 interface IoPage {
     readonly frame: number;

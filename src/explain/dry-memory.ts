@@ -27,8 +27,8 @@ export interface DryMemoryOptions {
   readonly lenient: boolean;
 }
 
-/** More missing pages than these are not looked for one by one. */
-const MOST_MISSING = 65_536;
+/** More missing pages than these are not looked for: each of them is an error of the memory, and costs as much. */
+const MOST_MISSING = 8192;
 
 /**
  * Pins through another memory and unpins at once. Frame numbers that come out of it mean nothing.

@@ -310,6 +310,7 @@ declare class IoptPages {
     readonly npages: number;
     readonly writable: boolean;
     readonly mode: AccountingMode;
+    readonly account: LockedMemory | undefined;
     faults?: FaultInjector;
     readonly mutex: RwLock;
     references: number;
@@ -321,7 +322,6 @@ declare class IoptPages {
     constructor(memory: UserMemory, userPage: number, npages: number, writable: boolean, mode: AccountingMode);
     get uptr(): bigint;
     get length(): bigint;
-    get account(): LockedMemory | undefined;
     userAddress(index: number, offset: number): Address;
 }
 type Protection = "" | "r" | "w" | "rw";
@@ -677,7 +677,7 @@ declare class IoPagetable extends IovaSpace {
     cutIova(addresses: readonly U64Input[], options?: Abortable): Promise<void>;
     setDirtyTracking(domain: IommuDomain, enable: boolean, options?: Abortable): Promise<void>;
     readDirty(options: ReadDirtyOptions): Promise<void>;
-    explain(request: ExplainRequest, options?: Abortable): Promise<Explanation>;
+    explain(request: ExplainRequest & Abortable, options?: Abortable): Promise<Explanation>;
     snapshot(): TableSnapshot;
     check(): void;
 }

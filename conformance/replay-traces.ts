@@ -10,7 +10,7 @@ import {
 import type { TraceTarget } from '../src/replay/formats/trace/trace-target.js';
 import { linesOfFile } from '../src/replay/log-file.js';
 import type { LogLines } from '../src/replay/log-line.js';
-import { doorTarget } from './door-target.js';
+import { uapiTarget } from './uapi-target.js';
 
 /** An answer that is not the recorded one, or a line that cannot be replayed. */
 export interface Mismatch {
@@ -30,7 +30,7 @@ export interface Mismatch {
 export interface ConformanceOptions {
   /** Check the invariants of every table after every operation, and at the end that nothing stays pinned. */
   readonly check?: boolean | undefined;
-  /** Perform every operation through the binary door: as encoded structs in the memory of the process. */
+  /** Perform every operation through `uapi`: as encoded structs in the memory of the process. */
   readonly uapi?: boolean | undefined;
   /** Called for each mismatch. */
   readonly report: (mismatch: Mismatch) => void;
@@ -88,7 +88,7 @@ export async function replayTrace(
     line += 1;
     if (line === 1) {
       try {
-        trace = openTrace(text, uapi ? doorTarget : undefined);
+        trace = openTrace(text, uapi ? uapiTarget : undefined);
       } catch (error) {
         report(1, 'header', 'a header that is known', describeThrown(error));
       }

@@ -37,4 +37,9 @@ async function main(): Promise<number> {
   return mismatches === 0 ? 0 : 1;
 }
 
+// Whoever reads may have seen enough, as `head` has.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
 process.exitCode = await main();

@@ -41,6 +41,14 @@ export function outOfRange(value: unknown, name: string, expected: string): Rang
   return Object.assign(error, { code: 'ERR_OUT_OF_RANGE' });
 }
 
+/** An error in Node's style for what code of others threw, or rejected with, that is none. */
+export function noError(thrown: unknown): Error {
+  const error = new Error(`Code called from here threw what is no error: ${shown(thrown)}`, {
+    cause: thrown,
+  });
+  return Object.assign(error, { code: 'ERR_UNHANDLED_ERROR' });
+}
+
 /** A value as an error shows it. Objects are not asked to convert themselves: they may refuse. */
 function shown(value: unknown): string {
   return typeof value === 'object' || typeof value === 'function' ? typeof value : String(value);

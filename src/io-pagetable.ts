@@ -281,9 +281,9 @@ export class IoPagetable extends IovaSpace {
 
   *#addDomain(domain: IommuDomain): Operation<void> {
     try {
-      checkDomain(domain, 'domain');
+      const geometry = checkDomain(domain, 'domain');
       if (logDomain.enabled) logDomain('add a domain to %d others', this.state.domains.length);
-      yield* addDomain(this.state, domain);
+      yield* addDomain(this.state, domain, geometry);
     } catch (error) {
       throw advised(this, during(error, 'addDomain'), { call: 'addDomain', domain });
     }
@@ -364,9 +364,9 @@ export class IoPagetable extends IovaSpace {
    * Reserves the regions of a device, with the device as their owner; direct-relaxable ones are left out. Gives the
    * start of its software MSI window, if it has one.
    *
-   * @throws EADDRINUSE if an area or an allowed range is in the way; EINVAL if a software MSI region stands beside
-   * another MSI region, or a region is empty; EOVERFLOW if one passes 2^64 − 1. All reservations of the device are
-   * removed then, as in the kernel also earlier ones.
+   * @throws EINVAL if a region is empty, EOVERFLOW if one passes 2^64 − 1; nothing has changed then. EADDRINUSE if an
+   * area or an allowed range is in the way, EINVAL if a software MSI region stands beside another MSI region: all
+   * reservations of the device are removed then, as in the kernel also earlier ones.
    */
   enforceReservedRegions(
     device: object,
@@ -439,7 +439,7 @@ export class IoPagetable extends IovaSpace {
   }
 
   *#setDirtyTracking(domain: IommuDomain, enable: boolean): Operation<void> {
-    checkDomain(domain, 'domain');
+    this.#checkDomain(domain, 'domain');
     checkBoolean(enable, 'enable');
     try {
       yield* setDirtyTracking(this.state, domain, enable);
@@ -462,7 +462,7 @@ export class IoPagetable extends IovaSpace {
   *#readDirty(options: ReadDirtyOptions): Operation<void> {
     checkObject(options, 'options');
     const { domain, bitmap, keep = false } = options;
-    checkDomain(domain, 'options.domain');
+    this.#checkDomain(domain, 'options.domain');
     checkBoolean(keep, 'options.keep');
     if (!(bitmap instanceof Uint8Array || typeof bitmap === 'function')) {
       throw invalidType(bitmap, 'options.bitmap', 'a Uint8Array or a function');
@@ -483,11 +483,13 @@ export class IoPagetable extends IovaSpace {
    * the answer is the call's own; it holds for this moment, with other calls in progress stopped where they are.
    *
    * Nothing changes. Memory that the call would pin is pinned and unpinned on the way; memory that answers later is
-   * waited for, as is the code that explains: it is loaded when it is first asked for. What cannot be foreseen is an error of a domain's own, and whether accesses let go (`letGo`).
+   * waited for, as is the code that explains: it is loaded when it is first asked for. What cannot be foreseen is an
+   * error of a domain's own, and whether accesses let go (`letGo`).
    *
+   * @param options - has the signal; absent: the request has it, as the options of `map` and `copy` do
    * @throws TypeError or RangeError as the call
    */
-  explain(request: ExplainRequest, options?: Abortable): Promise<Explanation> {
+  explain(request: ExplainRequest & Abortable, options: Abortable = request): Promise<Explanation> {
     return start(this.#explain(request), options);
   }
 
@@ -528,7 +530,7 @@ export class IoPagetable extends IovaSpace {
   /** @internal */
   *removingDomain(domain: IommuDomain): Operation<void> {
     try {
-      checkDomain(domain, 'domain');
+      this.#checkDomain(domain, 'domain');
       yield* removeDomain(this.state, domain);
     } catch (error) {
       throw during(error, 'removeDomain');
@@ -592,6 +594,11 @@ export class IoPagetable extends IovaSpace {
   /** Checks every invariant of the table. @throws InvariantError naming the one that is broken */
   check(): void {
     checkTable(this.state);
+  }
+
+  /** A domain of the table has been checked; it need not say the same again. */
+  #checkDomain(domain: IommuDomain, name: string): void {
+    if (!this.state.geometries.has(domain)) checkDomain(domain, name);
   }
 
   *#withIova<T>(syscall: string, step: () => T): Operation<T> {

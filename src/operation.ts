@@ -9,7 +9,8 @@
  * The reason is then thrown into it at that point, where it has not got what it waited for, and its own failure
  * path undoes what it did. Where there is no way back it says so (`unstoppable`).
  */
-import { invalidType } from './arguments.js';
+import { invalidType, noError } from './arguments.js';
+import { beyondCallOut } from './call-out.js';
 
 /** Something to wait for. */
 export interface Waiting extends PromiseLike<unknown> {
@@ -67,20 +68,24 @@ export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T
 
 /** Runs an operation up to its first wait at once; the promise gets its result or its error. */
 export function start<T>(operation: Operation<T>, options?: Abortable): Promise<T> {
+  let signal: AbortSignal | undefined;
   try {
-    const signal = readSignal(options);
+    signal = readSignal(options);
+    signal?.throwIfAborted();
     const step = operation.next();
     return step.done ? Promise.resolve(step.value) : resume(operation, step.value, signal);
   } catch (error) {
-    return Promise.reject(error);
+    return Promise.reject(failureOf(error, signal));
   }
 }
 
 /** As `start`, for a call with a quick way. `read` reads its arguments, after the signal. */
 export function startQuickly<T>(read: () => QuickCall<T>, options?: Abortable): Promise<T> {
   let call: QuickCall<T> | undefined;
+  let signal: AbortSignal | undefined;
   try {
-    const signal = readSignal(options);
+    signal = readSignal(options);
+    signal?.throwIfAborted();
     call = read();
     const result = call.quickly();
     if (result !== undefined) {
@@ -93,17 +98,22 @@ export function startQuickly<T>(read: () => QuickCall<T>, options?: Abortable): 
     call.done(step.value);
     return Promise.resolve(step.value);
   } catch (error) {
-    return Promise.reject(call === undefined ? error : call.failed(error));
+    return Promise.reject(failureOf(call === undefined ? error : call.failed(error), signal));
   }
 }
 
-/** The signal of a call, which is read once. @throws TypeError if it is no signal, its reason if it is aborted */
+/** The signal of a call, which is read once. @throws TypeError if it is no signal */
 function readSignal(options: Abortable | undefined): AbortSignal | undefined {
   const signal = options?.signal;
   if (signal === undefined) return undefined;
   if (!(signal instanceof AbortSignal)) throw invalidType(signal, 'options.signal', 'an AbortSignal');
-  signal.throwIfAborted();
   return signal;
+}
+
+/** What a call fails with. What is not even an object is the reason of its signal, or was thrown by code of others. */
+function failureOf(error: unknown, signal?: AbortSignal): unknown {
+  const isObject = typeof error === 'object' && error !== null;
+  return isObject || (signal?.aborted && error === signal.reason) ? error : noError(error);
 }
 
 async function resume<T>(
@@ -133,7 +143,7 @@ async function resume<T>(
       wait = step.value;
     }
   } catch (error) {
-    throw call === undefined ? error : call.failed(error);
+    throw failureOf(call === undefined ? error : call.failed(error), signal);
   }
 }
 
@@ -205,13 +215,17 @@ function stopsOf(signal: AbortSignal): Stops {
  * waits only to undo what it did, because it has failed already, gives that failure.
  */
 export function finish<T>(operation: Operation<T>, refusal: () => Error): T {
-  const step = operation.next();
-  if (step.done) return step.value;
-  const { unstoppable: goesOn, failure } = step.value;
-  const refused = refusal();
-  const rest = goesOn ? step : operation.throw(refused);
-  if (!rest.done) resume(operation, rest.value).catch(() => undefined);
-  throw failure === undefined ? refused : failure.error;
+  try {
+    const step = operation.next();
+    if (step.done) return step.value;
+    const { unstoppable: goesOn, failure } = step.value;
+    const refused = refusal();
+    const rest = goesOn ? step : operation.throw(refused);
+    if (!rest.done) resume(operation, rest.value).catch(() => undefined);
+    throw failure === undefined ? refused : failure.error;
+  } catch (error) {
+    throw failureOf(error);
+  }
 }
 
 /** As `finish`, for a call with a quick way. */
@@ -222,7 +236,7 @@ export function finishQuickly<T>(call: QuickCall<T>, refusal: () => Error): T {
     call.done(finished);
     return finished;
   } catch (error) {
-    throw call.failed(error);
+    throw failureOf(call.failed(error));
   }
 }
 
@@ -238,9 +252,13 @@ export function* quickCall<T>(read: () => QuickCall<T>): Operation<T> {
   }
 }
 
-/** A wait in which the operation cannot be stopped. `failure`: what the operation fails with when it is over. */
+/**
+ * A wait in which the operation can be neither stopped nor refused.
+ *
+ * @param failure - what the operation fails with when it is over
+ */
 export function mustWait(begin: () => Waiting, failure?: { readonly error: unknown }): Wait {
-  return Object.assign(() => begin(), { unstoppable: true, failure } as const);
+  return Object.assign(() => beyondCallOut(begin), { unstoppable: true, failure } as const);
 }
 
 /**

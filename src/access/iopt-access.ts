@@ -196,8 +196,7 @@ export class IoptAccess implements AttachedAccess {
       const answer = this.notifyUnmap({ iova: 0n, length: MAX_U64 });
       if (isThenable(answer)) yield* answerOf(answer);
     } finally {
-      // Not at once: the call may have been made where queueing for a lock is refused, and there is no way back here.
-      if (!this.#mutex.tryWrite()) yield mustWait(() => Promise.resolve().then(() => this.#mutex.write()));
+      if (!this.#mutex.tryWrite()) yield mustWait(() => this.#mutex.write());
     }
   }
 

@@ -137,20 +137,27 @@ export interface DirtyOperations {
 
 const FUNCTIONS = ['map', 'unmap', 'iovaToPhys'] as const;
 
-/** @throws TypeError or RangeError if `domain` lacks what every `IommuDomain` has. */
-export function checkDomain(domain: IommuDomain, name: string): void {
+/** What an address space has to know of a domain to place areas for it: its page sizes and its aperture. */
+export type DomainGeometry = Pick<IommuDomain, 'pageSizeBitmap' | 'aperture'>;
+
+/**
+ * Checks a domain and gives its geometry, which is read once: what a domain says the next time may be something else.
+ *
+ * @throws TypeError or RangeError if `domain` lacks what every `IommuDomain` has.
+ */
+export function checkDomain(domain: IommuDomain, name: string): DomainGeometry {
   for (const part of FUNCTIONS) {
     if (typeof domain?.[part] !== 'function')
       throw invalidType(domain, name, `an IommuDomain: it has no ${part}`);
   }
   const { pageSizeBitmap, aperture } = domain;
-  const parts = { pageSizeBitmap, 'aperture.start': aperture?.start, 'aperture.last': aperture?.last };
+  const [start, last] = [aperture?.start, aperture?.last];
+  const parts = { pageSizeBitmap, 'aperture.start': start, 'aperture.last': last };
   for (const [part, value] of Object.entries(parts)) {
     if (typeof value !== 'bigint') throw invalidType(value, `${name}.${part}`, 'a bigint');
     if (value < 0n || value > MAX_U64) throw outOfRange(value, `${name}.${part}`, 'between 0 and 2^64 - 1');
   }
   if (pageSizeBitmap === 0n) throw outOfRange(0n, `${name}.pageSizeBitmap`, 'at least one page size');
-  if (aperture.start > aperture.last) {
-    throw outOfRange(aperture.last, `${name}.aperture.last`, 'at or above its start');
-  }
+  if (start > last) throw outOfRange(last, `${name}.aperture.last`, 'at or above its start');
+  return { pageSizeBitmap, aperture: { start, last } };
 }

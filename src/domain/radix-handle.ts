@@ -2,8 +2,9 @@
  * What the owner of a shared domain gives to other threads, and how they look at what they got.
  */
 import { invalidType } from '../arguments.js';
+import { sharedByteLength } from '../memory/buffers.js';
 import { SUPPORTED_PAGE_SIZES } from './page-sizes.js';
-import { isControl, sharedBytes } from './shared-control.js';
+import { isControl } from './shared-control.js';
 import { TABLE_BYTES } from './table-entry.js';
 
 /** What another thread needs to read a domain's page table. It can be sent to it (`postMessage`, `workerData`). */
@@ -49,12 +50,12 @@ export function isTakenBack(ticket: SharedArrayBuffer): boolean {
  */
 export function readHandle(handle: RadixHandle): RadixHandle {
   const { tables, control, ticket, id, pageSizeBitmap } = handle ?? {};
-  const bytes = sharedBytes(tables) ?? 0;
+  const bytes = sharedByteLength(tables) ?? 0;
   const sound =
     bytes > 0 &&
     bytes % TABLE_BYTES === 0 &&
     isControl(control) &&
-    sharedBytes(ticket) === TICKET_BYTES &&
+    sharedByteLength(ticket) === TICKET_BYTES &&
     new Int32Array(ticket)[ID] === id &&
     id > 0 &&
     typeof pageSizeBitmap === 'bigint' &&

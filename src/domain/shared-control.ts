@@ -5,6 +5,7 @@
  * one can be written while the other is read; and the slots of the readers (`reader-slots.ts`). What is written often,
  * or by different threads, is in cache lines of its own.
  */
+import { sharedByteLength } from '../memory/buffers.js';
 
 /** Word: counts the records; the one that counts is number `sequence & 1`. */
 export const SEQUENCE = 0;
@@ -50,11 +51,6 @@ export const EVICTED = -1;
 /** Word of a slot: odd while its reader may be using translations. */
 export const COUNT = 1;
 
-const byteLength =
-  typeof SharedArrayBuffer === 'function'
-    ? Object.getOwnPropertyDescriptor(SharedArrayBuffer.prototype, 'byteLength')?.get
-    : undefined;
-
 const CONTROL_BYTES = (FIRST_SLOT + SLOT_WORDS * MOST_READERS) * Int32Array.BYTES_PER_ELEMENT;
 
 /** New words: all 0, but for what says that they are the words of a domain. */
@@ -66,19 +62,7 @@ export function newControl(): SharedArrayBuffer {
 
 /** Whether a buffer holds the words of a domain. */
 export function isControl(buffer: SharedArrayBuffer): boolean {
-  return sharedBytes(buffer) === CONTROL_BYTES && new Int32Array(buffer)[FORMAT] === FORMAT_NUMBER;
-}
-
-/**
- * Length of a `SharedArrayBuffer`, or `undefined` if the value is none. The getter knows its kind by what is inside, so a
- * buffer from another realm (a test runner's, for one) counts, and an object that only looks like one does not.
- */
-export function sharedBytes(value: unknown): number | undefined {
-  try {
-    return byteLength?.call(value);
-  } catch {
-    return undefined;
-  }
+  return sharedByteLength(buffer) === CONTROL_BYTES && new Int32Array(buffer)[FORMAT] === FORMAT_NUMBER;
 }
 
 /** The record that has number `sequence`. */

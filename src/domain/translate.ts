@@ -30,6 +30,7 @@ function grantingAll(
   const physical = domain.iovaToPhys(iova);
   if (physical === undefined) return undefined;
   const { pageSizeBitmap } = domain;
-  const ioPage = pageSizeBitmap & -pageSizeBitmap;
-  return { physical, protection: READ | WRITE, length: ioPage - (iova % ioPage) };
+  const ioPage = typeof pageSizeBitmap === 'bigint' ? pageSizeBitmap & -pageSizeBitmap : 0n;
+  const length = ioPage === 0n ? 0n : ioPage - (iova % ioPage);
+  return { physical, protection: READ | WRITE, length };
 }

@@ -3,7 +3,7 @@
  */
 import { pinForUse } from '../access/pinned-range.js';
 import { checkedInterval } from '../arguments.js';
-import type { IommuDomain } from '../domain/iommu-domain.js';
+import type { DomainGeometry, IommuDomain } from '../domain/iommu-domain.js';
 import type { AccountingMode } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import type { Operation } from '../operation.js';
@@ -29,8 +29,8 @@ export interface Subject {
   readonly accounting: AccountingMode;
   /** The table that `copy` copies from. */
   readonly from?: TableState | undefined;
-  /** The domain that `addDomain` adds. */
-  readonly domain?: IommuDomain | undefined;
+  /** The domain that `addDomain` adds, and what it said of itself. */
+  readonly adding?: { readonly domain: IommuDomain; readonly geometry: DomainGeometry } | undefined;
 }
 
 /** What a call gave. */
@@ -86,9 +86,11 @@ export function* runStep(dry: DryRun, subject: Subject, step: AlternativeStep): 
       yield* pinForUse(space, range, { write: step.write });
       return {};
     }
-    case 'addDomain':
-      yield* addDomain(dry.space(table, WHOLE_SPACE).state, dry.domain(subject.domain!));
+    case 'addDomain': {
+      const { domain, geometry } = subject.adding!;
+      yield* addDomain(dry.space(table, WHOLE_SPACE).state, dry.domain(domain), geometry);
       return {};
+    }
     case 'cutIova':
       for (const address of step.addresses) {
         const at = split(address);

@@ -12,12 +12,12 @@ import { type Candidate, unmappingFirst, unmapsOf } from './candidate.js';
 /** Candidates by the areas and allowed ranges that the domain does not suit. */
 export function* domainCandidates(subject: Subject, reason: ErrorReason): Generator<Candidate> {
   const { table } = subject;
-  const domain = subject.domain!;
-  const aperture = between(split(domain.aperture.start), split(domain.aperture.last));
+  const { geometry } = subject.adding!;
+  const aperture = between(split(geometry.aperture.start), split(geometry.aperture.last));
   switch (reason.check) {
     case 'overlap':
     case 'alignment': {
-      const alignment = Math.max(ioPageSize(domain), table.alignment);
+      const alignment = Math.max(ioPageSize(geometry), table.alignment);
       const suits = (area: IoptArea) =>
         misalignedPart(area, alignment) === undefined && contains(aperture, area);
       const areas = [...table.areas].filter((area) => !suits(area));

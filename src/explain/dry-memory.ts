@@ -7,7 +7,7 @@ import { FrameRuns } from '../memory/frame-runs.js';
 import type { LockedMemory } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import { isThenable } from '../operation.js';
-import { LAST_PAGE } from '../u64.js';
+import { LAST_PAGE, MAX_U64, PAGE_SIZE } from '../u64.js';
 
 /** User pages, first and last, that a call needs and the memory cannot give. */
 export interface MissingPages {
@@ -27,8 +27,8 @@ export interface DryMemoryOptions {
   readonly lenient: boolean;
 }
 
-/** More missing pages than these are not looked for one by one. */
-const MOST_MISSING = 65_536;
+/** More missing pages than these are not looked for: each of them is an error of the memory, and costs as much. */
+const MOST_MISSING = 8192;
 
 /**
  * Pins through another memory and unpins at once. Frame numbers that come out of it mean nothing.
@@ -117,20 +117,15 @@ function noBytes(): Error {
   return new Error('a dry run touches no bytes');
 }
 
-/** A domain with the page sizes and the aperture of another, that takes every request and keeps nothing. */
+/** A domain that takes every request and keeps nothing. Tables know its geometry from the domain it stands in for. */
 export class DryDomain implements IommuDomain {
-  readonly pageSizeBitmap: bigint;
-  readonly aperture: { readonly start: bigint; readonly last: bigint };
+  readonly pageSizeBitmap = BigInt(PAGE_SIZE);
+  readonly aperture = { start: 0n, last: MAX_U64 };
   readonly pages: PageOperations = {
     map: () => undefined,
     unmap: () => undefined,
     frames: (_page, count, into) => into.push(0, count),
   };
-
-  constructor({ pageSizeBitmap, aperture }: IommuDomain) {
-    this.pageSizeBitmap = pageSizeBitmap;
-    this.aperture = aperture;
-  }
 
   map(): void {}
 

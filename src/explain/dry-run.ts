@@ -77,6 +77,7 @@ export class DryRun {
     for (let node = table.reserved.head(); node !== undefined; node = table.reserved.next(node)) {
       state.reserved.insert(node, node.value);
     }
+    for (const [domain, geometry] of table.geometries) state.geometries.set(this.domain(domain), geometry);
     for (const domain of table.domains) state.domains.push(this.domain(domain));
     for (const access of table.accesses) state.accesses.push(access && this.#access(state, access));
     return space;
@@ -162,7 +163,7 @@ export class DryRun {
 
   /** What stands in for a domain. */
   domain(domain: IommuDomain): DryDomain {
-    const known = this.#domains.get(domain) ?? new DryDomain(domain);
+    const known = this.#domains.get(domain) ?? new DryDomain();
     this.#domains.set(domain, known);
     return known;
   }

@@ -62,7 +62,8 @@ export function readRequest(
   asked: AskedTable,
 ): { readonly subject: Subject; readonly call: PlannedCall } {
   checkObject(request, 'request');
-  switch (request.call) {
+  const { call } = request;
+  switch (call) {
     case 'map': {
       const { memory = asked.memory, accounting = asked.accounting, prot } = request;
       if (memory === undefined) {
@@ -105,9 +106,11 @@ export function readRequest(
       checkBoolean(write, 'request.write');
       return { subject: asked, call: { call: 'access', iova, length, write } };
     }
-    case 'addDomain':
-      checkDomain(request.domain, 'request.domain');
-      return { subject: { ...asked, domain: request.domain }, call: { call: 'addDomain' } };
+    case 'addDomain': {
+      const { domain } = request;
+      const geometry = checkDomain(domain, 'request.domain');
+      return { subject: { ...asked, adding: { domain, geometry } }, call: { call: 'addDomain' } };
+    }
     default:
       throw invalidType(
         (request as { readonly call?: unknown }).call,

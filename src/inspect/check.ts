@@ -2,7 +2,7 @@
  * The invariants of a table, checked at a moment when no call is in progress.
  */
 import { IoptAccess } from '../access/iopt-access.js';
-import type { IommuDomain } from '../domain/iommu-domain.js';
+import { checkDomain, type DomainGeometry, type IommuDomain } from '../domain/iommu-domain.js';
 import type { TreeNode } from '../interval-tree.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
 import { isPageAligned } from '../pages/mapped-area.js';
@@ -73,10 +73,16 @@ function checkSpace(table: TableState): void {
   checkTree('area tree', table.areas);
   checkTree('reserved tree', table.reserved);
   checkTree('allowed tree', table.allowed);
-  checkAlignmentOf(table);
-  checkReservations(table);
   if (new Set(table.domains).size !== table.domains.length)
     broken('domains are distinct', 'one is there twice');
+  const { geometries } = table;
+  if (geometries.size !== table.domains.length || !table.domains.every((domain) => geometries.has(domain)))
+    broken(
+      'the geometry of every domain is known',
+      `${table.domains.length} domains, not ${geometries.size}`,
+    );
+  checkAlignmentOf(table);
+  checkReservations(table);
   checkAccesses(table);
   for (let node = table.areas.head(); node !== undefined; node = table.areas.next(node)) {
     const area = node.value;
@@ -142,7 +148,11 @@ function checkReservations(table: TableState): void {
 function checkOwner(table: TableState, node: TreeNode<Reservation>): void {
   const { owner } = node.value;
   if (!isDomain(owner) || table.domains.includes(owner)) return;
-  if (outsideAperture(owner).some((range) => contains(range, node) && contains(node, range))) {
+  if (
+    outsideAperture(checkDomain(owner, 'owner')).some(
+      (range) => contains(range, node) && contains(node, range),
+    )
+  ) {
     broken('what lies outside an aperture is reserved for attached domains only', hexRange(node));
   }
 }
@@ -152,11 +162,11 @@ function isDomain(owner: object | null): owner is IommuDomain {
 }
 
 function checkAperture(table: TableState, domain: IommuDomain): void {
-  for (const range of outsideAperture(domain)) checkReservedFor(table, domain, range);
+  for (const range of outsideAperture(table.geometries.get(domain)!)) checkReservedFor(table, domain, range);
 }
 
-function outsideAperture(domain: IommuDomain): Interval[] {
-  const { start, last } = domain.aperture;
+function outsideAperture({ aperture }: DomainGeometry): Interval[] {
+  const { start, last } = aperture;
   const ranges: Interval[] = [];
   if (start > 0n) ranges.push(between(split(0n), split(start - 1n)));
   if (last < MAX_U64) ranges.push(between(split(last + 1n), split(MAX_U64)));
@@ -182,7 +192,7 @@ function checkArea(table: TableState, area: IoptArea): void {
     broken('an area shows the page indexes its length implies', name);
   }
   // A copy of several areas may leave inner cuts that only the domains' io pages fit; the kernel lets it.
-  const misfit = misalignedPart(area, Math.max(1, ...table.domains.map(ioPageSize)));
+  const misfit = misalignedPart(area, Math.max(1, ...[...table.geometries.values()].map(ioPageSize)));
   if (misfit !== undefined) {
     broken('areas conform to the io pages of domains', `${misfit.what} ${hex(misfit.value)} of ${name}`);
   }
@@ -209,15 +219,15 @@ function checkTranslations(table: TableState, area: IoptArea): void {
     if (!sameFrames(framesOf(area, domain), expected)) {
       broken('all domains agree on the frames of an area', hexRange(area));
     }
-    checkBytes(area, domain);
+    checkBytes(area, domain, ioPageSize(table.geometries.get(domain)!));
   }
 }
 
 /** Where frames were read one by one, a frame may be mapped from another byte on, or not to its end. */
-function checkBytes(area: IoptArea, domain: IommuDomain): void {
+function checkBytes(area: IoptArea, domain: IommuDomain, ioPage: number): void {
   const { iova, lastIova, length } = area;
   const byPage = domain.pages !== undefined && isPageAligned(area);
-  const step = byPage ? length : BigInt(ioPageSize(domain));
+  const step = byPage ? length : BigInt(ioPage);
   const toByte = BigInt(area.pageOffset) - iova;
   const check = (at: bigint) => {
     const physical = domain.iovaToPhys(at);

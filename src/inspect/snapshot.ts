@@ -101,10 +101,13 @@ export function snapshotTable(table: TableState): TableSnapshot {
     areas,
     reserved,
     allowed,
-    domains: table.domains.map((domain) => ({
-      pageSizes: pageSizes(domain.pageSizeBitmap),
-      aperture: { start: hex(domain.aperture.start), last: hex(domain.aperture.last) },
-    })),
+    domains: table.domains.map((domain) => {
+      const { pageSizeBitmap, aperture } = table.geometries.get(domain)!;
+      return {
+        pageSizes: pageSizes(pageSizeBitmap),
+        aperture: { start: hex(aperture.start), last: hex(aperture.last) },
+      };
+    }),
     pages: [...ids].map(([pages, id]) => ({
       id,
       uptr: hex({ page: pages.userPage, offset: 0 }),

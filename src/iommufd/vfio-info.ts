@@ -1,5 +1,4 @@
 /** VFIO IOMMU_GET_INFO: page sizes and the chain of capabilities. */
-import { readValue } from '../arguments.js';
 import { type Abortable, type Operation, start } from '../operation.js';
 import { MAX_U64, PAGE_SIZE } from '../u64.js';
 import type { Context } from './context.js';
@@ -68,7 +67,7 @@ function* info(context: Context): Operation<VfioInfo> {
   return {
     flags: FLAGS,
     pageSizes: pageSizes(
-      ioas.table.domains.map((domain) => readValue(domain.pageSizeBitmap, 'domain.pageSizeBitmap')),
+      [...ioas.table.state.geometries.values()].map(({ pageSizeBitmap }) => pageSizeBitmap),
       BigInt(alignment),
     ),
     ranges,

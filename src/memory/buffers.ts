@@ -44,6 +44,12 @@ export function bufferKind(value: unknown): BufferKind | undefined {
   });
 }
 
+/** Length of a `SharedArrayBuffer` of whatever realm, or `undefined` if the value is none. */
+export function sharedByteLength(value: unknown): number | undefined {
+  const kind = bufferKind(value);
+  return kind?.shared ? kind.byteLength.call(value) : undefined;
+}
+
 /** Whether a value is an `ArrayBuffer` or a `SharedArrayBuffer`. */
 export function isBuffer(value: unknown): value is ArrayBuffer | SharedArrayBuffer {
   return bufferKind(value) !== undefined;

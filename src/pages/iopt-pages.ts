@@ -33,6 +33,8 @@ export class IoptPages {
   readonly writable: boolean;
   /** Who is charged for pinned pages. */
   readonly mode: AccountingMode;
+  /** The counter that is charged for these pages, if any; always the same, whatever the memory says later. */
+  readonly account: LockedMemory | undefined;
   /** What makes pins and fills fail, in tests: there only if the table that mapped the pages has it. */
   declare faults?: FaultInjector;
   /** Guards everything below. */
@@ -56,6 +58,7 @@ export class IoptPages {
     this.npages = npages;
     this.writable = writable;
     this.mode = mode;
+    this.account = mode === 'none' ? undefined : memory.locked?.[mode];
   }
 
   /** User address of index 0, page aligned. */
@@ -66,11 +69,6 @@ export class IoptPages {
   /** Length in bytes, whole pages. */
   get length(): bigint {
     return BigInt(this.npages) * BigInt(PAGE_SIZE);
-  }
-
-  /** The counter that is charged for these pages, if any. */
-  get account(): LockedMemory | undefined {
-    return this.mode === 'none' ? undefined : this.memory.locked?.[this.mode];
   }
 
   /** User address of a byte in page `index`. */

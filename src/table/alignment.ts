@@ -1,22 +1,21 @@
 /**
  * The IOVA alignment of a table: what its domains, its accesses and the large-pages option demand together.
  */
-import type { IommuDomain } from '../domain/iommu-domain.js';
+import type { DomainGeometry } from '../domain/iommu-domain.js';
 import { IommuError, refuse } from '../errors.js';
 import { firstOf, hex, lengthOf, PAGE_SIZE } from '../u64.js';
 import { describeArea, type IoptArea } from './iopt-area.js';
 import type { AttachedAccess, TableState } from './table-state.js';
 
-/** The smallest page size of a domain in bytes; `Infinity` where no page size fits a number. */
-export function ioPageSize(domain: IommuDomain): number {
-  const bitmap = domain.pageSizeBitmap;
-  return Number(bitmap & -bitmap);
+/** The smallest page size of a domain in bytes. */
+export function ioPageSize({ pageSizeBitmap }: DomainGeometry): number {
+  return Number(pageSizeBitmap & -pageSizeBitmap);
 }
 
 /** The alignment in force, from scratch. */
 export function requiredAlignment(table: TableState): number {
   let alignment = table.largePages ? 1 : PAGE_SIZE;
-  for (const domain of table.domains) alignment = Math.max(alignment, ioPageSize(domain));
+  for (const geometry of table.geometries.values()) alignment = Math.max(alignment, ioPageSize(geometry));
   for (const access of table.accesses) {
     if (access !== undefined) alignment = Math.max(alignment, accessAlignment(table, access));
   }

@@ -1,7 +1,7 @@
 /**
  * Adding a domain to a table and removing it.
  */
-import type { IommuDomain } from '../domain/iommu-domain.js';
+import type { DomainGeometry, IommuDomain } from '../domain/iommu-domain.js';
 import { refuse } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import { type Operation, unstoppable } from '../operation.js';
@@ -27,14 +27,18 @@ import type { TableState } from './table-state.js';
  * @throws EEXIST if it is there already, EINVAL if its io page is larger than 4096 bytes, EADDRINUSE if an area
  * does not fit its alignment or aperture, and what filling throws; nothing has changed then.
  */
-export function* addDomain(table: TableState, domain: IommuDomain): Operation<void> {
+export function* addDomain(
+  table: TableState,
+  domain: IommuDomain,
+  geometry: DomainGeometry,
+): Operation<void> {
   yield* writeBoth(table);
   try {
     if (table.domains.includes(domain)) throw refuse('EEXIST', 'state', 'the domain is attached already');
-    const alignment = Math.max(ioPageSize(domain), table.alignment);
+    const alignment = Math.max(ioPageSize(geometry), table.alignment);
     checkAlignment(table, alignment);
     try {
-      reserveOutsideAperture(table, domain);
+      reserveOutsideAperture(table, domain, geometry);
       faultPoint(table.faults, 'domain-slot');
       yield* fillAll(table, domain);
     } catch (error) {
@@ -42,6 +46,7 @@ export function* addDomain(table: TableState, domain: IommuDomain): Operation<vo
       throw error;
     }
     table.domains.push(domain);
+    table.geometries.set(domain, geometry);
     table.alignment = alignment;
   } finally {
     releaseBoth(table);
@@ -59,6 +64,7 @@ export function* removeDomain(table: TableState, domain: IommuDomain): Operation
     if (at < 0) return;
     const moved = table.domains.pop()!;
     if (moved !== domain) table.domains[at] = moved;
+    table.geometries.delete(domain);
     const heir = table.domains[0];
     if (heir !== undefined) {
       for (const area of table.areas) if (area.storageDomain === domain) area.storageDomain = heir;
@@ -74,8 +80,8 @@ export function* removeDomain(table: TableState, domain: IommuDomain): Operation
   }
 }
 
-function reserveOutsideAperture(table: TableState, domain: IommuDomain): void {
-  const { start, last } = domain.aperture;
+function reserveOutsideAperture(table: TableState, domain: IommuDomain, { aperture }: DomainGeometry): void {
+  const { start, last } = aperture;
   if (start > 0n) reserve(table, between(split(0n), split(start - 1n)), domain);
   if (last < MAX_U64) reserve(table, between(split(last + 1n), split(MAX_U64)), domain);
 }

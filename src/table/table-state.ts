@@ -1,7 +1,7 @@
 /**
  * The state of one page table, which the operations in this folder work on.
  */
-import type { IommuDomain } from '../domain/iommu-domain.js';
+import type { DomainGeometry, IommuDomain } from '../domain/iommu-domain.js';
 import type { FaultInjector } from '../faults.js';
 import { IntervalTree } from '../interval-tree.js';
 import { type Profile, type Rules, rulesOf } from '../rules.js';
@@ -44,6 +44,8 @@ export class TableState {
   allowed = new IntervalTree<undefined>();
   /** The domains that mirror the table, densely numbered. */
   readonly domains: IommuDomain[] = [];
+  /** What each of them said of its page sizes and its aperture when it was added. */
+  readonly geometries = new Map<IommuDomain, DomainGeometry>();
   /** The attached accesses by number; the lowest free number is taken first. */
   readonly accesses: (AttachedAccess | undefined)[] = [];
   /**

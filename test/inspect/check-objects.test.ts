@@ -71,7 +71,12 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
   [
     'the domains of a table are those of its page tables',
     'a domain that no page table has',
-    ({ other }) => other.table.state.domains.push(new RecordingDomain()) && align(other, PAGE),
+    ({ other }) => {
+      const domain = new RecordingDomain();
+      other.table.state.domains.push(domain);
+      other.table.state.geometries.set(domain, domain);
+      align(other, PAGE);
+    },
   ],
   [
     'the domains of a table are those of its page tables',
@@ -104,6 +109,7 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
       ioas.hwpts.clear();
       ioas.users -= 1;
       ioas.table.state.domains.length = 0;
+      ioas.table.state.geometries.clear();
       for (const area of ioas.table.state.areas) {
         area.pages!.domainsTree = undefined;
         area.pages!.npinned = 0;

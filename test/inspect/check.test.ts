@@ -125,9 +125,9 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
   ],
   [
     'alignment is at most a page',
-    'a domain that changes its page size',
+    'a domain with a larger page size',
     ({ state, domain }) => {
-      Object.assign(domain, { pageSizeBitmap: 8192n });
+      state.geometries.set(domain, { ...domain, pageSizeBitmap: 8192n });
       state.alignment = 8192;
     },
   ],
@@ -174,6 +174,19 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
     },
   ],
   ['domains are distinct', 'one twice', ({ state, domain }) => state.domains.push(domain)],
+  [
+    'the geometry of every domain is known',
+    'one is missing',
+    ({ state, domain }) => state.geometries.delete(domain),
+  ],
+  [
+    'the geometry of every domain is known',
+    'that of another',
+    ({ state, domain }) => {
+      state.geometries.delete(domain);
+      state.geometries.set(new RadixDomain(), domain);
+    },
+  ],
   [
     'areas are disjoint',
     'an area over another',

@@ -1,5 +1,5 @@
 /**
- * Replaying a trace of page tables alone through the binary door.
+ * Replaying a trace of page tables alone through `uapi`.
  *
  * It is of a kernel without ioctls. Here its address spaces stand behind the commands of today, whose own checks no such
  * trace can tell from it. Its domains have io pages and apertures that the mock device of the test driver has not: the
@@ -19,20 +19,20 @@ import {
 } from '../src/replay/formats/trace/trace-target.js';
 import { MockDomain, type MockDomainOptions } from '../src/testing/mock-domain.js';
 import { hex } from '../src/u64.js';
-import type { DoorKernel } from './door-kernel.js';
+import type { UapiKernel } from './uapi-kernel.js';
 
 /** An object id that no object ever has. */
 const NO_OBJECT = 0;
 
 /** One process with one device. */
-export class TableDoorTrace implements TraceTarget {
+export class TableUapiTrace implements TraceTarget {
   readonly operations: ReadonlyMap<string, TraceOperation>;
-  readonly #kernel: DoorKernel;
+  readonly #kernel: UapiKernel;
   readonly #spaces = new Map<string, number>();
   readonly #domains = new Map<string, number>();
 
   /** @param memory - the memory of the process that uses the kernel */
-  constructor(kernel: DoorKernel, memory: ProcessMemory) {
+  constructor(kernel: UapiKernel, memory: ProcessMemory) {
     this.#kernel = kernel;
     this.operations = new Map<string, TraceOperation>([
       ['ioas_alloc', (fields) => this.#alloc(fields)],

@@ -1,4 +1,4 @@
-/** A process that uses the binary door as a C program does: structs in its memory, and their addresses. */
+/** A process that uses `uapi` as a C program does: structs in its memory, and their addresses. */
 import { ERRNO, type ErrorCode, type IommuError, refuse } from '../src/errors.js';
 import type { MemoryRegion } from '../src/memory/memory-region.js';
 import type { ProcessMemory } from '../src/memory/process-memory.js';
@@ -28,7 +28,7 @@ export interface Outcome<N extends CommandName> {
 }
 
 /** The process. Its structs and its buffer lie where no trace looks. */
-export class DoorProgram {
+export class UapiProgram {
   readonly device: IommufdDevice;
   readonly memory: ProcessMemory;
   readonly #room: MemoryRegion;
@@ -96,5 +96,5 @@ function errorOf(answer: number): IommuError | undefined {
   if (answer >= 0) return undefined;
   const code = CODES.get(-answer);
   if (code === undefined) throw new Error(`the answer is ${answer}, which is no errno`);
-  return refuse(code, 'state', 'the door gave no reason');
+  return refuse(code, 'state', '`uapi` gave no reason');
 }

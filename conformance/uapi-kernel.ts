@@ -1,4 +1,4 @@
-/** The calls that traces have, made through the binary door only. */
+/** The calls that traces have, made through `uapi` only. */
 import { type IovaRange, readValue } from '../src/arguments.js';
 import { refuse } from '../src/errors.js';
 import type { IoPagetable } from '../src/io-pagetable.js';
@@ -34,29 +34,29 @@ import {
   VFIO_REQUEST,
   VFIO_UNMAP,
 } from '../src/uapi/index.js';
-import { DoorProgram } from './door-program.js';
+import { UapiProgram } from './uapi-program.js';
 
 /** Bytes of an entry in an array of ranges. */
 const RANGE_LENGTH = 16;
 /** Bytes of VFIO's GET_INFO without capabilities. */
 const INFO_HEAD = 24;
 
-/** A kernel that is reached through the door. */
-export function doorKernel({ accounting, profile }: TraceHeader, memory: ProcessMemory): DoorKernel {
+/** A kernel that is reached through `uapi`. */
+export function uapiKernel({ accounting, profile }: TraceHeader, memory: ProcessMemory): UapiKernel {
   const device = new IommufdDevice({ memory, commands: testCommands(), accounting, profile });
-  return new DoorKernel(new DoorProgram(device, memory));
+  return new UapiKernel(new UapiProgram(device, memory));
 }
 
 /** The typed calls, each as encoded bytes and an ioctl. */
-export class DoorKernel implements TraceIommufd, TraceDriver, PinInspector {
-  readonly #program: DoorProgram;
+export class UapiKernel implements TraceIommufd, TraceDriver, PinInspector {
+  readonly #program: UapiProgram;
   readonly #files = new Set<number>();
 
-  constructor(program: DoorProgram) {
+  constructor(program: UapiProgram) {
     this.#program = program;
   }
 
-  /** The device behind the door. */
+  /** The device behind it. */
   get device(): IommufdDevice {
     return this.#program.device;
   }

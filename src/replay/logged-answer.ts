@@ -11,6 +11,7 @@ const SENTENCES: Readonly<Record<ErrorCode, string>> = {
   E2BIG: 'Argument list too long',
   EAGAIN: 'Resource temporarily unavailable',
   ENOMEM: 'Cannot allocate memory',
+  EACCES: 'Permission denied',
   EFAULT: 'Bad address',
   EBUSY: 'Device or resource busy',
   EEXIST: 'File exists',

@@ -160,6 +160,7 @@ export class VfioUserClient extends EventEmitter<ClientEvents> implements AsyncD
   /** Commands of the server that are still to be served. */
   readonly #waiting: Message[] = [];
   #serving = false;
+  #loggedPageSize = 4096n;
   #closed = false;
   #capabilities: ServerCapabilities | undefined;
 
@@ -493,11 +494,14 @@ export class VfioUserClient extends EventEmitter<ClientEvents> implements AsyncD
     const start = LOGGING_START.encode({ pageSize, numRanges: ranges.length });
     const data = joined([start, ...ranges.map((range) => LOGGING_RANGE.encode(range))]);
     await this.#feature(FEATURE.DMA_LOGGING_START, FEATURE_FLAG.SET, data, 0);
+    this.#loggedPageSize = readValue(pageSize, 'pageSize');
   }
 
   /** Ends it. */
   async stopDirtyLogging(): Promise<void> {
-    await this.#feature(FEATURE.DMA_LOGGING_STOP, FEATURE_FLAG.SET, NOTHING, 0);
+    // Nothing has to follow; libvfio-user's own client sends the struct of the start, so its servers are used to that.
+    const stop = LOGGING_START.encode({ pageSize: this.#loggedPageSize, numRanges: 0 });
+    await this.#feature(FEATURE.DMA_LOGGING_STOP, FEATURE_FLAG.SET, stop, 0);
   }
 
   /** The pages that were written since this was last asked: bit n (byte n / 8, bit n % 8) is page n of the range. */

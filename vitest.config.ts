@@ -17,6 +17,7 @@ export default defineConfig({
       { find: /^io-pagetable\/replay$/, replacement: source('replay/index.ts') },
       { find: /^io-pagetable\/render$/, replacement: source('render/index.ts') },
       { find: /^io-pagetable\/uapi$/, replacement: source('uapi/index.ts') },
+      { find: /^io-pagetable\/vfio-user$/, replacement: source('vfio-user/index.ts') },
     ],
   },
   test: {

@@ -32,8 +32,10 @@ describe('an IommuError', () => {
     const known: Record<ErrorCode, number> = {
       EPERM: 1,
       ENOENT: 2,
+      EINTR: 4,
       EIO: 5,
       E2BIG: 7,
+      EBADF: 9,
       EAGAIN: 11,
       ENOMEM: 12,
       EACCES: 13,
@@ -42,8 +44,10 @@ describe('an IommuError', () => {
       EEXIST: 17,
       ENODEV: 19,
       EINVAL: 22,
+      EMFILE: 24,
       ENOTTY: 25,
       ENOSPC: 28,
+      EPIPE: 32,
       EDEADLOCK: 35,
       EBADE: 52,
       EOVERFLOW: 75,
@@ -51,6 +55,9 @@ describe('an IommuError', () => {
       EMSGSIZE: 90,
       EOPNOTSUPP: 95,
       EADDRINUSE: 98,
+      ECONNRESET: 104,
+      ETIMEDOUT: 110,
+      ECONNREFUSED: 111,
       ECANCELED: 125,
     };
     expect(ERRNO).toEqual(known);

@@ -7,8 +7,10 @@ import { ERRNO, type ErrorCode } from '../errors.js';
 const SENTENCES: Readonly<Record<ErrorCode, string>> = {
   EPERM: 'Operation not permitted',
   ENOENT: 'No such file or directory',
+  EINTR: 'Interrupted system call',
   EIO: 'Input/output error',
   E2BIG: 'Argument list too long',
+  EBADF: 'Bad file descriptor',
   EAGAIN: 'Resource temporarily unavailable',
   ENOMEM: 'Cannot allocate memory',
   EACCES: 'Permission denied',
@@ -17,8 +19,10 @@ const SENTENCES: Readonly<Record<ErrorCode, string>> = {
   EEXIST: 'File exists',
   ENODEV: 'No such device',
   EINVAL: 'Invalid argument',
+  EMFILE: 'Too many open files',
   ENOTTY: 'Inappropriate ioctl for device',
   ENOSPC: 'No space left on device',
+  EPIPE: 'Broken pipe',
   EDEADLOCK: 'Resource deadlock avoided',
   EBADE: 'Invalid exchange',
   EOVERFLOW: 'Value too large for defined data type',
@@ -26,6 +30,9 @@ const SENTENCES: Readonly<Record<ErrorCode, string>> = {
   EMSGSIZE: 'Message too long',
   EOPNOTSUPP: 'Operation not supported',
   EADDRINUSE: 'Address already in use',
+  ECONNRESET: 'Connection reset by peer',
+  ETIMEDOUT: 'Connection timed out',
+  ECONNREFUSED: 'Connection refused',
   ECANCELED: 'Operation canceled',
 };
 

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const config = ts.readConfigFile(`${root}tsconfig.json`, ts.sys.readFile);
 const { options } = ts.parseJsonConfigFileContent(config.config, ts.sys, root);
-const folders = ['', 'testing/', 'replay/', 'render/', 'uapi/'];
+const folders = ['', 'testing/', 'replay/', 'render/', 'uapi/', 'vfio-user/'];
 const entries = folders.map((folder) => `${root}src/${folder}index.ts`);
 const program = ts.createProgram(entries, options);
 const checker = program.getTypeChecker();

@@ -8,17 +8,22 @@ import { type Address, hex, hexRange, type Interval, intervalOf, isZero } from '
 export const ERRNO = Object.freeze({
   EPERM: 1,
   ENOENT: 2,
+  EINTR: 4,
   EIO: 5,
   E2BIG: 7,
+  EBADF: 9,
   EAGAIN: 11,
   ENOMEM: 12,
+  EACCES: 13,
   EFAULT: 14,
   EBUSY: 16,
   EEXIST: 17,
   ENODEV: 19,
   EINVAL: 22,
+  EMFILE: 24,
   ENOTTY: 25,
   ENOSPC: 28,
+  EPIPE: 32,
   EDEADLOCK: 35,
   EBADE: 52,
   EOVERFLOW: 75,
@@ -26,11 +31,20 @@ export const ERRNO = Object.freeze({
   EMSGSIZE: 90,
   EOPNOTSUPP: 95,
   EADDRINUSE: 98,
+  ECONNRESET: 104,
+  ECONNREFUSED: 111,
   ECANCELED: 125,
 } as const);
 
 /** The symbolic name of an error number. */
 export type ErrorCode = keyof typeof ERRNO;
+
+const CODES = new Map(Object.entries(ERRNO).map(([code, errno]) => [errno as number, code as ErrorCode]));
+
+/** The name of a positive error number; `undefined` of one that has none here. */
+export function errorCodeOf(errno: number): ErrorCode | undefined {
+  return CODES.get(errno);
+}
 
 /** A mapped area as an error shows it; addresses in hex, bounds inclusive. */
 export interface AreaInTheWay {

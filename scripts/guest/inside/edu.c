@@ -4,8 +4,9 @@
  *   edu ADDRESS vfio    behind an IOMMU, by vfio-pci: addresses that it chooses, interrupts by MSI-X or MSI
  *   edu ADDRESS uio     without, by uio_pci_generic: physical addresses, interrupts by the pin
  *   edu ADDRESS memory  without: physical addresses; the device's MSI is aimed at memory, where it is seen to arrive
+ *   edu ADDRESS identity  says which device it is, and nothing else
  *
- * The device is bound to the driver already. What it finds it says as `> edu.NAME VALUE`.
+ * The device is bound to its driver already. What the program finds it says as `> edu.NAME VALUE`.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -46,6 +47,7 @@
 #define TO_MEMORY 2
 #define THEN_INTERRUPT 4
 #define DMA_DONE 0x100
+#define DMA_REFUSED 0x200
 
 static const char *address;
 static volatile uint8_t *registers;
@@ -261,8 +263,8 @@ static void acknowledge(const char *how, uint32_t status)
 	config(1, 4, &command, 2);
 }
 
-/* Copies by DMA and waits for the interrupt at its end. */
-static int copy(const char *how, uint64_t source, uint64_t destination, int count, int command)
+/* Copies by DMA and waits for the interrupt at its end: done, refused, or missing if there is none. */
+static const char *copy(const char *how, uint64_t source, uint64_t destination, int count, int command)
 {
 	uint32_t status;
 
@@ -271,10 +273,10 @@ static int copy(const char *how, uint64_t source, uint64_t destination, int coun
 	*(volatile uint64_t *)(registers + DMA_COUNT) = count;
 	*(volatile uint64_t *)(registers + DMA_COMMAND) = START | THEN_INTERRUPT | command;
 	if (!interrupted(how))
-		return 0;
+		return "missing";
 	status = get(INTERRUPT_STATUS);
 	acknowledge(how, status);
-	return status == DMA_DONE;
+	return status == DMA_DONE ? "done" : status == DMA_REFUSED ? "refused" : "wrong";
 }
 
 static uint32_t checksum(const uint8_t *bytes, int count)
@@ -288,7 +290,7 @@ static uint32_t checksum(const uint8_t *bytes, int count)
 
 int main(int count, char **words)
 {
-	const char *how = words[2];
+	const char *how = words[2], *went, *back;
 	int i, round, ok, length, vectors = 0;
 	uint32_t status;
 
@@ -310,6 +312,10 @@ int main(int count, char **words)
 		registers = mmap(0, 0x100000, PROT_READ | PROT_WRITE, MAP_SHARED, open_file("resource0", O_RDWR | O_SYNC), 0);
 		need(registers != MAP_FAILED, "registers");
 		enable(strcmp(how, "uio") == 0);
+		if (strcmp(how, "identity") == 0) {
+			printf("> edu.identity %08x\n", get(IDENTITY));
+			return 0;
+		}
 		if (strcmp(how, "uio") == 0) {
 			events[0] = open("/dev/uio0", O_RDWR);
 			need(events[0] >= 0, "/dev/uio0");
@@ -341,22 +347,23 @@ int main(int count, char **words)
 		for (i = 0; i < length; i++)
 			memory[from + i] = i * (7 + round) + (i >> 8);
 		memset(memory + 2 * PAGE, 0, PAGE);
-		ok = copy(how, device_address(from), DEVICE_MEMORY, length, 0) &&
-		     copy(how, DEVICE_MEMORY, device_address(2 * PAGE + 5 * round), length - 5 * round, TO_MEMORY);
-		printf("> edu.dma %s %d %08x %08x\n", ok ? "done" : "missing", length - 5 * round, checksum(memory + from, length - 5 * round),
+		went = copy(how, device_address(from), DEVICE_MEMORY, length, 0);
+		back = copy(how, DEVICE_MEMORY, device_address(2 * PAGE + 5 * round), length - 5 * round, TO_MEMORY);
+		printf("> edu.dma %s %s %d %08x %08x\n", went, back, length - 5 * round,
+		       checksum(memory + from, length - 5 * round),
 		       checksum(memory + 2 * PAGE + 5 * round, length - 5 * round));
 	}
 
 	if (vectors > 0) {
-		ok = copy(how, NOTHING, DEVICE_MEMORY, 64, 0);
-		printf("> edu.nothing %s\n", ok ? "done" : "missing");
+		printf("> edu.nothing %s\n", copy(how, NOTHING, DEVICE_MEMORY, 64, 0));
 		/* What the device was given is taken away, and given again. */
 		unmap_memory();
-		ok = copy(how, DEVICE_MEMORY, IOVA, 64, TO_MEMORY);
-		printf("> edu.gone %s\n", ok ? "done" : "missing");
+		printf("> edu.gone %s\n", copy(how, DEVICE_MEMORY, IOVA, 64, TO_MEMORY));
 		map_memory();
-		ok = copy(how, IOVA, DEVICE_MEMORY, 64, 0);
-		printf("> edu.again %s\n", ok ? "done" : "missing");
+		printf("> edu.again %s\n", copy(how, IOVA, DEVICE_MEMORY, 64, 0));
 	}
+	printf("> edu.finished\n");
+	/* Everything stays as it is until somebody has looked at the device from the other side. */
+	getchar();
 	return 0;
 }

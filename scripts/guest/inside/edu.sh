@@ -1,12 +1,11 @@
-# A program of the guest drives the edu device, by the kernel's driver for that, which has to be loaded:
+# A program of the guest drives the edu device, by one of the kernel's drivers for that, which has to be loaded:
 #
-# edu_by vfio VENDOR DEVICE   or uio or memory, as edu.c has them
+# edu_by vfio   or uio, memory, identity, as edu.c has them
 edu_by() {
-  found=$(pci_device "$2" "$3")
-  say edu.found "$(cat "$found/class") $(cat "$found/resource" | head -1)"
-  driver=uio_pci_generic
-  [ "$1" = vfio ] && driver=vfio-pci
-  if [ "$1" != memory ]; then
+  found=$(pci_device 0x1234 0x11e9)
+  if [ "$1" = vfio ] || [ "$1" = uio ]; then
+    driver=uio_pci_generic
+    [ "$1" = vfio ] && driver=vfio-pci
     echo $driver >"$found/driver_override"
     echo "$(basename "$found")" >/sys/bus/pci/drivers_probe
     say edu.driver "$(basename "$(readlink "$found/driver")")"

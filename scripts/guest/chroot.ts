@@ -17,17 +17,23 @@ const QEMU = ['qemu-system-x86', 'seabios'];
 const GUEST = ['linux-image-cloud-amd64', 'busybox-static', 'tcc', 'libc6-dev'];
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
-/** Mounts are made in a namespace of their own: they end with the program, however it ends. */
-const WITH_MOUNTS = 'mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && ';
+/** Where a program inside the system finds the files of this machine. */
+export const OUTSIDE = '/mnt';
 
 /**
- * The arguments of `unshare` that run a program inside the system. A folder of this machine can be had there as
- * `/mnt`.
+ * The arguments of `unshare` that run a program inside the system. Its mounts are made in a namespace of their own, so
+ * they end with the program, however it ends.
  */
-export function insideOf(root: string, command: readonly string[], mounted?: string): string[] {
-  const bind = mounted === undefined ? '' : 'mount --bind "$2" "$1/mnt" && ';
-  const script = `${WITH_MOUNTS}${bind}root=$1 && shift 2 && exec chroot "$root" "$@"`;
-  return ['--mount', 'sh', '-c', script, 'sh', root, mounted ?? '', ...command];
+export function insideOf(root: string, command: readonly string[]): string[] {
+  const script = [
+    'mount -t proc proc "$1/proc"',
+    'mount --rbind /dev "$1/dev"',
+    `mount --rbind / "$1${OUTSIDE}"`,
+    'root=$1',
+    'shift',
+    'exec chroot "$root" "$@"',
+  ].join(' && ');
+  return ['--mount', 'sh', '-c', script, 'sh', root, ...command];
 }
 
 /** Where the systems are kept: `$IO_PAGETABLE_CACHE`, or a folder among the user's caches. */

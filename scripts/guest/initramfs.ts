@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { insideOf, run } from './chroot.js';
+import { insideOf, OUTSIDE, run } from './chroot.js';
 import { type ArchiveFile, cpio, folder, link, program } from './cpio.js';
 
 const INSIDE = fileURLToPath(new URL('inside/', import.meta.url));
@@ -46,8 +46,8 @@ function compile(root: string, name: string): Buffer {
   const output = mkdtempSync(join(tmpdir(), 'io-pagetable-compile-'));
   try {
     const source = readFileSync(join(INSIDE, `${name}.c`), 'utf8');
-    const inside = insideOf(root, ['tcc', '-Wall', '-Werror', '-o', '/mnt/program', '-'], output);
-    run('unshare', inside, `${name}.c cannot be compiled`, source);
+    const compiler = ['tcc', '-Wall', '-Werror', '-o', `${OUTSIDE}${output}/program`, '-'];
+    run('unshare', insideOf(root, compiler), `${name}.c cannot be compiled`, source);
     return readFileSync(join(output, 'program'));
   } finally {
     rmSync(output, { recursive: true });

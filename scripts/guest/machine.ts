@@ -1,13 +1,15 @@
 /** One run of a real guest in QEMU. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { insideOf } from './chroot.js';
+import { insideOf, OUTSIDE } from './chroot.js';
 
-export type GuestIommu = 'none' | 'intel-iommu' | 'virtio-iommu';
+/** What is between the guest's devices and its memory. */
+export const IOMMUS = ['none', 'intel-iommu', 'virtio-iommu'] as const;
+export type GuestIommu = (typeof IOMMUS)[number];
 
 export interface MachineOptions {
   /** The folder that `prepareChroot` gave. */
@@ -18,6 +20,8 @@ export interface MachineOptions {
   readonly sharedMemory: boolean;
   /** The guest can restart its machine; otherwise a restart ends it. */
   readonly reboot?: boolean;
+  /** More arguments of the guest's kernel. */
+  readonly append?: string;
   /** How long QEMU waits for a server's answer, in milliseconds: 5000 of its own accord. */
   readonly messageTimeout?: number;
 }
@@ -35,8 +39,6 @@ const IOMMU_ARGUMENTS: Record<GuestIommu, readonly string[]> = {
   'intel-iommu': ['-device', 'intel-iommu,caching-mode=on'],
   'virtio-iommu': ['-device', 'virtio-iommu-pci,addr=02.0'],
 };
-/** Where the folder of the run is, as QEMU sees it. */
-const MOUNTED = '/mnt';
 
 /** How the run ended, and what was printed. */
 export interface Ended {
@@ -52,13 +54,12 @@ export interface Ended {
  * left when it is disposed of.
  */
 export class Machine implements AsyncDisposable {
-  /** For sockets; a short path, as their names may not be longer than 107 bytes. */
   readonly folder = mkdtempSync(join(tmpdir(), 'iopt-'));
   /** Each line that the guest said, in order. */
   readonly said: string[] = [];
   readonly #options: MachineOptions;
   readonly #lines = new EventEmitter();
-  #qemu: ChildProcess | undefined;
+  #qemu: ChildProcessWithoutNullStreams | undefined;
   #ended: Promise<Ended> | undefined;
   #over = false;
 
@@ -66,20 +67,21 @@ export class Machine implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** Where a server listens. */
+  /** A place where a server can listen. */
   socket(name: string): string {
     return join(this.folder, `${name}.sock`);
   }
 
   /** QEMU's arguments, with one device for each socket. */
   command(sockets: readonly string[]): string[] {
-    const { iommu, sharedMemory, reboot = false, messageTimeout } = this.#options;
+    const { iommu, sharedMemory, reboot = false, append = '', messageTimeout } = this.#options;
+    const folder = `${OUTSIDE}${this.folder}`;
     const memory = ['-object', `memory-backend-memfd,id=mem,size=${MEMORY},share=on`];
-    const devices = sockets.flatMap((name) => [
+    const devices = sockets.flatMap((socket) => [
       '-device',
       JSON.stringify({
         driver: 'vfio-user-pci',
-        socket: { type: 'unix', path: `${MOUNTED}/${name}.sock` },
+        socket: { type: 'unix', path: `${OUTSIDE}${socket}` },
         ...(messageTimeout === undefined ? {} : { 'x-msg-timeout': messageTimeout }),
       }),
     ]);
@@ -87,9 +89,9 @@ export class Machine implements AsyncDisposable {
       ...['qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max', '-m', MEMORY],
       ...['-M', sharedMemory ? 'q35,memory-backend=mem' : 'q35', ...(sharedMemory ? memory : [])],
       ...['-nodefaults', '-display', 'none', ...(reboot ? [] : ['-no-reboot'])],
-      ...['-serial', 'stdio', '-serial', `file:${MOUNTED}/console`],
-      ...['-kernel', '/vmlinuz', '-initrd', `${MOUNTED}/initramfs`],
-      ...['-append', [...LINE, ...KERNEL_ARGUMENTS[iommu]].join(' ')],
+      ...['-serial', 'mon:stdio', '-serial', `file:${folder}/console`],
+      ...['-kernel', '/vmlinuz', '-initrd', `${folder}/initramfs`],
+      ...['-append', [...LINE, ...KERNEL_ARGUMENTS[iommu], append].join(' ').trimEnd()],
       ...IOMMU_ARGUMENTS[iommu],
       ...devices,
     ];
@@ -97,10 +99,7 @@ export class Machine implements AsyncDisposable {
 
   /** Switches the machine on. The servers of all sockets have to be listening. */
   start(sockets: readonly string[]): void {
-    writeFileSync(join(this.folder, 'initramfs'), this.#options.initramfs);
-    const inside = insideOf(this.#options.root, this.command(sockets), this.folder);
-    // QEMU is not left running when this process is killed.
-    const qemu = spawn('setpriv', ['--pdeathsig', 'KILL', 'unshare', ...inside]);
+    const qemu = this.#spawn(sockets, 'pipe');
     this.#qemu = qemu;
     let reports = '';
     qemu.stderr.setEncoding('utf8').on('data', (text: string) => (reports += text));
@@ -115,6 +114,21 @@ export class Machine implements AsyncDisposable {
       this.#lines.emit('line');
       return { status: status ?? null, reports: withoutWarnings(reports), console: this.#console() };
     });
+  }
+
+  /** Switches the machine on with its first serial line at the terminal of this process; gives its exit status. */
+  async attach(sockets: readonly string[]): Promise<number> {
+    const [status] = (await once(this.#spawn(sockets, 'inherit'), 'close')) as [number | null];
+    return status ?? 1;
+  }
+
+  #spawn(sockets: readonly string[], stdio: 'pipe'): ChildProcessWithoutNullStreams;
+  #spawn(sockets: readonly string[], stdio: 'pipe' | 'inherit'): ChildProcess;
+  #spawn(sockets: readonly string[], stdio: 'pipe' | 'inherit'): ChildProcess {
+    writeFileSync(join(this.folder, 'initramfs'), this.#options.initramfs);
+    const inside = insideOf(this.#options.root, this.command(sockets), this.folder);
+    // QEMU is not left running when this process is killed.
+    return spawn('setpriv', ['--pdeathsig', 'KILL', 'unshare', ...inside], { stdio });
   }
 
   /** The values that the guest said under a name. */
@@ -139,7 +153,7 @@ export class Machine implements AsyncDisposable {
 
   /** Writes a line to the guest's script. */
   tell(line: string): void {
-    this.#qemu?.stdin?.write(`${line}\n`);
+    this.#qemu?.stdin.write(`${line}\n`);
   }
 
   /** Waits for the end of the run. */

@@ -95,9 +95,10 @@ export function describeGuests(iommu: GuestIommu): void {
       machine = new Machine({ root, initramfs: image, iommu, sharedMemory: descriptors, reboot: true });
       const edu = new Edu({ descriptors });
       const nvme = new NvmeController({ disk: memoryDisk(bytes), descriptors });
-      await using _edu = await serve(edu.device, { socket: machine.socket('edu') });
-      await using _nvme = await serve(nvme.device, { socket: machine.socket('nvme') });
-      machine.start(['edu', 'nvme']);
+      const sockets = ['edu', 'nvme'].map((name) => machine.socket(name));
+      await using _edu = await serve(edu.device, { socket: sockets[0]! });
+      await using _nvme = await serve(nvme.device, { socket: sockets[1]! });
+      machine.start(sockets);
       for (const run of [1, 2]) {
         await machine.answer('edu.finished', run);
         eduMemories.push(edu.memory.slice());

@@ -13,6 +13,7 @@ export interface Piece {
  * The pieces of `length` bytes.
  *
  * @param read - fills a buffer with guest memory
+ * @throws RangeError (rejects with it) if anything but the first piece or list begins within a page
  */
 export async function dataPieces(
   read: (iova: bigint, target: Uint8Array) => Promise<unknown>,
@@ -24,6 +25,7 @@ export async function dataPieces(
   const pieces: Piece[] = [{ iova: prp1, length: first }];
   let left = length - first;
   const add = (iova: bigint) => {
+    checkAligned(iova);
     const part = Math.min(left, PAGE_SIZE);
     pieces.push({ iova, length: part });
     left -= part;
@@ -37,9 +39,16 @@ export async function dataPieces(
     await read(list, new Uint8Array(entries.buffer));
     const continued = wanted > room;
     for (const iova of continued ? entries.subarray(0, -1) : entries) add(iova);
-    if (continued) list = entries.at(-1)!;
+    if (!continued) continue;
+    list = entries.at(-1)!;
+    // So each list but the first has 511 pages: none leads to itself for ever.
+    checkAligned(list);
   }
   return pieces;
 }
 
 const pageOffset = (iova: bigint) => Number(iova & BigInt(PAGE_SIZE - 1));
+
+function checkAligned(iova: bigint): void {
+  if (pageOffset(iova) !== 0) throw new RangeError(`0x${iova.toString(16)} is not the begin of a page`);
+}

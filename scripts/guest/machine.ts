@@ -145,7 +145,9 @@ export class Machine implements AsyncDisposable {
       if (value !== undefined) return value;
       if (this.#over) {
         const { reports, console } = await this.ended();
-        throw new Error(`the guest ended without "${name}":\n${this.said.join('\n')}\n${reports}\n${console}`);
+        throw new Error(
+          `the guest ended without "${name}":\n${this.said.join('\n')}\n${reports}\n${console}`,
+        );
       }
       await once(this.#lines, 'line');
     }

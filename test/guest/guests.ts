@@ -155,4 +155,3 @@ export function describeGuests(iommu: GuestIommu): void {
     });
   });
 }
-

@@ -49,10 +49,5 @@ edu_by identity
   await once(server, 'exit');
   machine.tell('');
   expect(await machine.ended()).toMatchObject({ status: 0 });
-  expect(machine.said).toEqual([
-    'edu.identity 010000ed',
-    'alive',
-    'edu.identity ffffffff',
-    'ended',
-  ]);
+  expect(machine.said).toEqual(['edu.identity 010000ed', 'alive', 'edu.identity ffffffff', 'ended']);
 });

@@ -5,7 +5,7 @@
 import { type AccessWidth, PciDevice } from 'io-pagetable/vfio-user';
 import type { Disk } from './disk.js';
 import { BLOCK_SIZE, identify, MAX_TRANSFER_SHIFT, NAMESPACE, VERSION } from './identify.js';
-import { dataPieces } from './prp.js';
+import { dataPieces, type Piece } from './prp.js';
 import { Command, CompletionQueue, SUBMISSION_SIZE, SubmissionQueue } from './queues.js';
 
 const Register = {
@@ -347,34 +347,17 @@ export class NvmeController {
     return DONE;
   }
 
-  #toGuest(command: Command, bytes: Uint8Array): Promise<void> {
-    return this.#eachPiece(command, bytes, (iova, part) => this.device.dma.write(iova, part));
+  async #toGuest(command: Command, bytes: Uint8Array): Promise<void> {
+    await this.device.dma.writeList(await this.#dataOf(command, bytes.length), bytes);
   }
 
-  #fromGuest(command: Command, bytes: Uint8Array): Promise<void> {
-    return this.#eachPiece(command, bytes, (iova, part) => this.device.dma.read(iova, part));
+  async #fromGuest(command: Command, bytes: Uint8Array): Promise<void> {
+    await this.device.dma.readList(await this.#dataOf(command, bytes.length), bytes);
   }
 
-  async #eachPiece(
-    command: Command,
-    bytes: Uint8Array,
-    move: (iova: bigint, part: Uint8Array) => Promise<unknown>,
-  ): Promise<void> {
+  #dataOf({ prp1, prp2 }: Command, length: number): Promise<Piece[]> {
     const { dma } = this.device;
-    const pieces = await dataPieces(
-      (iova, target) => dma.read(iova, target),
-      command.prp1,
-      command.prp2,
-      bytes.length,
-    );
-    let done = 0;
-    await Promise.all(
-      pieces.map(({ iova, length }) => {
-        const part = bytes.subarray(done, done + length);
-        done += length;
-        return move(iova, part);
-      }),
-    );
+    return dataPieces((iova, target) => dma.read(iova, target), prp1, prp2, length);
   }
 }
 

@@ -20,6 +20,8 @@ export interface MachineOptions {
   readonly sharedMemory: boolean;
   /** The guest can restart its machine; otherwise a restart ends it. */
   readonly reboot?: boolean;
+  /** QEMU listens at `controlSocket`, and stays when the guest has switched its machine off. */
+  readonly control?: boolean;
   /** More arguments of the guest's kernel. */
   readonly append?: string;
   /** How long QEMU waits for a server's answer, in milliseconds: 5000 of its own accord. */
@@ -72,9 +74,21 @@ export class Machine implements AsyncDisposable {
     return join(this.folder, `${name}.sock`);
   }
 
+  /** Where QEMU can be told what to do, if that was asked for. */
+  get controlSocket(): string {
+    return this.socket('control');
+  }
+
   /** QEMU's arguments, with one device for each socket. */
   command(sockets: readonly string[]): string[] {
-    const { iommu, sharedMemory, reboot = false, append = '', messageTimeout } = this.#options;
+    const {
+      iommu,
+      sharedMemory,
+      reboot = false,
+      control = false,
+      append = '',
+      messageTimeout,
+    } = this.#options;
     const folder = `${OUTSIDE}${this.folder}`;
     const memory = ['-object', `memory-backend-memfd,id=mem,size=${MEMORY},share=on`];
     const devices = sockets.flatMap((socket) => [
@@ -89,6 +103,7 @@ export class Machine implements AsyncDisposable {
       ...['qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max', '-m', MEMORY],
       ...['-M', sharedMemory ? 'q35,memory-backend=mem' : 'q35', ...(sharedMemory ? memory : [])],
       ...['-nodefaults', '-display', 'none', ...(reboot ? [] : ['-no-reboot'])],
+      ...(control ? ['-no-shutdown', '-qmp', `unix:${OUTSIDE}${this.controlSocket},server=on,wait=off`] : []),
       ...['-serial', 'mon:stdio', '-serial', `file:${folder}/console`],
       ...['-kernel', '/vmlinuz', '-initrd', `${folder}/initramfs`],
       ...['-append', [...LINE, ...KERNEL_ARGUMENTS[iommu], append].join(' ').trimEnd()],

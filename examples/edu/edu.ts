@@ -109,7 +109,7 @@ export class Edu {
         return;
       case Register.interruptAck:
         this.#interruptStatus &= ~value;
-        if (this.#interruptStatus === 0) this.device.lowerInterrupt();
+        if (this.#interruptStatus === 0) this.device.clearInterrupt();
         return;
       case Register.dmaCommand:
         if ((value & DMA_START) === 0 || this.#running) return;

@@ -1,5 +1,5 @@
 /** One run of a real guest in QEMU. */
-import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -114,7 +114,7 @@ export class Machine implements AsyncDisposable {
 
   /** Switches the machine on. The servers of all sockets have to be listening. */
   start(sockets: readonly string[]): void {
-    const qemu = this.#spawn(sockets, 'pipe');
+    const qemu = spawn('setpriv', this.#inside(sockets));
     this.#qemu = qemu;
     let reports = '';
     qemu.stderr.setEncoding('utf8').on('data', (text: string) => (reports += text));
@@ -133,17 +133,16 @@ export class Machine implements AsyncDisposable {
 
   /** Switches the machine on with its first serial line at the terminal of this process; gives its exit status. */
   async attach(sockets: readonly string[]): Promise<number> {
-    const [status] = (await once(this.#spawn(sockets, 'inherit'), 'close')) as [number | null];
+    const qemu = spawn('setpriv', this.#inside(sockets), { stdio: 'inherit' });
+    const [status] = (await once(qemu, 'close')) as [number | null];
     return status ?? 1;
   }
 
-  #spawn(sockets: readonly string[], stdio: 'pipe'): ChildProcessWithoutNullStreams;
-  #spawn(sockets: readonly string[], stdio: 'pipe' | 'inherit'): ChildProcess;
-  #spawn(sockets: readonly string[], stdio: 'pipe' | 'inherit'): ChildProcess {
+  /** The command that runs QEMU inside the system. QEMU is not left running when this process is killed. */
+  #inside(sockets: readonly string[]): string[] {
     writeFileSync(join(this.folder, 'initramfs'), this.#options.initramfs);
-    const inside = insideOf(this.#options.root, this.command(sockets), this.folder);
-    // QEMU is not left running when this process is killed.
-    return spawn('setpriv', ['--pdeathsig', 'KILL', 'unshare', ...inside], { stdio });
+    const inside = insideOf(this.#options.root, this.command(sockets));
+    return ['--pdeathsig', 'KILL', 'unshare', ...inside];
   }
 
   /** The values that the guest said under a name. */

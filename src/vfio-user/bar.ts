@@ -1,6 +1,7 @@
 /** What is behind a base address register: handlers, plain memory, and what the library keeps there itself. */
-import { isThenable } from '../operation.js';
+
 import { refuse } from '../errors.js';
+import { isThenable } from '../operation.js';
 import type { DeviceCalls } from './device-calls.js';
 import type { AccessWidth, BarOptions, BarPart } from './pci-options.js';
 

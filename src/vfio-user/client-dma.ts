@@ -8,7 +8,7 @@ import { during, IommuError, refuse, wouldWait } from '../errors.js';
 import { IoPagetable } from '../io-pagetable.js';
 import { byteCount, checkBytes } from '../memory/bytes.js';
 import { copyFrames } from '../memory/frame-bytes.js';
-import type { UserMemory } from '../memory/user-memory.js';
+import type { PinHolder, UserMemory } from '../memory/user-memory.js';
 import { type Abortable, finish, start } from '../operation.js';
 import type { ProfileName } from '../rules.js';
 import {
@@ -474,7 +474,7 @@ function changed(): IommuError {
 }
 
 /** Copies between frames and a buffer, in a memory that answers at once. */
-function copyNow(memory: UserMemory, pfn: number, offset: number, bytes: Uint8Array, write: boolean): void {
+function copyNow(memory: PinHolder, pfn: number, offset: number, bytes: Uint8Array, write: boolean): void {
   const answer = copyFrames(memory, pfn, offset, bytes, 0, bytes.length, write);
   if (answer !== undefined) throw wouldWait();
 }

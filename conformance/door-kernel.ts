@@ -15,6 +15,7 @@ import { type Protection, protectionBits, READ, WRITE } from '../src/protection.
 import type { TraceHeader } from '../src/replay/formats/trace/trace-header.js';
 import type { TraceDriver, TraceIommufd } from '../src/replay/formats/trace/trace-kernel.js';
 import type { PageRange, PinInspector } from '../src/replay/formats/trace/trace-target.js';
+import type { Profile } from '../src/rules.js';
 import type { PinRun } from '../src/testing/checks.js';
 import { type AccessPagesRequest, type AccessRwRequest, MOCK_ACCESS } from '../src/testing/mock-access.js';
 import type { MockDomainIds } from '../src/testing/test-driver.js';
@@ -42,7 +43,7 @@ const RANGE_LENGTH = 16;
 const INFO_HEAD = 24;
 
 /** A kernel that is reached through the door. */
-export function doorKernel({ accounting, profile }: TraceHeader, memory: ProcessMemory): DoorKernel {
+export function doorKernel({ accounting }: TraceHeader, memory: ProcessMemory, profile: Profile): DoorKernel {
   const device = new IommufdDevice({ memory, commands: testCommands(), accounting, profile });
   return new DoorKernel(new DoorProgram(device, memory));
 }

@@ -88,7 +88,7 @@ export async function replayTrace(
     line += 1;
     if (line === 1) {
       try {
-        trace = openTrace(text, uapi ? doorTarget : undefined);
+        trace = openTrace(text, { makeTarget: uapi ? doorTarget : undefined });
       } catch (error) {
         report(1, 'header', 'a header that is known', describeThrown(error));
       }

@@ -110,7 +110,7 @@ export const PROFILE_NAMES: readonly ProfileName[] = ['linux', ...PROFILES];
  * The rows as tables have them: made at one place, they have one hidden class, and asking for a value costs the same
  * for a process that has tables of several profiles.
  */
-const RULES: ReadonlyMap<Profile, Rules> = new Map(
+const RULES = new Map<Profile, Rules>(
   PROFILES.map((profile) => [profile, Object.assign({ ...LINUX_6_12 }, ROWS[profile])]),
 );
 
@@ -121,6 +121,24 @@ function isProfile(name: string): name is Profile {
 /** What a profile does. */
 export function rulesOf(profile: Profile): Rules {
   return RULES.get(profile)!;
+}
+
+/** The rules in which two profiles differ. */
+export function differingRules(a: Profile, b: Profile): (keyof Rules)[] {
+  const [one, other] = [rulesOf(a), rulesOf(b)];
+  return (Object.keys(one) as (keyof Rules)[]).filter((rule) => one[rule] !== other[rule]);
+}
+
+/**
+ * A kernel that never was: `base`, but for one rule, in which it is like `other`. What it answers tells what the rule is
+ * to blame for. Programs cannot ask for it by a name of their own.
+ *
+ * @internal
+ */
+export function profileWithRuleOf(base: Profile, other: Profile, rule: keyof Rules): Profile {
+  const name = `${base} with ${rule} of ${other}` as Profile;
+  if (!RULES.has(name)) RULES.set(name, { ...rulesOf(base), [rule]: rulesOf(other)[rule] });
+  return name;
 }
 
 /** The profile of a name; without one, what a table has if nobody says. */
@@ -134,8 +152,9 @@ export function resolveProfile(name: ProfileName = 'linux'): Profile {
  * @throws TypeError if it is there and no name of one
  */
 export function readProfile(value: ProfileName | undefined, name: string): Profile {
-  if (value !== undefined) checkWord(value, name, PROFILE_NAMES);
-  return resolveProfile(value);
+  const profile = resolveProfile(value);
+  if (!RULES.has(profile)) checkWord(profile, name, PROFILE_NAMES);
+  return profile;
 }
 
 /**

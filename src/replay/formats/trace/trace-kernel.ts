@@ -1,6 +1,7 @@
 /** What a trace of an iommufd is replayed on, reached in one way or another. */
 import { Iommufd } from '../../../iommufd/iommufd.js';
 import type { ProcessMemory } from '../../../memory/process-memory.js';
+import type { Profile } from '../../../rules.js';
 import { TestDriver } from '../../../testing/test-driver.js';
 import type { TraceHeader } from './trace-header.js';
 import { memoryInspector, type PinInspector } from './trace-target.js';
@@ -55,7 +56,11 @@ export interface TraceKernel {
 }
 
 /** Reached by the typed methods. */
-export function typedKernel({ accounting, profile }: TraceHeader, memory: ProcessMemory): TraceKernel {
+export function typedKernel(
+  { accounting }: TraceHeader,
+  memory: ProcessMemory,
+  profile: Profile,
+): TraceKernel {
   const iommufd = new Iommufd({ memory, accounting, profile });
   return { iommufd, driver: new TestDriver(iommufd, { memory }), inspector: memoryInspector(memory) };
 }

@@ -6,10 +6,10 @@ import { checkWord } from './arguments.js';
 import type { ErrorCode } from './errors.js';
 
 /**
- * Whose behaviour a page table has: `linux-6.12` is that of Linux 6.12, `rfc-v1` that of the first public patch, of
- * March 2022.
+ * Whose behaviour a page table has: `linux-7.3` is that of Linux 7.3, `linux-6.12` that of Linux 6.12, `rfc-v1` that of
+ * the first public patch, of March 2022.
  */
-export type Profile = 'linux-6.12' | 'rfc-v1';
+export type Profile = 'linux-7.3' | 'linux-6.12' | 'rfc-v1';
 
 /** A profile, or `linux`, which is the newest Linux that is modelled. */
 export type ProfileName = Profile | 'linux';
@@ -33,6 +33,13 @@ export interface Rules {
    */
   readonly mappingChecks: 'length-first' | 'permission-first';
   /**
+   * Which comes first of a mapping's checks of user memory: that the length is neither 0 nor leaves no room for a page
+   * (EINVAL), or that it does not reach 2^64 (EOVERFLOW).
+   */
+  readonly userRangeChecks: 'length-first' | 'overflow-first';
+  /** Whether domains take areas that nobody may read or write. If not, filling one is EINVAL. */
+  readonly mapsWithoutPermission: boolean;
+  /**
    * How an IOVA is chosen. `windows`: in the allowed ranges, each of which is rounded up once, the lowest place between
    * areas and reservations. `holes`: anywhere, with each hole between areas rounded up before its reservations are
    * looked at.
@@ -48,8 +55,28 @@ export interface Rules {
   readonly unmapTakes: 'areas-inside' | 'one-area';
   /** Whether accesses with pins in an area are asked to let go before it is unmapped. If not, it is EBUSY. */
   readonly asksToLetGo: boolean;
+  /** Whether marks of dirty pages can be read while dirty tracking is off. If not, all pages are clean. */
+  readonly dirtyReadsWhileOff: boolean;
+  /**
+   * What a dirty page that reaches out of a dirty read sets in the bitmap. `inside`: its bits inside of the request.
+   * `from-start`: nothing if it begins before the request, else all of its bits, also those after the request.
+   */
+  readonly dirtyPageAcross: 'inside' | 'from-start';
   /** What a device with several software MSI regions, or one beside a hardware one, is: EINVAL, or the hardware's counts. */
   readonly mixedMsi: 'refused' | 'hardware-wins';
+  /**
+   * How the test driver's page tables keep what is mapped, and so what a dirty mark covers. `io-pages`: one by one, with
+   * huge pages as a mark on them. `entries`: in entries as large as addresses and length allow.
+   */
+  readonly testPageTables: 'io-pages' | 'entries';
+  /** How the test driver is asked for huge pages: by a flag of the device, or by data for the page table. */
+  readonly testHugePages: 'device-flag' | 'table-data';
+  /** Which of the test driver's devices' flags are known. */
+  readonly testDeviceFlags: number;
+  /** Which bits the test driver counts that a device is to have written: those of mapped pages, or all. */
+  readonly testDirtyCounts: 'mapped' | 'all';
+  /** What the test driver checks first before it verifies a translation. */
+  readonly testMapChecks: 'alignment-first' | 'table-first';
   /** How programs reach the tables, and so what traces of the kernel were recorded on. */
   readonly reachedBy: 'ioctls' | 'function-calls';
 }
@@ -61,13 +88,22 @@ const RFC_V1: Rules = {
   pinsBeginOnPages: false,
   accessesAlign: false,
   mappingChecks: 'permission-first',
+  userRangeChecks: 'length-first',
+  mapsWithoutPermission: true,
   placement: 'holes',
   placementAlignmentCap: Number.POSITIVE_INFINITY,
   placementTakesLastByte: true,
   copyTakes: 'one-area',
   unmapTakes: 'one-area',
   asksToLetGo: false,
+  dirtyReadsWhileOff: false,
+  dirtyPageAcross: 'inside',
   mixedMsi: 'hardware-wins',
+  testPageTables: 'io-pages',
+  testHugePages: 'device-flag',
+  testDeviceFlags: 3,
+  testDirtyCounts: 'mapped',
+  testMapChecks: 'alignment-first',
   reachedBy: 'function-calls',
 };
 
@@ -78,24 +114,47 @@ const LINUX_6_12: Rules = {
   pinsBeginOnPages: true,
   accessesAlign: true,
   mappingChecks: 'length-first',
+  userRangeChecks: 'length-first',
+  mapsWithoutPermission: true,
   placement: 'windows',
   placementAlignmentCap: 2 ** 21,
   placementTakesLastByte: false,
   copyTakes: 'covered-range',
   unmapTakes: 'areas-inside',
   asksToLetGo: true,
+  dirtyReadsWhileOff: false,
+  dirtyPageAcross: 'inside',
   mixedMsi: 'refused',
+  testPageTables: 'io-pages',
+  testHugePages: 'device-flag',
+  testDeviceFlags: 3,
+  testDirtyCounts: 'mapped',
+  testMapChecks: 'alignment-first',
   reachedBy: 'ioctls',
+};
+
+const LINUX_7_3: Rules = {
+  ...LINUX_6_12,
+  userRangeChecks: 'overflow-first',
+  mapsWithoutPermission: false,
+  dirtyReadsWhileOff: true,
+  dirtyPageAcross: 'from-start',
+  testPageTables: 'entries',
+  testHugePages: 'table-data',
+  testDeviceFlags: 5,
+  testDirtyCounts: 'all',
+  testMapChecks: 'table-first',
 };
 
 /** The rows. A later kernel is an earlier row with what it does otherwise: `{ ...LINUX_6_12, areaInTheWay: 'EBUSY' }`. */
 const ROWS: Readonly<Record<Profile, Rules>> = {
+  'linux-7.3': LINUX_7_3,
   'linux-6.12': LINUX_6_12,
   'rfc-v1': RFC_V1,
 };
 
 /** What `linux` is. */
-const NEWEST: Profile = 'linux-6.12';
+const NEWEST: Profile = 'linux-7.3';
 
 /** What a trace was recorded on that does not say it: there was no other kernel then. */
 const UNNAMED_IN_TRACES: Profile = 'linux-6.12';

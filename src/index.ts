@@ -43,22 +43,27 @@ export {
   type CopyOptions,
   IoPagetable,
   type IoPagetableOptions,
+  type MapFileOptions,
   type MapOptions,
   type ReadDirtyOptions,
 } from './io-pagetable.js';
 export * from './iommufd/index.js';
+export type { DmaBuf } from './memory/dma-buf.js';
+export { DmaBufExporter, type DmaBufOptions } from './memory/dma-buf-exporter.js';
 export { ForwardingMemory } from './memory/forwarding-memory.js';
 export { FrameRuns } from './memory/frame-runs.js';
 export { type AccountingMode, LockedMemory } from './memory/locked-memory.js';
+export { type FileKind, type FileSeal, MemoryFile, type MemoryFileOptions } from './memory/memory-file.js';
 export type { MemoryRegion } from './memory/memory-region.js';
 export type { MemoryLayout, MemoryPiece, MemoryWindow } from './memory/memory-window.js';
 export type { MemorySource, WebAssemblyMemory } from './memory/page-content.js';
 export { PhysicalMemory } from './memory/physical-memory.js';
 export { type MmapOptions, ProcessMemory, type ProcessMemoryOptions } from './memory/process-memory.js';
 export { SharedFrames, type SharedMemoryHandle, type SharedRange } from './memory/shared-frames.js';
-export type { PinRecord, UserMemory } from './memory/user-memory.js';
+export type { UserFile } from './memory/user-file.js';
+export type { PinHolder, PinRecord, UserMemory } from './memory/user-memory.js';
 export type { Abortable } from './operation.js';
-export { IoptPages } from './pages/iopt-pages.js';
+export { IoptPages, type PagesFile } from './pages/iopt-pages.js';
 export type { Protection } from './protection.js';
 export { PROFILES, type Profile, type ProfileName } from './rules.js';
 export type { BitSink } from './table/dirty.js';

@@ -23,7 +23,9 @@ import { checkFaults, type FaultInjector } from './faults.js';
 import { checkTable } from './inspect/check.js';
 import { snapshotTable, type TableSnapshot } from './inspect/snapshot.js';
 import { logDomain } from './log.js';
+import type { DmaBuf } from './memory/dma-buf.js';
 import { ACCOUNTING_MODES, type AccountingMode } from './memory/locked-memory.js';
+import { checkSource, type UserFile } from './memory/user-file.js';
 import { checkMemory, type UserMemory } from './memory/user-memory.js';
 import {
   type Abortable,
@@ -83,6 +85,26 @@ export interface MapOptions extends Abortable {
   /** The memory `uptr` is an address of; absent: the table's. */
   readonly memory?: UserMemory | undefined;
   /** Who is charged; absent: as the table says. */
+  readonly accounting?: AccountingMode | undefined;
+  /** A file is mapped with other options: `MapFileOptions`. */
+  readonly file?: undefined;
+}
+
+/** What to map of a file or of a dma-buf, and where. */
+export interface MapFileOptions extends Abortable {
+  /** Where to; absent: the lowest free IOVA that suits the offset in the file, as the kernel chooses it. */
+  readonly iova?: U64Input | undefined;
+  /** The file or the dma-buf. */
+  readonly file: UserFile | DmaBuf;
+  /** Offset of the first byte in it. */
+  readonly start: U64Input;
+  /** Bytes. */
+  readonly length: U64Input;
+  /** What devices may do with it, whatever the file's descriptor or its seals allow. */
+  readonly prot: Protection;
+  /** The process that is charged for pinned pages of a file; absent: the table's. */
+  readonly memory?: UserMemory | undefined;
+  /** Which of its counters is charged; absent: as the table says. */
   readonly accounting?: AccountingMode | undefined;
 }
 
@@ -149,33 +171,41 @@ export class IoPagetable extends IovaSpace {
    *
    * While the table has no domain nothing is pinned; with domains every page is, once, before the call succeeds.
    *
+   * With a `file` it maps pages of that instead, or a dma-buf (IOMMU_IOAS_MAP_FILE). Neither the size of a file nor what it is
+   * matters before it is pinned. A dma-buf is never pinned; when its exporter revokes it, it is gone from all domains for good.
+   *
    * @throws EINVAL if the length is 0 or above 2^64 − 1 − 4096, if the IOVA, the length or the user address is not a
    * multiple of the alignment, or a reservation is in the way; EOVERFLOW if the user memory reaches 2^64 or the IOVA
    * passes 2^64 − 1; EEXIST if an area is in the way; ENOSPC if no hole fits; EFAULT if a page cannot be pinned; ENOMEM
    * at the locked-memory limit; and what a domain throws. Nothing has changed then. Profiles may have other errnos for
-   * what is in the way: ENOENT for a reservation, EADDRINUSE for an area.
+   * what is in the way: ENOENT for a reservation, EADDRINUSE for an area. Of a file: EINVAL if a page cannot be pinned. Of a
+   * dma-buf: EINVAL if the range is not inside of it, ENODEV if it is revoked, both before anything of the table is looked at.
    */
-  map(options: MapOptions): Promise<bigint> {
+  map(options: MapOptions | MapFileOptions): Promise<bigint> {
     return startQuickly(() => this.#map(options), options);
   }
 
   /** As `map`, now. @throws EAGAIN where it would have to wait, with nothing changed; else as `map` */
-  mapSync(options: MapOptions): bigint {
+  mapSync(options: MapOptions | MapFileOptions): bigint {
     return finishQuickly(this.#map(options), wouldWait);
   }
 
-  #map(options: MapOptions): QuickCall<bigint> {
+  #map(options: MapOptions | MapFileOptions): QuickCall<bigint> {
     checkObject(options, 'options');
-    const { memory = this.#memory, accounting = this.#accounting } = options;
-    if (memory === undefined)
+    const { memory = this.#memory, accounting = this.#accounting, file } = options;
+    if (file !== undefined) checkSource(file, 'options.file');
+    else if (memory === undefined)
       throw invalidType(memory, 'options.memory', 'a UserMemory, as the table has none');
-    if (memory !== this.#memory) checkMemory(memory, 'options.memory');
+    if (memory !== undefined && memory !== this.#memory) checkMemory(memory, 'options.memory');
     checkWord(accounting, 'options.accounting', ACCOUNTING_MODES);
     const iova = options.iova === undefined ? undefined : readU64(options.iova, 'options.iova');
-    const uptr = readU64(options.uptr, 'options.uptr');
+    const from =
+      file === undefined
+        ? readU64((options as MapOptions).uptr, 'options.uptr')
+        : readU64((options as MapFileOptions).start, 'options.start');
     const length = readU64(options.length, 'options.length');
     const prot = readProtection(options.prot, 'options.prot');
-    return new MapCall(this, { memory, accounting, uptr, length, iova, prot });
+    return new MapCall(this, { memory, file, accounting, from, length, iova, prot });
   }
 
   /**
@@ -501,7 +531,7 @@ export class IoPagetable extends IovaSpace {
   // The calls as parts of larger operations
 
   /** @internal */
-  mapping(options: MapOptions): Operation<bigint> {
+  mapping(options: MapOptions | MapFileOptions): Operation<bigint> {
     return quickCall(() => this.#map(options));
   }
 

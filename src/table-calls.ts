@@ -49,18 +49,20 @@ export class MapCall implements QuickCall<bigint> {
 
   done(at: bigint): void {
     if (!logMap.enabled) return;
-    const { uptr, length, prot } = this.#request;
-    logMap('%s + %s at %s %s', hex(uptr), hex(length), hex(at), protectionName(prot));
+    const { from, length, prot } = this.#request;
+    logMap('%s + %s at %s %s', hex(from), hex(length), hex(at), protectionName(prot));
   }
 
   failed(error: unknown): unknown {
-    const { memory, accounting, iova, uptr, length, prot } = this.#request;
-    return advised(this.#table, during(error, 'map', iova, length), {
+    const { memory, file, accounting, iova, from, length, prot } = this.#request;
+    const named = during(error, 'map', iova, length);
+    if (file !== undefined) return named;
+    return advised(this.#table, named, {
       call: 'map',
       memory,
       accounting,
       iova: joinedIfAny(iova),
-      uptr: joined(uptr),
+      uptr: joined(from),
       length: joined(length),
       prot: protectionName(prot),
     });

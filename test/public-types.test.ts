@@ -71,7 +71,7 @@ describe('the public names and their types', () => {
     expectTypeOf<IoptArea['lastIova']>().toEqualTypeOf<bigint>();
     expectTypeOf<IoptArea['length']>().toEqualTypeOf<bigint>();
     expectTypeOf<IoptArea['protection']>().toEqualTypeOf<Protection>();
-    expectTypeOf<IoptPages['uptr']>().toEqualTypeOf<bigint>();
+    expectTypeOf<IoptPages['uptr']>().toEqualTypeOf<bigint | undefined>();
     expectTypeOf<IoptPages['npages']>().toEqualTypeOf<number>();
     expectTypeOf<IoptPages['mode']>().toEqualTypeOf<AccountingMode>();
   });

@@ -143,7 +143,7 @@ class AreaWindow {
   constructor(page: number, node: TreeNode<IoptArea>, pages: IoptPages, memory: MemoryWindow) {
     const area = node.value;
     const { page: memoryPage, lastPage, piece, start: memoryStart, writable, layout } = memory;
-    const userPage = pages.userPage + area.index + (page - area.page);
+    const userPage = pages.firstPage + area.index + (page - area.page);
     const start = memoryStart + (userPage - memoryPage) * PAGE_SIZE + area.pageOffset - area.offset;
     const pieceEnd = Math.min(piece.length, memoryStart + (lastPage - memoryPage + 1) * PAGE_SIZE);
     this.first = Math.max(page === area.page ? area.offset : 0, memoryStart - start);
@@ -197,8 +197,8 @@ function openWindow(node: TreeNode<IoptArea>, iova: Address): AreaWindow | undef
   const { pages } = area;
   if (pages === undefined || area.preventAccess) return undefined;
   const { memory } = pages;
-  if (memory.window === undefined || memory.resident !== undefined) return undefined;
-  const found = memory.window(pages.userPage + pageBehind(area, iova).page);
+  if (memory?.window === undefined || memory.resident !== undefined) return undefined;
+  const found = memory.window(pages.firstPage + pageBehind(area, iova).page);
   if (found === undefined) return undefined;
   const window = new AreaWindow(iova.page, node, pages, found);
   return Number.isInteger(window.past) && window.shows(iova.page, iova.offset) ? window : undefined;
@@ -221,9 +221,9 @@ function copyInArea(
   if (pages === undefined || area.preventAccess || length > room) return false;
   if ((area.prot & (write ? WRITE : READ)) === 0 || (write && !pages.writable)) return false;
   const { memory } = pages;
-  if (memory.exited === true || memory.resident !== undefined) return false;
+  if (memory === undefined || memory.exited === true || memory.resident !== undefined) return false;
   const start = pageBehind(area, { page, offset });
-  const userPage = pages.userPage + start.page;
+  const userPage = pages.firstPage + start.page;
   enterCallOut();
   try {
     const copied = write

@@ -6,7 +6,7 @@
 
 import { IommuError, notMapped, refuse } from '../errors.js';
 import type { FrameRuns } from '../memory/frame-runs.js';
-import type { UserMemory } from '../memory/user-memory.js';
+import type { PinHolder } from '../memory/user-memory.js';
 import { mustWait, type Operation, unstoppable } from '../operation.js';
 import { pageBehind } from '../pages/mapped-area.js';
 import { addPagesAccess, removePagesAccess } from '../pages/pages-access.js';
@@ -27,8 +27,8 @@ import {
 
 /** The frames that one area gave to a pinned range. */
 export interface PinnedPart {
-  /** Whose memory they are. */
-  readonly memory: UserMemory;
+  /** What they are pinned in. */
+  readonly memory: PinHolder;
   /** One frame for each page covered, in order. */
   readonly frames: FrameRuns;
 }
@@ -54,7 +54,7 @@ export function* pinRange(table: TableState, range: Interval, write: boolean): O
       const stop = pageBehind(area, last);
       checkPin(table, area, start, compare(last, rangeLast) === 0 ? undefined : stop, write);
       const frames = yield* pinArea(area, start.page, stop.page);
-      parts.push({ memory: area.pages!.memory, frames });
+      parts.push({ memory: area.pages!.holder, frames });
     }
     if (step.value !== undefined) {
       reached = step.value;

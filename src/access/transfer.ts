@@ -10,11 +10,13 @@ import { faultPoint } from '../faults.js';
 import { byteCount, setBytes, viewOf } from '../memory/bytes.js';
 import { copyingFrames } from '../memory/frame-bytes.js';
 import { FrameRuns } from '../memory/frame-runs.js';
+import type { UserFile } from '../memory/user-file.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import { type Abortable, answerOf, isThenable, type Operation } from '../operation.js';
 import { checkPinned, readFrames, releaseFresh, whenPinned } from '../pages/frame-reader.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
 import { indexInterval, pageBehind } from '../pages/mapped-area.js';
+import { checkHasPages } from '../pages/pages-access.js';
 import { doubleSpans } from '../spans.js';
 import { walkContiguous } from '../table/area-lookup.js';
 import type { TableState } from '../table/table-state.js';
@@ -52,7 +54,7 @@ export interface Transfer {
  * a later one fails.
  *
  * @throws EINVAL if an area is being unmapped, EPERM if one does not grant the access, EFAULT if memory cannot be
- * had, ENOENT at a hole.
+ * had, EINVAL if that is of a file, or an area is of a dma-buf, ENOENT at a hole.
  */
 export function* transferRange(table: TableState, range: Interval, transfer: Transfer): Operation<void> {
   if (transfer.now) checkNeedsNoWait(table, range, transfer);
@@ -64,10 +66,11 @@ export function* transferRange(table: TableState, range: Interval, transfer: Tra
     checkAccessible(area);
     checkPermission(area, transfer.write);
     const pages = area.pages!;
+    checkHasPages(pages);
     const length = lengthOf(between(first, last));
     const bytes = length.page * PAGE_SIZE + length.offset;
     const start = pageBehind(area, first);
-    yield* wayOf(pages.memory, start, bytes, transfer)(pages, start, done, bytes, transfer);
+    yield* wayOf(pages, start, bytes, transfer)(pages, start, done, bytes, transfer);
     done += bytes;
   }
   if (step.value !== undefined) throw notMapped(step.value);
@@ -77,10 +80,12 @@ export function* transferRange(table: TableState, range: Interval, transfer: Tra
 function checkNeedsNoWait(table: TableState, range: Interval, transfer: Transfer): void {
   for (const { area, first, last } of walkContiguous(table.areas, range)) {
     const pages = area.pages!;
+    // The transfer ends here, without a wait.
+    if (pages.dmaBuf !== undefined) return;
     const start = pageBehind(area, first);
     const lastIndex = pageBehind(area, last).page;
     const { page, offset } = lengthOf(between(first, last));
-    const way = wayOf(pages.memory, start, page * PAGE_SIZE + offset, transfer);
+    const way = wayOf(pages, start, page * PAGE_SIZE + offset, transfer);
     const needsNoWait =
       way === transferFrames
         ? pages.mutex.free && framesAreThere(pages, start.page, lastIndex, transfer.write)
@@ -94,7 +99,7 @@ function checkNeedsNoWait(table: TableState, range: Interval, transfer: Transfer
  * of the others can always be copied; a memory that may be without them is asked.
  */
 function framesAreThere(pages: IoptPages, first: number, last: number, write: boolean): boolean {
-  const { copyFromFrames, copyToFrames } = pages.memory;
+  const { copyFromFrames, copyToFrames } = pages.holder;
   const copies = (write ? copyToFrames : copyFromFrames) !== undefined;
   if (copies && !isThere(pages, first, last, write)) return false;
   for (const span of doubleSpans(pages.accessTree, pages.domainsTree, indexInterval(first, last))) {
@@ -103,12 +108,24 @@ function framesAreThere(pages: IoptPages, first: number, last: number, write: bo
   return true;
 }
 
-function isThere({ memory, userPage }: IoptPages, first: number, last: number, write: boolean): boolean {
-  return memory.resident?.(userPage + first, last - first + 1, write) ?? true;
+function isThere(
+  { memory, file, firstPage }: IoptPages,
+  first: number,
+  last: number,
+  write: boolean,
+): boolean {
+  const count = last - first + 1;
+  const there =
+    memory === undefined
+      ? file!.file.resident?.(firstPage + first, count)
+      : memory.resident?.(firstPage + first, count, write);
+  return there ?? true;
 }
 
 /** How the bytes of one area are copied, of which the first is byte `start` of the pages. */
-function wayOf(memory: UserMemory, start: Address, bytes: number, transfer: Transfer) {
+function wayOf({ memory }: IoptPages, start: Address, bytes: number, transfer: Transfer) {
+  // A file is in no address space.
+  if (memory === undefined) return transferFrames;
   const own = !transfer.slow && (transfer.caller ?? memory) === memory;
   if (memory.exited) return transferFrames;
   if (own || transfer.kernelThread) return transferDirectly;
@@ -124,8 +141,8 @@ function* transferDirectly(
   transfer: Transfer,
 ): Operation<void> {
   const { write } = transfer;
-  const { memory } = pages;
-  const page = pages.userPage + start.page;
+  const memory = pages.memory!;
+  const page = pages.firstPage + start.page;
   const ends = bufferEnds(memory, transfer, done, bytes);
   let answer: number | PromiseLike<number>;
   enterCallOut();
@@ -153,14 +170,15 @@ function* transferOnePage(
   transfer: Transfer,
 ): Operation<void> {
   const { write } = transfer;
-  const { memory, faults } = pages;
+  const { faults } = pages;
+  const memory = pages.memory!;
   const frames = new FrameRuns();
   faultPoint(faults, 'page-transfer');
   faultPoint(faults, 'pin');
   let answer: number | PromiseLike<number>;
   enterCallOut();
   try {
-    answer = memory.pin(pages.userPage + start.page, 1, write, frames);
+    answer = memory.pin(pages.firstPage + start.page, 1, write, frames);
   } catch (error) {
     throw asSinglePageFault(error);
   } finally {
@@ -206,21 +224,21 @@ function* transferFrames(
 
 /** Copies between the buffer and frames, from byte `offset` of the first frame on. */
 function* throughFrames(
-  { memory }: IoptPages,
+  { holder }: IoptPages,
   frames: FrameRuns,
   offset: number,
   done: number,
   bytes: number,
   transfer: Transfer,
 ): Operation<void> {
-  const ends = bufferEnds(memory, transfer, done, bytes);
+  const ends = bufferEnds(holder, transfer, done, bytes);
   let copied = 0;
   let skip = offset;
   for (let run = 0; run < frames.runs && copied < bytes; run++) {
     const length = Math.min(frames.countOf(run) * PAGE_SIZE - skip, bytes - copied);
     const pfn = frames.pfnOf(run);
     checkBuffer(transfer);
-    yield* copyingFrames(memory, pfn, skip, ends.buffer, ends.at + copied, length, transfer.write);
+    yield* copyingFrames(holder, pfn, skip, ends.buffer, ends.at + copied, length, transfer.write);
     copied += length;
     skip = 0;
   }
@@ -237,7 +255,12 @@ interface BufferEnds {
  * What a memory copies from or to: the caller's buffer or, if it may answer later, one that it can be left with when the
  * call is aborted before that.
  */
-function bufferEnds(memory: UserMemory, transfer: Transfer, done: number, bytes: number): BufferEnds {
+function bufferEnds(
+  memory: UserMemory | UserFile,
+  transfer: Transfer,
+  done: number,
+  bytes: number,
+): BufferEnds {
   const { buffer, write, now } = transfer;
   checkBuffer(transfer);
   if (now || memory.resident === undefined) return { buffer, at: done };
@@ -265,7 +288,7 @@ function fault(pages: IoptPages, start: Address, copied: number, write: boolean)
   const page = start.page + Math.floor(bytes / PAGE_SIZE);
   return new IommuError('EFAULT', {
     check: 'memory',
-    uptr: hex(pages.userAddress(page, bytes % PAGE_SIZE)),
+    uptr: hex(pages.addressOf(page, bytes % PAGE_SIZE)),
     detail: write ? 'cannot be written by the process' : 'cannot be read by the process',
   });
 }

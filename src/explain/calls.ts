@@ -53,7 +53,8 @@ export function* runStep(dry: DryRun, subject: Subject, step: AlternativeStep): 
       const mapping = mappingOf(state, {
         memory: dry.memory(subject.memory!),
         accounting: subject.accounting,
-        uptr: split(step.uptr),
+        file: undefined,
+        from: split(step.uptr),
         length: split(length),
         iova: iova === undefined ? undefined : split(iova),
         prot: protectionBits(step.prot)!,

@@ -13,6 +13,7 @@ import type { AreaInTheWay } from '../errors.js';
 import { IntervalTree } from '../interval-tree.js';
 import { LockedMemory } from '../memory/locked-memory.js';
 import type { UserMemory } from '../memory/user-memory.js';
+import { DmaBufEntries } from '../pages/dma-buf-entries.js';
 import { addToDomainsTree } from '../pages/domains-tree.js';
 import { IoptPages } from '../pages/iopt-pages.js';
 import type { MappedArea } from '../pages/mapped-area.js';
@@ -62,6 +63,7 @@ export class DryRun {
       copy.node = areas.insert(copy, copy);
       copy.pages = area.pages && this.#pagesOf(area.pages);
       copy.pins = area.pins;
+      copy.locks = area.locks;
       copy.preventAccess = area.preventAccess;
     }
     return space;
@@ -109,8 +111,10 @@ export class DryRun {
   #pagesOf(pages: IoptPages): IoptPages {
     const known = this.#pages.get(pages);
     if (known !== undefined) return known;
-    const { userPage, npages, writable, mode } = pages;
-    const copy = new IoptPages(this.memory(pages.memory), userPage, npages, writable, mode);
+    const { memory, file, dmaBuf, firstPage, npages, writable, mode } = pages;
+    const copy = new IoptPages(memory && this.memory(memory), firstPage, npages, writable, mode);
+    if (file !== undefined) copy.file = { file: file.file, owner: file.owner && this.memory(file.owner) };
+    if (dmaBuf !== undefined) copy.dmaBuf = new DmaBufEntries(dmaBuf.buffer);
     this.#pages.set(pages, copy);
     copy.references = pages.references;
     copy.npinned = pages.npinned;

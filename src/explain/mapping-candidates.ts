@@ -112,7 +112,7 @@ function userAddressOf(call: Mapping, from: TableState | undefined): Address | u
   const area = areaAt(from!.areas, split(call.srcIova));
   if (area === undefined) return undefined;
   const { page, offset } = pageBehind(area, split(call.srcIova));
-  return area.pages!.userAddress(page, offset);
+  return area.pages!.addressOf(page, offset);
 }
 
 /** Places outside the allowed ranges, and what fits in the largest hole. */

@@ -85,10 +85,10 @@ function cutting(call: Planned<'unmap'>, rests: readonly Rest[]): Candidate {
 /** Where areas cannot be split: unmapping them as a whole and mapping the rests again. */
 function* mappingAgain(subject: Subject, whole: Interval, rests: readonly Rest[]): Generator<Candidate> {
   const pages = rests[0]!.area.pages;
-  if (pages === undefined || rests.some(({ area }) => area.pages?.memory !== pages.memory)) return;
+  if (pages?.memory === undefined || rests.some(({ area }) => area.pages?.memory !== pages.memory)) return;
   const maps = rests.map(({ area, rest }): AlternativeStep => {
     const behind = pageBehind(area, rest);
-    const user = area.pages!.userAddress(behind.page, behind.offset);
+    const user = area.pages!.addressOf(behind.page, behind.offset);
     return {
       call: 'map',
       iova: join(rest.page, rest.offset),

@@ -49,7 +49,7 @@ export function sameFrames(a: FrameRuns, b: FrameRuns): boolean {
  * @throws InvariantError
  */
 export function checkPages(pages: IoptPages, areas: readonly IoptArea[], all: boolean): void {
-  const name = `pages at ${hex(pages.uptr)}`;
+  const name = `pages at ${hex(pages.addressOf(0, 0))}`;
   const exact = (actual: number, known: number) => (all ? actual === known : actual >= known);
   if (!pages.mutex.free)
     broken('locks are free while no call is in progress', `the mutex of ${name} is held`);
@@ -82,6 +82,11 @@ export function checkPages(pages: IoptPages, areas: readonly IoptArea[], all: bo
   const pins = areas.reduce((sum, area) => sum + area.pins, 0);
   if (!exact(users, pins))
     broken('pins of areas = users of pinned intervals', `${name}: ${pins} and ${users}`);
+  if (pages.dmaBuf !== undefined) {
+    if (users > 0 || pages.npinned > 0 || pages.store !== undefined)
+      broken('a dma-buf is never pinned', name);
+    return;
+  }
   checkPinned(pages, name);
   checkFrames(pages, stored, name);
   checkPins(pages, name);
@@ -99,7 +104,7 @@ function isInTree(area: IoptArea, pages: IoptPages): boolean {
 /** What counts as pinned here is pinned where the frames are. */
 function checkPins(pages: IoptPages, name: string): void {
   const { store } = pages;
-  const { pinRecord } = pages.memory;
+  const { pinRecord } = pages.holder;
   if (pinRecord === undefined) return;
   const frames = new FrameRuns();
   const whole = indexInterval(0, pages.npages - 1);
@@ -128,9 +133,11 @@ function checkPins(pages: IoptPages, name: string): void {
 export function checkCharges(all: Iterable<IoptPages>, alone: boolean): void {
   const charged = new Map<LockedMemory, number>();
   const pinned = new Map<PinRecord, number>();
-  for (const { account, lastNpinned, npinned, memory } of all) {
+  for (const pages of all) {
+    const { account, lastNpinned, npinned } = pages;
     if (account !== undefined) charged.set(account, (charged.get(account) ?? 0) + lastNpinned);
-    const { pinRecord } = memory;
+    if (pages.dmaBuf !== undefined) continue;
+    const { pinRecord } = pages.holder;
     if (pinRecord !== undefined) pinned.set(pinRecord, (pinned.get(pinRecord) ?? 0) + npinned);
   }
   const fits = (actual: number, known: number) => (alone ? actual === known : actual >= known);
@@ -190,7 +197,7 @@ function checkPinned(pages: IoptPages, name: string): void {
   }
   if (pages.npinned !== pinned)
     broken('pinned = covered by accesses and domains', `${name}: ${pages.npinned}, not ${pinned}`);
-  if (pages.lastNpinned !== pages.npinned && !(pages.mode === 'mm' && pages.memory.exited)) {
+  if (pages.lastNpinned !== pages.npinned && !(pages.mode === 'mm' && pages.owner?.exited)) {
     broken('what is pinned is accounted for', name);
   }
 }

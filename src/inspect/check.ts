@@ -4,6 +4,8 @@
 import { IoptAccess } from '../access/iopt-access.js';
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import type { TreeNode } from '../interval-tree.js';
+import { FrameRuns } from '../memory/frame-runs.js';
+import type { DmaBufEntries } from '../pages/dma-buf-entries.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
 import { isPageAligned } from '../pages/mapped-area.js';
 import { ioPageSize, misalignedPart, requiredAlignment } from '../table/alignment.js';
@@ -49,7 +51,7 @@ export function checkTables(tables: readonly TableState[], all = true, alone = f
     checkSpace(table);
     let bytes = 0n;
     for (const area of table.areas) {
-      bytes += area.length;
+      if (area.pages?.dmaBuf?.revoked !== true) bytes += area.length;
       const pages = area.pages!;
       const sharing = areasByPages.get(pages);
       if (sharing === undefined) areasByPages.set(pages, [area]);
@@ -195,6 +197,7 @@ function checkArea(table: TableState, area: IoptArea): void {
   ) {
     broken('an area has a storage domain of its table exactly when the table has domains', name);
   }
+  if (area.locks > area.pins) broken('locks are pins', name);
   if (area.pins > 0 && !table.accesses.some((access) => access !== undefined)) {
     broken('pinned areas have an attached access', name);
   }
@@ -204,6 +207,11 @@ function checkArea(table: TableState, area: IoptArea): void {
 /** All domains map the area, to the same frames and to the bytes that it shows. */
 function checkTranslations(table: TableState, area: IoptArea): void {
   if (area.storageDomain === undefined) return;
+  const dmaBuf = area.pages?.dmaBuf;
+  if (dmaBuf !== undefined) {
+    for (const domain of table.domains) checkDmaBuf(area, domain, dmaBuf);
+    return;
+  }
   const expected = framesOf(area, area.storageDomain);
   for (const domain of table.domains) {
     if (!sameFrames(framesOf(area, domain), expected)) {
@@ -211,6 +219,25 @@ function checkTranslations(table: TableState, area: IoptArea): void {
     }
     checkBytes(area, domain);
   }
+}
+
+/** A domain maps the frames of a dma-buf, until they are revoked: then it maps nothing. */
+function checkDmaBuf(area: IoptArea, domain: IommuDomain, dmaBuf: DmaBufEntries): void {
+  const name = hexRange(area);
+  const { revoked, buffer } = dmaBuf;
+  if (dmaBuf.has(area, domain) === revoked)
+    broken('domains have entries of a dma-buf until it is revoked', name);
+  if (revoked) {
+    for (const at of [area.iova, area.lastIova]) {
+      if (domain.iovaToPhys(at) !== undefined) broken('domains map nothing of a revoked dma-buf', name);
+    }
+    return;
+  }
+  const frames = new FrameRuns();
+  const { firstPage } = area.pages!;
+  frames.push(buffer.pfn + firstPage + area.index, area.lastIndex - area.index + 1);
+  if (!sameFrames(framesOf(area, domain), frames)) broken('domains map the frames of a dma-buf', name);
+  checkBytes(area, domain);
 }
 
 /** Where frames were read one by one, a frame may be mapped from another byte on, or not to its end. */

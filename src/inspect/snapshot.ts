@@ -107,7 +107,7 @@ export function snapshotTable(table: TableState): TableSnapshot {
     })),
     pages: [...ids].map(([pages, id]) => ({
       id,
-      uptr: hex({ page: pages.userPage, offset: 0 }),
+      uptr: hex({ page: pages.firstPage, offset: 0 }),
       npages: pages.npages,
       writable: pages.writable,
       pinned: pages.npinned,

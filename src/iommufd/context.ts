@@ -30,6 +30,8 @@ export class Context {
   accounting: ContextAccounting;
   /** Code of the user's that calls of the context wait for. */
   readonly callbacks = new Callbacks();
+  /** Held for writing while no address space may be made. Taken before the locks of tables. */
+  readonly ioasCreation = new RwLock();
   readonly #caller: Caller;
   readonly #closing = new RwLock();
   #compat: Ioas | undefined;

@@ -10,6 +10,7 @@ export type { DomainRequest, HardwareInfo, IommuDevice } from './iommu-device.js
 export {
   type DirtyBitmapRequest,
   type IoasCopyRequest,
+  type IoasMapFileRequest,
   type IoasMapRequest,
   Iommufd,
   type IommufdOptionRequest,

@@ -4,6 +4,8 @@ import { type ErrorReason, IommuError, notMapped, refuse } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import { IntervalTree } from '../interval-tree.js';
 import { IoPagetable } from '../io-pagetable.js';
+import type { DmaBuf } from '../memory/dma-buf.js';
+import type { UserFile } from '../memory/user-file.js';
 import { isThenable, mustWait, type Operation, start } from '../operation.js';
 import { type Protection, protectionName, READ, WRITE } from '../protection.js';
 import { addAllowed } from '../table/reservations.js';
@@ -70,6 +72,10 @@ function* allocIoas(context: Context, flags: number, deliver?: DeliverId): Opera
 function* makeIoas(context: Context, id: number, deliver?: DeliverId): Operation<Ioas> {
   faultPoint(context.faults, 'response');
   yield* delivering(id, deliver);
+  // A change of process goes through all address spaces: none comes meanwhile.
+  const { ioasCreation } = context;
+  if (!ioasCreation.tryRead()) yield () => ioasCreation.read();
+  ioasCreation.releaseRead();
   const memory = context.memoryOf(undefined);
   const { profile, faults } = context;
   const table = new IoPagetable({
@@ -185,6 +191,58 @@ export const ioasMap = command(function* (
   const ioas = context.objects.get(fields.ioasId, Ioas);
   const request = {
     uptr: userVa,
+    length,
+    prot: protectionOf(flags),
+    accounting: context.accountingOf(caller),
+    iova: flags & IOAS_MAP.FIXED_IOVA ? iova : undefined,
+    memory: caller?.memory,
+  };
+  const placed = yield* holding([ioas], ioas.table.mapping(request));
+  faultPoint(context.faults, 'response');
+  return placed;
+});
+
+/** The fields of IOAS_MAP_FILE; the file or dma-buf stands for its descriptor. */
+export interface IoasMapFileFields {
+  readonly flags: number;
+  readonly ioasId: number;
+  /**
+   * What the descriptor is of, or how to find that: it is looked for when it is needed, and EBADF thrown if there is
+   * none.
+   */
+  readonly file: UserFile | DmaBuf | (() => UserFile | DmaBuf);
+  /** Offset of the first byte. */
+  readonly start: U64Input;
+  readonly length: U64Input;
+  /** As of IOAS_MAP. */
+  readonly iova: U64Input;
+}
+
+/**
+ * IOAS_MAP_FILE: maps pages of a file, or a dma-buf, and gives the IOVA. The caller is charged for pinned pages.
+ *
+ * @throws EOPNOTSUPP for unknown flags, EOVERFLOW if `iova` or `length` is 2^64 − 1, EINVAL if devices may neither
+ * read nor write, ENOENT if there is no such address space; EINVAL if the length is 0, EOVERFLOW if the last byte is
+ * past 2^64 − 1, then what looking for the file throws, and as `IoPagetable.map`.
+ *
+ * @internal
+ */
+export const ioasMapFile = command(function* (
+  context: Context,
+  fields: IoasMapFileFields,
+  caller?: Caller,
+): Operation<bigint> {
+  const { flags, iova, start: from, length } = fields;
+  refuseFlags(flags, IOAS_MAP.FIXED_IOVA | IOAS_MAP.WRITEABLE | IOAS_MAP.READABLE);
+  const bytes = readU64(length, 'length');
+  refuseLargest('iova', readU64(iova, 'iova'));
+  refuseLargest('length', bytes);
+  refuseNoPermission(flags);
+  const ioas = context.objects.get(fields.ioasId, Ioas);
+  checkedInterval(readU64(from, 'start'), bytes);
+  const request = {
+    file: typeof fields.file === 'function' ? fields.file() : fields.file,
+    start: from,
     length,
     prot: protectionOf(flags),
     accounting: context.accountingOf(caller),

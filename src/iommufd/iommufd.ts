@@ -18,6 +18,9 @@ import {
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import { checkFaults, type FaultInjector } from '../faults.js';
 import type { IoPagetable } from '../io-pagetable.js';
+import type { DmaBuf } from '../memory/dma-buf.js';
+import { checkSource, type UserFile } from '../memory/user-file.js';
+import { checkMemory, type UserMemory } from '../memory/user-memory.js';
 import { type Abortable, type Operation, start } from '../operation.js';
 import { type Protection, READ, WRITE } from '../protection.js';
 import { type ProfileName, readProfile } from '../rules.js';
@@ -25,6 +28,7 @@ import type { U64Input } from '../u64.js';
 import { type AccessOptions, IommufdAccess } from './access-object.js';
 import { BoundDevice } from './bound-device.js';
 import { type Caller, readCaller } from './caller.js';
+import { ioasChangeProcess } from './change-process.js';
 import { checkObjects } from './check.js';
 import { Context, type ContextAccounting } from './context.js';
 import {
@@ -47,6 +51,7 @@ import {
   ioasCopy,
   ioasIovaRanges,
   ioasMap,
+  ioasMapFile,
   ioasUnmap,
 } from './ioas-commands.js';
 import type { IommuDevice } from './iommu-device.js';
@@ -85,6 +90,22 @@ export interface IoasMapRequest extends Caller, Abortable {
   readonly ioas: number;
   /** User address of the first byte. */
   readonly uptr: U64Input;
+  /** Number of bytes. */
+  readonly length: U64Input;
+  /** What devices may do. */
+  readonly prot: Protection;
+  /** Where to map; absent: the lowest place that fits is chosen, as the kernel does. */
+  readonly iova?: U64Input | undefined;
+}
+
+/** What `ioasMapFile` takes. */
+export interface IoasMapFileRequest extends Caller, Abortable {
+  /** Id of the address space. */
+  readonly ioas: number;
+  /** The file or the dma-buf. */
+  readonly file: UserFile | DmaBuf;
+  /** Offset of the first byte in it. */
+  readonly start: U64Input;
   /** Number of bytes. */
   readonly length: U64Input;
   /** What devices may do. */
@@ -350,6 +371,40 @@ export class Iommufd implements AsyncDisposable {
       const flags = mapFlags(prot, iova);
       const fields = { flags, ioasId: ioas, userVa: uptr, length, iova: iova ?? 0n };
       return ioasMap(this.context, fields, { ...caller, signal });
+    });
+  }
+
+  /**
+   * IOAS_MAP_FILE: maps pages of a file, or a dma-buf, and gives the IOVA. The caller is charged for pages that are pinned.
+   *
+   * @throws EOVERFLOW if `iova` or `length` is 2^64 − 1, EINVAL if `prot` is empty, ENOENT if there is no such address
+   * space, and as `IoPagetable.map` with a file. Nothing has changed then.
+   */
+  ioasMapFile(request: IoasMapFileRequest): Promise<bigint> {
+    return this.context.run('ioas_map_file', () => {
+      const caller = readCaller(request, 'request');
+      const { ioas, file, start: from, length, iova, prot, signal } = request;
+      checkSource(file, 'request.file');
+      const flags = mapFlags(prot, iova);
+      const fields = { flags, ioasId: ioas, file, start: from, length, iova: iova ?? 0n };
+      return ioasMapFile(this.context, fields, { ...caller, signal });
+    });
+  }
+
+  /**
+   * IOAS_CHANGE_PROCESS: hands everything that is mapped over to another process, as when a VMM is replaced by its
+   * successor. Only files can be handed over. Pages that are pinned are charged to the process from now on, and no longer to who had
+   * them; those that are pinned later will be. Nothing is unmapped meanwhile.
+   *
+   * @param memory - of the process that calls
+   * @throws EBUSY at an area that another call sets up or tears down, EINVAL at one that is not of a file; ENOMEM if the
+   * process may not lock so much: it is charged before others get something back, so one user needs room for all of it
+   * twice. Nothing has changed then.
+   */
+  changeProcess(memory: UserMemory, options?: Abortable): Promise<void> {
+    return this.context.run('ioas_change_process', () => {
+      checkMemory(memory, 'memory');
+      return ioasChangeProcess(this.context, { reserved: 0 }, { memory, signal: options?.signal });
     });
   }
 

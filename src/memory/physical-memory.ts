@@ -194,7 +194,28 @@ export class PhysicalMemory implements PinRecord {
   ): Backing {
     const pages = content.capacity;
     const modulus = pages >= GIGANTIC_PAGE ? GIGANTIC_PAGE : pages >= HUGE_PAGE ? HUGE_PAGE : 1;
-    const pfn = this.#free(pages, modulus, (userPage - page) % modulus);
+    return this.#add(content, order, source, modulus, (userPage - page) % modulus);
+  }
+
+  /**
+   * Gives consecutive frames to new content, the first of which is a multiple of `modulus`.
+   *
+   * @throws IommuError ENOMEM as `add`
+   * @internal
+   */
+  addAligned(content: PageContent, modulus: number): Backing {
+    return this.#add(content, undefined, undefined, modulus, 0);
+  }
+
+  #add(
+    content: PageContent,
+    order: ScatteredOrder | undefined,
+    source: object | undefined,
+    modulus: number,
+    remainder: number,
+  ): Backing {
+    const pages = content.capacity;
+    const pfn = this.#free(pages, modulus, remainder);
     if (pfn === undefined) {
       throw new IommuError('ENOMEM', { check: 'state', detail: `no ${pages} frames in a row are free` });
     }

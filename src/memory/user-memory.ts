@@ -18,32 +18,12 @@ export interface PinRecord {
 }
 
 /**
- * Memory of a process, as `IoPagetable` needs it. `ProcessMemory` implements it; bring your own for others, or make one
- * from `ForwardingMemory`.
+ * What gives frames: it takes pins back, and has their bytes.
  *
  * The bytes of pinned frames are had in one of two ways: as live views (`frames`), or by copy (`copyFromFrames` and
  * `copyToFrames`) where there are none, as in the memory of another process, or behind a socket.
- *
- * The table holds locks while it waits for `pin` and the copies. They may call the library, but a call that would have
- * to queue for a lock is refused (EDEADLOCK). Only calls that they make before they wait for something themselves are
- * recognised: they must not wait for one that is made later. A call that is aborted does not wait for an answer that is
- * still to come: frames may be unpinned before they have been copied.
  */
-export interface UserMemory {
-  /**
-   * Pins up to `count` pages that begin with user page `page` and appends their frames to `into`.
-   *
-   * Gives the number of pages pinned, at least 1; fewer than `count` means "ask again for the rest". The answer
-   * may be a promise (demand paging, post-copy); `into` is appended to before it settles.
-   *
-   * @param page - user page number: the user address divided by 4096
-   * @param count - pages asked for, at least 1
-   * @param write - pin for writing: a read-only page is refused
-   * @throws (or rejects with) an `IommuError` EFAULT if page `page` itself cannot be pinned; nothing is pinned
-   * then.
-   */
-  pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number>;
-
+export interface PinHolder {
   /**
    * Takes back one pin of each of `count` consecutive frames. Never fails.
    *
@@ -82,6 +62,34 @@ export interface UserMemory {
     length: number,
   ): number | Promise<number>;
 
+  /** The pins of the machine, if `pin` and `unpin` are all that changes them there: `check()` compares. */
+  readonly pinRecord?: PinRecord | undefined;
+}
+
+/**
+ * Memory of a process, as `IoPagetable` needs it. `ProcessMemory` implements it; bring your own for others, or make one
+ * from `ForwardingMemory`.
+ *
+ * The table holds locks while it waits for `pin` and the copies. They may call the library, but a call that would have
+ * to queue for a lock is refused (EDEADLOCK). Only calls that they make before they wait for something themselves are
+ * recognised: they must not wait for one that is made later. A call that is aborted does not wait for an answer that is
+ * still to come: frames may be unpinned before they have been copied.
+ */
+export interface UserMemory extends PinHolder {
+  /**
+   * Pins up to `count` pages that begin with user page `page` and appends their frames to `into`.
+   *
+   * Gives the number of pages pinned, at least 1; fewer than `count` means "ask again for the rest". The answer
+   * may be a promise (demand paging, post-copy); `into` is appended to before it settles.
+   *
+   * @param page - user page number: the user address divided by 4096
+   * @param count - pages asked for, at least 1
+   * @param write - pin for writing: a read-only page is refused
+   * @throws (or rejects with) an `IommuError` EFAULT if page `page` itself cannot be pinned; nothing is pinned
+   * then.
+   */
+  pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number>;
+
   /**
    * Copies bytes of the process, at user page `page` and byte `offset` in it, into `target`, as the process's
    * own loads would: up to the first byte that it cannot read. Gives the number of bytes copied; fewer than
@@ -117,9 +125,6 @@ export interface UserMemory {
    * copied there is as well copied by `copyFromUser` and `copyToUser`. A memory that has `resident` is not asked.
    */
   window?(page: number): MemoryWindow | undefined;
-
-  /** The pins of the machine, if `pin` and `unpin` are all that changes them there: `check()` compares. */
-  readonly pinRecord?: PinRecord | undefined;
 
   /** `true` once the process has gone: frames stay readable while they are pinned, nothing more can be pinned. */
   readonly exited?: boolean;

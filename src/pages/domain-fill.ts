@@ -4,24 +4,16 @@
  * All functions are called with the pages' mutex held.
  */
 import type { IommuDomain } from '../domain/iommu-domain.js';
-import { type FaultInjector, faultPoint } from '../faults.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import { type Operation, unstoppable } from '../operation.js';
 import { doubleSpans } from '../spans.js';
-import { byteLength, join } from '../u64.js';
 import { chargePinned, creditUnpinned } from './accounting.js';
 import { addToDomainsTree, removeFromDomainsTree } from './domains-tree.js';
 import { flushDomains } from './flush.js';
 import { giveBack, type ReadFrames, readFrames, readFromDomain, unpinFrames } from './frame-reader.js';
 import type { IoptPages } from './iopt-pages.js';
-import {
-  indexInterval,
-  iovaOfIndex,
-  isPageAligned,
-  lastIovaOfIndex,
-  type MappedArea,
-  pageCount,
-} from './mapped-area.js';
+import { indexInterval, type MappedArea } from './mapped-area.js';
+import { mapArea, unmapArea } from './translations.js';
 
 /**
  * Maps an area into domains that don't hold it yet, in their order.
@@ -59,14 +51,32 @@ export function mapRead(
   let filled = 0;
   try {
     for (; filled < domains.length; filled++) {
-      mapArea(domains[filled]!, area, read.frames, largePages, pages.faults);
+      enterArea(area, pages, domains[filled]!, largePages, read.frames);
     }
     chargePinned(pages);
   } catch (error) {
     read.unflushed = domains.slice(0, filled + 1);
-    for (let at = 0; at < filled; at++) unmapArea(domains[at]!, area);
+    for (let at = 0; at < filled; at++) leaveArea(area, pages, domains[at]!);
     throw error;
   }
+}
+
+/** Enters frames of an area, all of them, into one domain. @throws what the domain's `map` throws; it has none then */
+export function enterArea(
+  area: MappedArea,
+  pages: IoptPages,
+  domain: IommuDomain,
+  largePages: boolean,
+  frames: FrameRuns,
+): void {
+  if (pages.dmaBuf === undefined) mapArea(domain, area, frames, largePages, pages.faults);
+  else pages.dmaBuf.enter(area, domain, frames, largePages, pages.faults);
+}
+
+/** Takes an area out of one domain, that has its frames unless they were revoked. */
+export function leaveArea(area: MappedArea, pages: IoptPages, domain: IommuDomain): void {
+  if (pages.dmaBuf === undefined) unmapArea(domain, area);
+  else pages.dmaBuf.leave(area, domain);
 }
 
 /** Makes a domain the one that the area's frames are read back from. */
@@ -105,7 +115,7 @@ export function* unfillDomains(
  */
 export function emptyDomains(area: MappedArea, pages: IoptPages, domains: readonly IommuDomain[]): FrameRuns {
   const storage = area.storageDomain!;
-  for (const domain of domains) if (domain !== storage) unmapArea(domain, area);
+  for (const domain of domains) if (domain !== storage) leaveArea(area, pages, domain);
   clearStorageDomain(area, pages);
   try {
     return emptyDomain(area, pages, storage);
@@ -118,6 +128,10 @@ export function emptyDomains(area: MappedArea, pages: IoptPages, domains: readon
 /** Unmaps an area from the domain that held its frames, and gives those that no access and no other area holds. */
 export function emptyDomain(area: MappedArea, pages: IoptPages, domain: IommuDomain): FrameRuns {
   const released = new FrameRuns();
+  if (pages.dmaBuf !== undefined) {
+    pages.dmaBuf.leave(area, domain);
+    return released;
+  }
   if (pages.accessTree === undefined && pages.domainsTree === undefined) {
     readFromDomain(area, domain, area.index, area.lastIndex, released);
   } else {
@@ -134,76 +148,4 @@ export function emptyDomain(area: MappedArea, pages: IoptPages, domain: IommuDom
 export function unpinReleased(pages: IoptPages, released: FrameRuns): void {
   unpinFrames(pages, released);
   creditUnpinned(pages);
-}
-
-/** Maps an area's frames into one domain; if a request fails, those before it are unmapped again. */
-export function mapArea(
-  domain: IommuDomain,
-  area: MappedArea,
-  frames: FrameRuns,
-  largePages: boolean,
-  faults: FaultInjector | undefined,
-): void {
-  if (domain.pages !== undefined && isPageAligned(area)) {
-    if (largePages) {
-      faultPoint(faults, 'domain-map');
-      domain.pages.map(area.page, frames, 0, frames.frames, area.prot);
-    } else mapPageByPage(domain, area, frames, faults);
-    return;
-  }
-  let done = area.index;
-  try {
-    frames.forEachRun(0, frames.frames, (pfn, count, position) => {
-      const step = largePages ? count : 1;
-      for (let at = 0; at < count; at += step) {
-        const index = area.index + position + at;
-        faultPoint(faults, largePages ? 'domain-map' : 'domain-map-page');
-        mapFrames(domain, area, index, pfn + at, step);
-        done = index + step;
-      }
-    });
-  } catch (error) {
-    if (done > area.index) unmapIndexes(domain, area, area.index, done - 1);
-    throw error;
-  }
-}
-
-function mapPageByPage(
-  domain: IommuDomain,
-  area: MappedArea,
-  frames: FrameRuns,
-  faults: FaultInjector | undefined,
-): void {
-  const operations = domain.pages!;
-  let done = 0;
-  try {
-    for (; done < frames.frames; done++) {
-      faultPoint(faults, 'domain-map-page');
-      operations.map(area.page + done, frames, done, 1, area.prot);
-    }
-  } catch (error) {
-    if (done > 0) operations.unmap(area.page, done);
-    throw error;
-  }
-}
-
-function mapFrames(domain: IommuDomain, area: MappedArea, index: number, pfn: number, count: number): void {
-  const first = iovaOfIndex(area, index);
-  const last = lastIovaOfIndex(area, index + count - 1);
-  const iova = join(first.page, first.offset);
-  const size = join(last.page, last.offset) - iova + 1n;
-  domain.map(iova, join(pfn, index === area.index ? area.pageOffset : 0), size, area.prot);
-}
-
-/** Unmaps the whole area from a domain, in one request. */
-export function unmapArea(domain: IommuDomain, area: MappedArea): void {
-  if (domain.pages !== undefined && isPageAligned(area)) domain.pages.unmap(area.page, pageCount(area));
-  else domain.unmap(join(area.page, area.offset), byteLength(area));
-}
-
-function unmapIndexes(domain: IommuDomain, area: MappedArea, first: number, last: number): void {
-  const from = iovaOfIndex(area, first);
-  const to = lastIovaOfIndex(area, last);
-  const iova = join(from.page, from.offset);
-  domain.unmap(iova, join(to.page, to.offset) - iova + 1n);
 }

@@ -1,5 +1,6 @@
 /**
- * Where the frame of a page comes from: the pinned store, a domain that already holds it, or user memory.
+ * Where the frame of a page comes from: the pinned store, a domain that already holds it, or user memory or a file.
+ * Frames of a dma-buf are known.
  */
 
 import { enterCallOut, leaveCallOut } from '../call-out.js';
@@ -47,6 +48,9 @@ interface Pending {
   readonly before: number;
 }
 
+/** Offsets in files are below 2^63. */
+const LAST_FILE_PAGE = 2 ** 51 - 1;
+
 /** Shared by all lists that stay empty; a list is replaced, not filled, when it gets its first pair. */
 const NOTHING: number[] = [];
 
@@ -86,6 +90,10 @@ export function readNow(pages: IoptPages, read: ReadFrames): boolean {
   if (read.pending !== undefined) return false;
   const { first, last, frames } = read;
   const from = first + frames.frames;
+  if (pages.dmaBuf !== undefined) {
+    if (from <= last) frames.push(pages.dmaBuf.buffer.pfn + pages.firstPage + from, last - from + 1);
+    return true;
+  }
   if (pages.accessTree === undefined && pages.domainsTree === undefined) {
     return from > last || pinNow(pages, read, last);
   }
@@ -116,7 +124,7 @@ function pinNow(pages: IoptPages, read: ReadFrames, last: number): boolean {
   return true;
 }
 
-/** Asks the memory for the pages [index, last], of which it may give the first ones only. */
+/** Asks the memory or the file for the pages [index, last], of which it may give the first ones only. */
 function askToPin(
   pages: IoptPages,
   index: number,
@@ -125,7 +133,7 @@ function askToPin(
 ): number | PromiseLike<number> {
   const { memory, faults } = pages;
   let count = last - index + 1;
-  if (memory.exited) throw refuse('EFAULT', 'state', 'the process whose memory would be pinned is gone');
+  if (memory?.exited) throw refuse('EFAULT', 'state', 'the process whose memory would be pinned is gone');
   if (faults !== undefined) {
     faultPoint(faults, 'process');
     faultPoint(faults, 'pin');
@@ -133,10 +141,22 @@ function askToPin(
   }
   enterCallOut();
   try {
-    return memory.pin(pages.userPage + index, count, pages.writable, into);
+    if (memory === undefined) return pinOfFile(pages, index, count, into);
+    return memory.pin(pages.firstPage + index, count, pages.writable, into);
   } finally {
     leaveCallOut();
   }
+}
+
+function pinOfFile(
+  pages: IoptPages,
+  index: number,
+  count: number,
+  into: FrameRuns,
+): number | PromiseLike<number> {
+  const page = pages.firstPage + index;
+  if (page > LAST_FILE_PAGE) throw refuse('EINVAL', 'fault', 'a file has no bytes from 2^63 on');
+  return pages.file!.file.pin(page, count, into);
 }
 
 /**
@@ -249,14 +269,15 @@ export function releaseFresh(pages: IoptPages, read: ReadFrames): void {
 
 /** Unpins all frames of a list. */
 export function unpinFrames(pages: IoptPages, frames: FrameRuns): void {
-  const { memory, writable } = pages;
-  if (frames.runs > 1 && memory.unpinAll !== undefined) memory.unpinAll(frames, writable);
+  if (frames.frames === 0) return;
+  const { holder, writable } = pages;
+  if (frames.runs > 1 && holder.unpinAll !== undefined) holder.unpinAll(frames, writable);
   else
     for (let run = 0; run < frames.runs; run++)
-      memory.unpin(frames.pfnOf(run), frames.countOf(run), writable);
+      holder.unpin(frames.pfnOf(run), frames.countOf(run), writable);
   pages.npinned -= frames.frames;
 }
 
 function unpinPart(pages: IoptPages, frames: FrameRuns, from: number, count: number): void {
-  frames.forEachRun(from, count, (pfn, length) => pages.memory.unpin(pfn, length, pages.writable));
+  frames.forEachRun(from, count, (pfn, length) => pages.holder.unpin(pfn, length, pages.writable));
 }

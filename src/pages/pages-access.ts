@@ -3,6 +3,7 @@
  *
  * All functions are called with the pages' mutex held.
  */
+import { refuse } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import { IntervalTree } from '../interval-tree.js';
 import { FrameRuns } from '../memory/frame-runs.js';
@@ -14,12 +15,18 @@ import type { IoptPages, PagesAccess } from './iopt-pages.js';
 import { indexInterval } from './mapped-area.js';
 import { PinnedStore } from './pinned-store.js';
 
+/** @throws EINVAL if the pages are of a dma-buf: there is nothing in it that the CPU could touch */
+export function checkHasPages({ dmaBuf }: IoptPages): void {
+  if (dmaBuf !== undefined) throw refuse('EINVAL', 'state', 'a dma-buf has no pages that the CPU can touch');
+}
+
 /**
  * Pins [first, last] and gives its frames, a list that is not to be changed. A repeated pin of the same interval shares the first one.
  *
- * @throws what pinning or the locked-memory limit throws; nothing has changed then.
+ * @throws EINVAL if they are of a dma-buf, what pinning or the locked-memory limit throws; nothing has changed then.
  */
 export function* addPagesAccess(pages: IoptPages, first: number, last: number): Operation<FrameRuns> {
+  checkHasPages(pages);
   const same = findPagesAccess(pages, first, last);
   if (same !== undefined) {
     const frames = new FrameRuns();

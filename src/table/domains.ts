@@ -9,8 +9,8 @@ import {
   clearStorageDomain,
   emptyDomain,
   fillDomains,
+  leaveArea,
   setStorageDomain,
-  unmapArea,
   unpinReleased,
 } from '../pages/domain-fill.js';
 import { flushDomains } from '../pages/flush.js';
@@ -114,7 +114,7 @@ function* unfillAll(areas: Iterable<IoptArea>, domain: IommuDomain, only: boolea
         const released = emptyDomain(area, pages, domain);
         yield* flushDomains([domain]);
         unpinReleased(pages, released);
-      } else unmapArea(domain, area);
+      } else leaveArea(area, pages, domain);
     } finally {
       pages.mutex.releaseWrite();
     }

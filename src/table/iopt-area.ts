@@ -35,6 +35,8 @@ export class IoptArea implements MappedArea {
   node: TreeNode<IoptArea> | undefined = undefined;
   /** Pins that accesses hold through this area. */
   pins = 0;
+  /** Pins among them of hardware queues, which nobody can ask to let go: the area cannot be unmapped (EBUSY). */
+  locks = 0;
   /** `true` once an unmap has asked the accesses to let go: no new pin, read or write goes through the area. */
   preventAccess = false;
 
@@ -70,16 +72,24 @@ export class IoptArea implements MappedArea {
     return protectionName(this.prot);
   }
 
-  /** User address that the first byte is mapped from; `undefined` while the area has no pages. */
+  /** User address that the first byte is mapped from; `undefined` if it is of a file or while the area has no pages. */
   get uptr(): bigint | undefined {
     const from = userAddressOf(this);
     return from && join(from.page, from.offset);
   }
+
+  /** Offset in the file or dma-buf that the first byte is mapped from; `undefined` if it is of user memory, or as `uptr`. */
+  get fileOffset(): bigint | undefined {
+    const { pages } = this;
+    return pages === undefined || pages.memory !== undefined
+      ? undefined
+      : join(pages.firstPage + this.index, this.pageOffset);
+  }
 }
 
-/** User address that the first byte of an area is mapped from, if the area has pages. */
-export function userAddressOf(area: IoptArea): Address | undefined {
-  return area.pages?.userAddress(area.index, area.pageOffset);
+/** User address that the first byte of an area is mapped from, if it is mapped from user memory and has pages. */
+export function userAddressOf({ pages, index, pageOffset }: IoptArea): Address | undefined {
+  return pages?.memory === undefined ? undefined : pages.addressOf(index, pageOffset);
 }
 
 /** An area as errors show it. */

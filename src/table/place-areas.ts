@@ -90,7 +90,7 @@ function permissionFirst(table: TableState, placement: Placement): Address {
 
 function chooseFor(table: TableState, placement: Placement): Address {
   const { pages, start } = placement.parts[0]!;
-  return chooseIova(table, pages.userAddress(start.page, start.offset), placement.length);
+  return chooseIova(table, pages.addressOf(start.page, start.offset), placement.length);
 }
 
 function insertArea(table: TableState, part: PagesPart, iova: Address, prot: number): IoptArea {
@@ -123,7 +123,7 @@ function checkWritable(pages: IoptPages, prot: number): void {
 
 function checkPageOffset(table: TableState, part: PagesPart): void {
   if ((part.start.offset & (table.alignment - 1)) === 0) return;
-  const user = part.pages.userAddress(part.start.page, part.start.offset);
+  const user = part.pages.addressOf(part.start.page, part.start.offset);
   throw misaligned('user address', user, table.alignment);
 }
 

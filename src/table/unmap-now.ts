@@ -5,7 +5,7 @@ import type { IommuDomain } from '../domain/iommu-domain.js';
 import { type IommuError, refuse } from '../errors.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import { isThenable, type Operation } from '../operation.js';
-import { clearStorageDomain, mapArea, unmapArea, unpinReleased } from '../pages/domain-fill.js';
+import { clearStorageDomain, enterArea, leaveArea, unpinReleased } from '../pages/domain-fill.js';
 import { mayHaveToFlush } from '../pages/flush.js';
 import { readFromDomain } from '../pages/frame-reader.js';
 import { indexInterval } from '../pages/mapped-area.js';
@@ -85,7 +85,7 @@ function removeTogether(unmapping: Unmapping, areas: readonly IoptArea[]): void 
         if (area.storageDomain === undefined) continue;
         for (const domain of domains) {
           const dirty = dirtyOf(domain, area);
-          unmapArea(domain, area);
+          leaveArea(area, area.pages!, domain);
           emptied.push({ domain, area, frames: frames[at]!, dirty });
         }
       }
@@ -114,14 +114,17 @@ function removeTogether(unmapping: Unmapping, areas: readonly IoptArea[]): void 
 /** The frames of an area, where a domain has them. */
 function framesOf(area: IoptArea): FrameRuns {
   const frames = new FrameRuns();
-  const { storageDomain, index, lastIndex } = area;
-  if (storageDomain !== undefined) readFromDomain(area, storageDomain, index, lastIndex, frames);
+  const { pages, storageDomain, index, lastIndex } = area;
+  const buffer = pages!.dmaBuf?.buffer;
+  if (buffer !== undefined) frames.push(buffer.pfn + pages!.firstPage + index, lastIndex - index + 1);
+  else if (storageDomain !== undefined) readFromDomain(area, storageDomain, index, lastIndex, frames);
   return frames;
 }
 
 /** Those of an area's frames that no access and no other area holds. */
 function framesUnheld(area: IoptArea, frames: FrameRuns): FrameRuns {
-  const { accessTree, domainsTree } = area.pages!;
+  const { accessTree, domainsTree, dmaBuf } = area.pages!;
+  if (dmaBuf !== undefined) return new FrameRuns();
   if (accessTree === undefined && domainsTree === undefined) return frames;
   const unheld = new FrameRuns();
   for (const { used, page, lastPage } of doubleSpans(
@@ -142,7 +145,7 @@ function dirtyOf({ dirty }: IommuDomain, { iova, length }: IoptArea): Emptied['d
 }
 
 function putBack({ domain, area, frames, dirty }: Emptied, largePages: boolean): void {
-  mapArea(domain, area, frames, largePages, undefined);
+  enterArea(area, area.pages!, domain, largePages, frames);
   for (const [iova, size] of dirty) domain.dirty?.mark(iova, size);
 }
 

@@ -108,7 +108,7 @@ export async function replayTrace(
   if (trace !== undefined) {
     try {
       await trace.target.close();
-      const { pinned } = trace.memory.physical;
+      const { pinned } = trace.process.memory.physical;
       if (check && pinned !== 0) report(line, 'close', 'nothing pinned', `${pinned} pins`);
     } catch (error) {
       report(line, 'close', 'no error', describeThrown(error));

@@ -18,7 +18,7 @@ export interface TestRegion {
 
 /**
  * Makes the memory of a test process. The byte at address a is the top byte of
- * (lo32(a >> 12) * 0x9E3779B1 + (a & 4095) * 0x85EBCA6B) mod 2^32.
+ * (lo32(a >> 12) * 0x9E3779B1 + (a & 4095) * 0x85EBCA6B) mod 2^32. No frame follows that of the page before.
  *
  * @param limits - `lockedPages`: how many pages may be locked, each by the user and by the process; absent: a
  * privileged process, without limit
@@ -36,11 +36,16 @@ export function createMemory(
   for (const region of regions as readonly TestRegion[]) {
     checkObject(region, 'a region');
     const { uptr, length, writable } = region;
-    const buffer = new ArrayBuffer(Number(readValue(length, 'length')));
-    fill(new Uint8Array(buffer), readValue(uptr, 'uptr') / BigInt(PAGE_SIZE));
-    memory.mmap({ uptr, length, writable, buffer });
+    memory.mmap({ uptr, length, writable, buffer: initialBytes(uptr, length), frames: 'scattered' });
   }
   return memory;
+}
+
+/** What the memory of a test process holds at first in `length` bytes from the page at `uptr` on. */
+export function initialBytes(uptr: U64Input, length: U64Input): ArrayBuffer {
+  const buffer = new ArrayBuffer(Number(readValue(length, 'length')));
+  fill(new Uint8Array(buffer), readValue(uptr, 'uptr') / BigInt(PAGE_SIZE));
+  return buffer;
 }
 
 function fill(bytes: Uint8Array, firstPage: bigint): void {

@@ -1,11 +1,10 @@
 /** From the first line of a trace to what the others are performed on. */
-import type { ProcessMemory } from '../../../memory/process-memory.js';
 import { type Profile, rulesOf } from '../../../rules.js';
-import { createMemory } from '../../../testing/index.js';
 import { IommufdTrace } from './iommufd-trace.js';
 import { TableTrace } from './table-trace.js';
 import { readHeader, type TraceHeader } from './trace-header.js';
 import { typedKernel } from './trace-kernel.js';
+import { makeProcess, type TraceProcess } from './trace-process.js';
 import type { TraceTarget } from './trace-target.js';
 
 /** A trace whose first line has been read. */
@@ -13,8 +12,8 @@ export interface OpenTrace {
   readonly header: TraceHeader;
   /** Whose behaviour the model has. */
   readonly profile: Profile;
-  /** The memory of the process. */
-  readonly memory: ProcessMemory;
+  /** The process that it was recorded in. */
+  readonly process: TraceProcess;
   readonly target: TraceTarget;
 }
 
@@ -27,7 +26,7 @@ export interface OpenTraceOptions {
 }
 
 /** Makes what the operations of a trace are performed on, on the model of a kernel. */
-export type MakeTarget = (header: TraceHeader, memory: ProcessMemory, profile: Profile) => TraceTarget;
+export type MakeTarget = (header: TraceHeader, process: TraceProcess, profile: Profile) => TraceTarget;
 
 /**
  * Makes the process that a trace was recorded in.
@@ -37,11 +36,11 @@ export type MakeTarget = (header: TraceHeader, memory: ProcessMemory, profile: P
 export function openTrace(line: string, options: OpenTraceOptions = {}): OpenTrace {
   const header = readHeader(JSON.parse(line));
   const { profile = header.profile, makeTarget = typedTarget } = options;
-  const memory = createMemory(header.memory, { lockedPages: header.lockedPages });
-  return { header, profile, memory, target: makeTarget(header, memory, profile) };
+  const process = makeProcess(header);
+  return { header, profile, process, target: makeTarget(header, process, profile) };
 }
 
-function typedTarget(header: TraceHeader, memory: ProcessMemory, profile: Profile): TraceTarget {
-  if (rulesOf(header.profile).reachedBy === 'function-calls') return new TableTrace(memory, profile);
-  return new IommufdTrace(typedKernel(header, memory, profile), memory);
+function typedTarget(header: TraceHeader, process: TraceProcess, profile: Profile): TraceTarget {
+  if (rulesOf(header.profile).reachedBy === 'function-calls') return new TableTrace(process.memory, profile);
+  return new IommufdTrace(typedKernel(header, process, profile), process, rulesOf(profile));
 }

@@ -88,7 +88,7 @@ export class TraceReplayer {
 
   /** Pages that are pinned now; a page counts once for each pin. */
   get pinnedPages(): number {
-    return this.#trace.memory.physical.pinned;
+    return this.#trace.process.memory.physical.pinned;
   }
 
   /** The IOVA spaces that there are now. */

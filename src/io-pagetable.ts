@@ -242,7 +242,7 @@ export class IoPagetable extends IovaSpace {
    * Accesses with pins in an area are asked to let go first.
    *
    * @throws EINVAL if the length is 0; EOVERFLOW if the range passes 2^64 − 1; ENOENT at an area that reaches
-   * outside the range; EBUSY at one that another call sets up or tears down; EDEADLOCK if an access does not let
+   * outside the range; EBUSY at one that another call sets up or tears down, or that a hardware queue is in; EDEADLOCK if an access does not let
    * go. Areas before it are gone then; the error's `unmapped` has their bytes. Profiles may want
    * exactly one area, and answer ENOENT for all else, or refuse what is pinned with EBUSY.
    */

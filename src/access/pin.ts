@@ -36,11 +36,17 @@ export interface PinnedPart {
 /**
  * Pins the pages behind a range and gives their frames, area by area.
  *
+ * @param lock - the areas cannot be unmapped meanwhile
  * @throws EINVAL if an area is being unmapped or the range does not begin and continue on page boundaries of the
  * pages behind it, EPERM if an area does not grant the access, ENOENT at a hole, and what pinning throws;
  * nothing is pinned then.
  */
-export function* pinRange(table: TableState, range: Interval, write: boolean): Operation<PinnedPart[]> {
+export function* pinRange(
+  table: TableState,
+  range: Interval,
+  write: boolean,
+  lock = false,
+): Operation<PinnedPart[]> {
   const parts: PinnedPart[] = [];
   const rangeLast = lastOf(range);
   let reached: Address = firstOf(range);
@@ -53,7 +59,7 @@ export function* pinRange(table: TableState, range: Interval, write: boolean): O
       const start = pageBehind(area, first);
       const stop = pageBehind(area, last);
       checkPin(table, area, start, compare(last, rangeLast) === 0 ? undefined : stop, write);
-      const frames = yield* pinArea(area, start.page, stop.page);
+      const frames = yield* pinArea(area, start.page, stop.page, lock);
       parts.push({ memory: area.pages!.holder, frames });
     }
     if (step.value !== undefined) {
@@ -64,18 +70,19 @@ export function* pinRange(table: TableState, range: Interval, write: boolean): O
   } catch (error) {
     const pinnedLast = compare(reached, range) > 0 ? previous(reached) : undefined;
     if (pinnedLast !== undefined) {
-      yield* unstoppable(unpinRange(table, between(firstOf(range), pinnedLast)));
+      yield* unstoppable(unpinRange(table, between(firstOf(range), pinnedLast), lock));
     }
     throw error;
   }
 }
 
-function* pinArea(area: IoptArea, first: number, last: number): Operation<FrameRuns> {
+function* pinArea(area: IoptArea, first: number, last: number, lock: boolean): Operation<FrameRuns> {
   const pages = area.pages!;
   if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
   try {
     const frames = yield* addPagesAccess(pages, first, last);
     area.pins += 1;
+    if (lock) area.locks += 1;
     return frames;
   } finally {
     pages.mutex.releaseWrite();
@@ -85,9 +92,10 @@ function* pinArea(area: IoptArea, first: number, last: number): Operation<FrameR
 /**
  * Takes back a pin of exactly this range. The call can be stopped until it has unpinned something.
  *
+ * @param lock - as it was pinned
  * @throws EINVAL if the range, or a part of it, was not pinned so; the parts that were are unpinned.
  */
-export function* unpinRange(table: TableState, range: Interval): Operation<void> {
+export function* unpinRange(table: TableState, range: Interval, lock = false): Operation<void> {
   // Whoever cannot wait must find that out before a first part is unpinned.
   for (const { area } of walkContiguous(table.areas, range)) {
     const { mutex } = area.pages!;
@@ -107,8 +115,10 @@ export function* unpinRange(table: TableState, range: Interval): Operation<void>
     try {
       const pinned =
         area.pins > 0 && removePagesAccess(pages, pageBehind(area, first).page, pageBehind(area, last).page);
-      if (pinned) area.pins -= 1;
-      else missing ??= first;
+      if (pinned) {
+        area.pins -= 1;
+        if (lock) area.locks -= 1;
+      } else missing ??= first;
       begun ||= pinned;
     } finally {
       mutex.releaseWrite();

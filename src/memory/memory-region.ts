@@ -2,6 +2,7 @@
  * A piece of a process's address space that shows a piece of memory.
  */
 import { join, PAGE_SIZE } from '../u64.js';
+import type { FilePages } from './file-pages.js';
 import type { MemoryLayout, MemoryWindow } from './memory-window.js';
 import type { Backing } from './physical-memory.js';
 
@@ -20,6 +21,15 @@ export interface MemoryRegion {
   readonly bytes: Uint8Array | undefined;
 }
 
+/** The place in a file that a region shows. */
+export interface FileView {
+  readonly file: FilePages;
+  /** Page of the file that the first page of the region shows. */
+  readonly page: number;
+  /** Whether the region may be made writable. */
+  readonly mayWrite: boolean;
+}
+
 /**
  * A region in page numbers. It never changes: what `munmap` and `protect` leave of it are new ones.
  *
@@ -31,14 +41,24 @@ export class Region implements MemoryRegion {
   /** User page number of the last page. */
   readonly lastPage: number;
   readonly writable: boolean;
+  /** What of a file it shows, if it is of one. */
+  readonly view: FileView | undefined;
   readonly #backing: Backing;
   /** The page of the backing that the first page shows. */
   readonly #first: number;
 
-  constructor(page: number, lastPage: number, writable: boolean, backing: Backing, first: number) {
+  constructor(
+    page: number,
+    lastPage: number,
+    writable: boolean,
+    backing: Backing,
+    first: number,
+    view: FileView | undefined,
+  ) {
     this.page = page;
     this.lastPage = lastPage;
     this.writable = writable;
+    this.view = view;
     this.#backing = backing;
     this.#first = first;
   }
@@ -104,6 +124,8 @@ export class Region implements MemoryRegion {
 
   /** The part from user page `page` to `lastPage`, with its own permission. */
   part(page: number, lastPage: number, writable = this.writable): Region {
-    return new Region(page, lastPage, writable, this.#backing, this.backingPage(page));
+    const { view } = this;
+    const shown = view && { ...view, page: view.page + (page - this.page) };
+    return new Region(page, lastPage, writable, this.#backing, this.backingPage(page), shown);
   }
 }

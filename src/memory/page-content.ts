@@ -235,6 +235,37 @@ export class SparseContent implements PageContent {
   }
 }
 
+/** Pages that are not there: those of a mapping that reaches beyond the end of its file. */
+export class MissingContent implements PageContent {
+  readonly sparse = false;
+  readonly shared = undefined;
+  readonly capacity: number;
+
+  constructor(pages: number) {
+    this.capacity = pages;
+  }
+
+  present(): number {
+    return 0;
+  }
+
+  view(): Uint8Array {
+    return NOTHING.view(0, 0);
+  }
+
+  read(): number {
+    return 0;
+  }
+
+  write(): number {
+    return 0;
+  }
+
+  piece(): undefined {
+    return undefined;
+  }
+}
+
 /**
  * Zeroed content of a buffer of its own.
  *

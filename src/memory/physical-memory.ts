@@ -247,7 +247,9 @@ export class PhysicalMemory implements PinRecord {
   }
 
   #release(backing: Backing): void {
-    this.#backings.delete(backing.node!);
+    // What is not there has no frames either.
+    if (backing.node === undefined) return;
+    this.#backings.delete(backing.node);
     backing.node = undefined;
     if (backing.source !== undefined) this.#bySource.delete(backing.source);
     if (this.#lastHit === backing) this.#lastHit = undefined;

@@ -10,18 +10,27 @@ import {
   hex,
   type Interval,
   isZero,
+  join,
   LAST_PAGE,
   PAGE_MASK,
   PAGE_SIZE,
   type U64Input,
 } from '../u64.js';
 import { byteCount, checkBytes } from './bytes.js';
+import type { FileMapper, FilePages, FilePlace } from './file-pages.js';
 import { FrameRuns } from './frame-runs.js';
 import { LockedMemory } from './locked-memory.js';
-import { type MemoryRegion, Region } from './memory-region.js';
+import { MemoryFile } from './memory-file.js';
+import { type FileView, type MemoryRegion, Region } from './memory-region.js';
 import type { MemoryWindow } from './memory-window.js';
-import { BufferContent, type MemorySource, newContent, SparseContent } from './page-content.js';
-import { type Backing, PhysicalMemory } from './physical-memory.js';
+import {
+  BufferContent,
+  type MemorySource,
+  MissingContent,
+  newContent,
+  SparseContent,
+} from './page-content.js';
+import { Backing, PhysicalMemory } from './physical-memory.js';
 import { ScatteredOrder } from './scattered-order.js';
 import type { SharedMemoryHandle, SharedRange } from './shared-frames.js';
 import type { PinRecord, UserMemory } from './user-memory.js';
@@ -44,9 +53,13 @@ export interface MmapOptions {
   readonly buffer?: MemorySource | undefined;
   /** Byte of the buffer that comes first, a multiple of 4096. Default 0. */
   readonly bufferOffset?: U64Input | undefined;
+  /** The file to show, instead of a buffer. What lies beyond its end cannot be touched until it grows. */
+  readonly file?: MemoryFile | undefined;
+  /** Byte of the file that comes first, a multiple of 4096. Default 0. */
+  readonly offset?: U64Input | undefined;
   /** Whether the process may write it. Default true. */
   readonly writable?: boolean | undefined;
-  /** Whether neighbouring pages have consecutive frames (the default) or never have. */
+  /** Whether neighbouring pages have consecutive frames (the default) or never have. A file has its own. */
   readonly frames?: 'contiguous' | 'scattered' | undefined;
   /** For new memory: make its content 2 MiB at a time, when it is touched. Any length then costs nothing. */
   readonly sparse?: boolean | undefined;
@@ -68,11 +81,12 @@ const LAST_CHOICE = 0x7_ffef_ffff;
  *   buffer whenever it grows.
  * - Buffers are looked at live. What a resizable buffer has not (yet, or any more) and all of a detached one is
  *   memory that cannot be touched: EFAULT.
+ * - A file that is mapped twice is the same memory, too, also for those who map it by file. It is looked at live.
  * - Frames are made out once for a buffer. In new memory, or a buffer, of at least 2 MiB (1 GiB) contiguous frames
  *   are placed so that 2 MiB (1 GiB) boundaries of the first mapping's user addresses are also boundaries of
  *   physical addresses, as transparent huge pages and hugetlbfs do: a domain can use huge pages there.
  */
-export class ProcessMemory implements UserMemory {
+export class ProcessMemory implements UserMemory, FileMapper {
   /** The machine the process runs on. */
   readonly physical: PhysicalMemory;
   #locked: { readonly user: LockedMemory; readonly mm: LockedMemory } | undefined;
@@ -124,17 +138,19 @@ export class ProcessMemory implements UserMemory {
    *
    * @returns the region as mapped; later changes do not show in it
    * @throws TypeError or RangeError if an option is of the wrong type; IommuError EINVAL if the length is 0, the
-   * address or offset is not page aligned, the buffer is too short, or options contradict each other; EEXIST if
+   * address or offset is not page aligned, the buffer is too short, the file is on another machine, or options contradict each other; EEXIST if
    * something is mapped there; ENOMEM if the range does not fit in 64 bits, no place is free, or no memory is left;
-   * EFAULT if the process has exited
+   * EFAULT if the process has exited; ENODEV if the file has no pages; and where it is to be writable, EACCES if the
+   * file's descriptor is not, EPERM if the file is sealed against it
    */
   mmap(options: MmapOptions): MemoryRegion {
     checkObject(options, 'options');
-    const { length, uptr: at, buffer, bufferOffset = 0 } = options;
+    const { length, uptr: at, buffer, bufferOffset = 0, file, offset: fileOffset = 0 } = options;
     const { writable = true, sparse = false, frames = 'contiguous' } = options;
     const pages = roundUp(readU64(length, 'length'));
     const uptr = at === undefined ? undefined : readU64(at, 'uptr');
     const offset = readU64(bufferOffset, 'bufferOffset');
+    const inFile = readU64(fileOffset, 'offset');
     requireBoolean('writable', writable);
     requireBoolean('sparse', sparse);
     if (frames !== 'contiguous' && frames !== 'scattered') {
@@ -150,15 +166,69 @@ export class ProcessMemory implements UserMemory {
     if (buffer !== undefined && sparse) {
       throw refuse('EINVAL', 'argument', 'sparse is for new memory, but there is a buffer');
     }
+    if (file !== undefined) {
+      if (buffer !== undefined || sparse) {
+        throw refuse(
+          'EINVAL',
+          'argument',
+          'a file is mapped, but there is a buffer, or sparse is for new memory',
+        );
+      }
+      this.#checkFile(file, inFile, pages, writable);
+    } else if (!isZero(inFile)) {
+      throw refuse('EINVAL', 'argument', 'offset is an offset in a file, but there is none');
+    }
     const page = uptr === undefined ? this.#choose(pages) : this.#require(uptr, pages);
+    if (file !== undefined) return this.#mapFile(file, inFile.page, page, pages, writable);
     const scattered = frames === 'scattered';
     const backing =
       buffer === undefined
         ? this.#newBacking(pages, sparse, scattered, page)
         : this.#backingOf(buffer, offset.page, pages, scattered, page);
-    const region = new Region(page, page + pages - 1, writable, backing, offset.page);
+    const region = new Region(page, page + pages - 1, writable, backing, offset.page, undefined);
     this.#replace([], [region]);
     return region;
+  }
+
+  #checkFile(file: MemoryFile, offset: Address, pages: number, writable: boolean): void {
+    if (!(file instanceof MemoryFile)) throw invalidType(file, 'file', 'a MemoryFile');
+    if (offset.offset !== 0) throw refuse('EINVAL', 'argument', 'offset must be a multiple of 4096');
+    if (file.physical !== this.physical) throw refuse('EINVAL', 'argument', 'the file is on another machine');
+    if (offset.page + pages > LAST_PAGE) {
+      throw refuse('EOVERFLOW', 'overflow', 'the offset in the file plus the length is past 2^64');
+    }
+    if (file.kind === 'device' || file.kind === 'directory') {
+      throw refuse('ENODEV', 'argument', `a ${file.kind} has no pages that can be mapped`);
+    }
+    if (!writable || file.mayWrite) return;
+    if (!file.writable) throw refuse('EACCES', 'argument', 'the descriptor is not open for writing');
+    throw refuse('EPERM', 'state', 'the file is sealed against writing');
+  }
+
+  #mapFile(file: MemoryFile, first: number, page: number, pages: number, writable: boolean): MemoryRegion {
+    const view = { file: file.pages, page: first, mayWrite: file.mayWrite };
+    const regions = fileRegions(page, page + pages - 1, writable, view);
+    this.#replace([], regions);
+    if (regions.length === 1) return regions[0]!;
+    return { uptr: join(page, 0), length: join(pages, 0), writable, bytes: undefined };
+  }
+
+  /** @internal */
+  fileChanged(file: FilePages, page: number): void {
+    const changed: TreeNode<Region>[] = [];
+    const parts: Region[] = [];
+    for (let node = this.#regions.head(); node !== undefined; node = this.#regions.next(node)) {
+      const region = node.value;
+      const { view } = region;
+      if (view?.file !== file) continue;
+      const from = Math.max(region.page, region.page + (page - view.page));
+      if (from > region.lastPage) continue;
+      changed.push(node);
+      if (from > region.page) parts.push(region.part(region.page, from - 1));
+      const rest = { ...view, page: view.page + (from - region.page) };
+      parts.push(...fileRegions(from, region.lastPage, region.writable, rest));
+    }
+    this.#replace(changed, parts);
   }
 
   /** Checks that a fixed place is free and gives its first page. */
@@ -221,7 +291,8 @@ export class ProcessMemory implements UserMemory {
    * Makes all pages of a range writable or read-only. Pins that are held stay as they are.
    *
    * @throws TypeError or RangeError if an argument is of the wrong type; IommuError EINVAL if `uptr` is not page
-   * aligned; ENOMEM if a page of the range is not mapped. Nothing has changed then.
+   * aligned; ENOMEM if a page of the range is not mapped; EACCES if one is to be writable of a file that was mapped where
+   * that was not allowed. Nothing has changed then.
    */
   protect(uptr: U64Input, length: U64Input, writable: boolean): void {
     const start = readU64(uptr, 'uptr');
@@ -233,6 +304,9 @@ export class ProcessMemory implements UserMemory {
     for (let page = start.page; page < past; ) {
       const region = this.#find(page);
       if (region === undefined) throw misplaced('ENOMEM', { page, offset: 0 }, 'is not mapped');
+      if (writable && region.view?.mayWrite === false) {
+        throw misplaced('EACCES', { page, offset: 0 }, 'is of a file that may not be written');
+      }
       page = region.lastPage + 1;
     }
     if (pages === 0) return;
@@ -526,10 +600,15 @@ export class ProcessMemory implements UserMemory {
 
   /** Exchanges regions. The new ones count first, so that memory in both stays. */
   #replace(removed: readonly TreeNode<Region>[], regions: readonly Region[]): void {
-    for (const { backing } of regions) backing.mappings++;
+    for (const { backing, view, writable } of regions) {
+      backing.mappings++;
+      view?.file.addMapping(this, writable);
+    }
     for (const node of removed) {
+      const { backing, view, writable } = node.value;
       this.#regions.delete(node);
-      this.physical.unmap(node.value.backing);
+      this.physical.unmap(backing);
+      view?.file.removeMapping(this, writable);
     }
     for (const region of regions) this.#regions.insert(mirrored(region.page, region.lastPage), region);
     this.#lastHit = undefined;
@@ -546,11 +625,37 @@ export class ProcessMemory implements UserMemory {
         ? 'is not mapped'
         : write && !region.writable
           ? 'is read-only'
-          : region.present(page, 1) === 0
-            ? 'is in a part of a buffer that is gone: it was detached or shrunk, or has not grown so far'
-            : 'is in the last page of the address space, which cannot be pinned';
+          : region.view !== undefined && region.present(page, 1) === 0
+            ? 'is beyond the end of a file'
+            : region.present(page, 1) === 0
+              ? 'is in a part of a buffer that is gone: it was detached or shrunk, or has not grown so far'
+              : 'is in the last page of the address space, which cannot be pinned';
     return misplaced(code, { page, offset }, detail);
   }
+}
+
+/** Regions that show a part of a file as it is now, and what is beyond its end. */
+function fileRegions(page: number, lastPage: number, writable: boolean, view: FileView): Region[] {
+  const { file } = view;
+  const regions: Region[] = [];
+  for (let at = page; at <= lastPage; ) {
+    const filePage = view.page + (at - page);
+    const count = lastPage - at + 1;
+    const {
+      backing,
+      first,
+      count: there,
+    } = filePage < file.pages ? file.place(filePage, count) : nothing(count);
+    const until = at + there - 1;
+    regions.push(new Region(at, until, writable, backing, first, { ...view, page: filePage }));
+    at = until + 1;
+  }
+  return regions;
+}
+
+/** Memory that is not there. */
+function nothing(count: number): FilePlace {
+  return { backing: new Backing(0, new MissingContent(count), undefined, undefined), first: 0, count };
 }
 
 /**

@@ -52,7 +52,10 @@ export class DmaBufEntries {
     if (this.revoked) return;
     mapArea(domain, area, frames, largePages, faults);
     // The domain's own code may have had the exporter take it back.
-    if (this.revoked) return unmapArea(domain, area);
+    if (this.revoked) {
+      unmapArea(domain, area);
+      return;
+    }
     const domains = this.#entries.get(area) ?? new Set();
     this.#entries.set(area, domains.add(domain));
     this.#stopListening ??= this.buffer.onInvalidate(() => this.#revoke());

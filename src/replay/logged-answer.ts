@@ -13,6 +13,7 @@ const SENTENCES: Readonly<Record<ErrorCode, string>> = {
   EBADF: 'Bad file descriptor',
   EAGAIN: 'Resource temporarily unavailable',
   ENOMEM: 'Cannot allocate memory',
+  EACCES: 'Permission denied',
   EFAULT: 'Bad address',
   EBUSY: 'Device or resource busy',
   EEXIST: 'File exists',

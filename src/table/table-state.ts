@@ -17,6 +17,8 @@ export interface Reservation {
 export interface AttachedAccess {
   /** What the access demands of the alignment of all areas: 4096 if it pins, else 1. */
   readonly iovaAlignment: number;
+  /** Whether it locks the areas it has pins in, and is never asked to let go. */
+  readonly internal?: boolean;
   /**
    * Asks the access to let go of an area that is being unmapped; the answer may be a promise.
    *

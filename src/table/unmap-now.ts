@@ -46,7 +46,8 @@ function removableAreas({ table, range, start, exactly }: Unmapping): IoptArea[]
     const area = node.value;
     const { pages } = area;
     // The unmap ends at such an area without a wait, with an errno of its own.
-    if (pages === undefined || !contains(range, area) || (exactly && !contains(area, range))) break;
+    if (pages === undefined || area.locks > 0) break;
+    if (!contains(range, area) || (exactly && !contains(area, range))) break;
     if (area.pins > 0 && !table.rules.asksToLetGo) break;
     if (area.pins > 0 || !pages.mutex.free) throw inUseNow('in use');
     areas.push(area);

@@ -78,8 +78,8 @@ interface Removal {
  * Unmaps all areas inside a range and gives their bytes together. Areas go in ascending order, and stay gone when
  * a later one fails. Goes on where `unmapQuickly` ended.
  *
- * @throws EBUSY at an area that another call sets up or tears down, ENOENT at one that reaches outside the
- * range, EDEADLOCK if accesses don't let go; `unmapped` of the error has the bytes so far. Where the range must be one
+ * @throws EBUSY at an area that another call sets up or tears down or that a hardware queue is in, ENOENT at one that
+ * reaches outside the range, EDEADLOCK if accesses don't let go; `unmapped` of the error has the bytes so far. Where the range must be one
  * area: ENOENT if it is not. Where accesses are not asked to let go: EBUSY at an area that they have pins in.
  */
 export function* unmapRange(unmapping: Unmapping): Operation<bigint> {
@@ -196,7 +196,7 @@ function canBeRemovedNow({ table, range }: Unmapping, first: TreeNode<IoptArea> 
     const area = node.value;
     const { pages } = area;
     // The unmap ends at such an area without a wait, with an errno of its own.
-    if (pages === undefined || !contains(range, area)) return true;
+    if (pages === undefined || area.locks > 0 || !contains(range, area)) return true;
     if (area.pins > 0 || !pages.mutex.free) return false;
     if (area.lastPage === range.lastPage && area.lastOffset === range.lastOffset) return true;
   }
@@ -230,6 +230,7 @@ function firstArea(unmapping: Unmapping): IoptArea | undefined {
 function checkRemovable({ table, range, exactly, start }: Unmapping, area: IoptArea): void {
   if (area.pages === undefined)
     throw new IommuError('EBUSY', { check: 'area-busy', area: describeArea(area) });
+  if (area.locks > 0) throw new IommuError('EBUSY', { check: 'area-in-use', area: describeArea(area) });
   const inside = compare(area, start) >= 0 && contains(range, area);
   if (exactly && !(inside && contains(area, range))) {
     throw new IommuError('ENOENT', { check: 'not-exact', area: describeArea(area) });
@@ -262,7 +263,7 @@ function* askToLetGo(table: TableState, area: IoptArea): Operation<undefined> {
     const attached = table.accesses.slice();
     for (let number = 0; number < attached.length; number++) {
       // One that was detached while others were told has nothing here any more.
-      if (table.accesses[number] !== attached[number]) continue;
+      if (table.accesses[number] !== attached[number] || attached[number]?.internal) continue;
       if (table.faults?.fails('notification')) continue;
       const answer = attached[number]?.notifyUnmap(range);
       if (isThenable(answer)) yield* answerOf(answer);

@@ -68,7 +68,7 @@ export class DoorProgram {
     const { uptr } = this.#room;
     const before = encode(command, fields);
     this.memory.write(uptr, before);
-    const answer = await this.device.ioctl(COMMANDS[command].request, uptr, this.#caller);
+    const answer = await this.device.ioctl(COMMANDS[command].request, uptr, undefined, this.#caller);
     const bytes = this.memory.read(uptr, before.length);
     return { fields: decode(command, bytes), bytes, error: errorOf(answer) };
   }

@@ -106,7 +106,7 @@ export interface PageOperations {
   frames(iovaPage: number, count: number, into: FrameRuns): void;
 }
 
-/** A domain's dirty tracking: one mark per mapped io page, set when a device writes. */
+/** A domain's dirty tracking: one mark per mapped page, whatever its size, set when a device writes. */
 export interface DirtyOperations {
   /** Whether tracking is on. */
   readonly tracking: boolean;
@@ -121,11 +121,12 @@ export interface DirtyOperations {
   mark(iova: bigint, size: bigint): void;
 
   /**
-   * Visits the dirty pages in [iova, iova + size), clearing their marks unless `keep` is set.
+   * Visits the dirty pages that [iova, iova + size) touches, clearing their marks unless `keep` is set, also while
+   * tracking is off. Of a page that reaches out of the range a domain may split off what is inside, or take the page as a
+   * whole: then all of it is reported, and all of it is clean.
    *
    * @param report - called with each dirty page's start and size in bytes, ascending; `undefined` only clears.
    * It may not change the domain.
-   * @throws EINVAL if tracking is off and `report` is given
    */
   readAndClear(
     iova: bigint,

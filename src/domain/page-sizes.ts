@@ -18,6 +18,8 @@ export interface PageSizes {
   readonly ioPages: number;
   /** Levels of the table whose entries may be pages, ascending. */
   readonly leafLevels: readonly number[];
+  /** log2 of the 4096-byte pages of each size, ascending. */
+  readonly orders: readonly number[];
 }
 
 /**
@@ -39,7 +41,8 @@ export function readPageSizes(sizes: Iterable<U64Input>): PageSizes {
     if (Number.isInteger(level) && level > leafLevels.at(-1)!) leafLevels.push(level);
   }
   const bitmap = shifts.reduce((bits, shift) => bits | (1n << BigInt(shift)), 0n);
-  return { bitmap, ioPages: 2 ** (smallest - PAGE_SHIFT), leafLevels };
+  const orders = shifts.map((shift) => shift - PAGE_SHIFT);
+  return { bitmap, ioPages: 2 ** (smallest - PAGE_SHIFT), leafLevels, orders };
 }
 
 /** What an iterable gives, which may be without end. */

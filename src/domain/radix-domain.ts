@@ -17,9 +17,17 @@ import { canShare } from './table-reserve.js';
 export interface RadixDomainOptions {
   /**
    * Page sizes in bytes: powers of two from 4096 to 2^39, at least one; the smallest is the io page. Default
-   * 4 KiB, 2 MiB and 1 GiB. An io page above 4096 makes a domain that no `IoPagetable` takes (EINVAL).
+   * 4 KiB, 2 MiB and 1 GiB, or all of them with `contiguous`. An io page above 4096 makes a domain that no `IoPagetable`
+   * takes (EINVAL).
    */
   readonly pageSizes?: Iterable<U64Input> | undefined;
+  /**
+   * Whether neighbouring entries can be one page (contiguous entries), as in the page tables of today's IOMMUs: a
+   * request is split into pages of every size in `pageSizes`, and each of them has one dirty mark. A dirty page that
+   * reaches out of what is read is then reported, and cleaned, as a whole. Default false: sizes that no level of the table
+   * has, all but 4 KiB, 2 MiB, 1 GiB and 512 GiB, are kept as smaller pages.
+   */
+  readonly contiguous?: boolean | undefined;
   /** First and last IOVA (inclusive) that it translates. Default: all 64 bits. */
   readonly aperture?: { readonly start: U64Input; readonly last: U64Input } | undefined;
   /** Whether it can track which pages devices write. Default false. */
@@ -31,7 +39,20 @@ export interface RadixDomainOptions {
   readonly shared?: boolean | undefined;
 }
 
+/** A page that a `RadixDomain` maps. */
+export interface RadixPage {
+  /** Its first IOVA. */
+  readonly iova: bigint;
+  /** Its bytes. */
+  readonly size: bigint;
+  /** The physical address behind its first IOVA. */
+  readonly physical: bigint;
+  /** Whether a device wrote to it, while dirty tracking was on, since its mark was cleared. */
+  readonly dirty: boolean;
+}
+
 const DEFAULT_PAGE_SIZES = [4096, 2 ** 21, 2 ** 30];
+const ALL_PAGE_SIZES = Array.from({ length: 28 }, (_, order) => PAGE_SIZE * 2 ** order);
 const ADDRESS = 'a bigint, or a safe integer of at least 0';
 const EVERYWHERE = { start: 0n, last: MAX_U64 };
 
@@ -40,7 +61,7 @@ const EVERYWHERE = { start: 0n, last: MAX_U64 };
  * an IOMMU driver). IOVAs are 64 bits wide, physical addresses 52.
  *
  * A request is split into the largest page sizes that fit, and a large page is split again when a part of it is
- * unmapped, or read and cleared of its dirty mark.
+ * unmapped, or (unless entries are `contiguous`) read and cleared of its dirty mark.
  */
 export class RadixDomain implements IommuDomain {
   readonly pageSizeBitmap: bigint;
@@ -67,11 +88,13 @@ export class RadixDomain implements IommuDomain {
    */
   constructor(options: RadixDomainOptions = {}) {
     checkObject(options, 'options');
-    const { pageSizes = DEFAULT_PAGE_SIZES, aperture = EVERYWHERE, dirty = false, shared = false } = options;
+    const { contiguous = false, aperture = EVERYWHERE, dirty = false, shared = false } = options;
+    checkBoolean(contiguous, 'contiguous');
+    const { pageSizes = contiguous ? ALL_PAGE_SIZES : DEFAULT_PAGE_SIZES } = options;
     checkObject(aperture, 'aperture');
     checkBoolean(dirty, 'dirty');
     checkBoolean(shared, 'shared');
-    const { bitmap, ioPages, leafLevels } = readPageSizes(pageSizes);
+    const { bitmap, ioPages, leafLevels, orders } = readPageSizes(pageSizes);
     const start = readU64(aperture.start, 'aperture.start');
     const last = readU64(aperture.last, 'aperture.last');
     this.aperture = { start: join(start.page, start.offset), last: join(last.page, last.offset) };
@@ -86,6 +109,7 @@ export class RadixDomain implements IommuDomain {
     this.#shared = shared;
     this.#table = new RadixTable({
       leafLevels,
+      contiguousOrders: contiguous ? orders : undefined,
       firstPage: start.offset === 0 ? start.page : start.page + 1,
       lastPage: last.offset === PAGE_MASK ? last.page : last.page - 1,
     });
@@ -177,6 +201,14 @@ export class RadixDomain implements IommuDomain {
     };
   }
 
+  /** The page that `iova` is in, whatever its size, or `undefined` if nothing is mapped there. Errors as `iovaToPhys`. */
+  pageAt(iova: U64Input): RadixPage | undefined {
+    const found = this.#table.pageAt(readU64(iova, 'iova').page);
+    if (found === undefined) return undefined;
+    const { first, count, firstFrame, dirty } = found;
+    return { iova: join(first, 0), size: join(count, 0), physical: join(firstFrame, 0), dirty };
+  }
+
   /**
    * What another thread needs to translate, with `RadixReader.from`: to be sent to it. Each call gives another handle;
    * one for each thread lets `unshare` tell them apart.
@@ -265,7 +297,6 @@ class RadixDirty implements DirtyOperations {
     keep: boolean,
     report: ((iova: bigint, size: bigint) => void) | undefined,
   ): void {
-    if (report !== undefined && !this.#tracking) throw refuse('EINVAL', 'domain', 'dirty tracking is off');
     const { page, count } = this.#touched(iova, size);
     this.#table.readDirty(page, count, keep, (first, pages) => report?.(join(first, 0), join(pages, 0)));
   }

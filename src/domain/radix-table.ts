@@ -7,6 +7,7 @@
 import { refuse } from '../errors.js';
 import type { FrameRuns } from '../memory/frame-runs.js';
 import { hex, LAST_PAGE } from '../u64.js';
+import { ContiguousPages, type MappedPage } from './contiguous-pages.js';
 import type { PageOperations } from './iommu-domain.js';
 import {
   cleaned,
@@ -33,6 +34,11 @@ import { entryAt, entryBounds, TableTree } from './table-tree.js';
 export interface RadixTableOptions {
   /** Levels whose entries may be pages, ascending; at least one. */
   readonly leafLevels: readonly number[];
+  /**
+   * log2 of the sizes that pages have if several entries can be one (contiguous entries), ascending; among them those of
+   * the leaf levels. Absent: each entry is a page of its own.
+   */
+  readonly contiguousOrders?: readonly number[] | undefined;
   /** First page that may be mapped. */
   readonly firstPage: number;
   /** Last page that may be mapped (inclusive); below `firstPage` if none may. */
@@ -53,6 +59,7 @@ export interface PageTranslation {
 export class RadixTable extends TableTree implements PageOperations {
   readonly #leafLevels: readonly number[];
   readonly #filler: TableFiller;
+  readonly #contiguous: ContiguousPages | undefined;
   readonly #firstPage: number;
   readonly #lastPage: number;
   #mappedPages = 0;
@@ -61,6 +68,8 @@ export class RadixTable extends TableTree implements PageOperations {
     super();
     this.#leafLevels = options.leafLevels;
     this.#filler = new TableFiller(this, options.leafLevels);
+    const { contiguousOrders } = options;
+    this.#contiguous = contiguousOrders && new ContiguousPages(this, contiguousOrders);
     this.#firstPage = options.firstPage;
     this.#lastPage = options.lastPage;
   }
@@ -109,7 +118,28 @@ export class RadixTable extends TableTree implements PageOperations {
     if ((state & LEAF) === 0) return undefined;
     const mask = SPAN[this.foundLevel]! - 1;
     const frame = frameIn(this.words[this.foundAt]!, state, page & mask);
-    return { frame, protection: state & PROTECTION, pages: mask + 1 - (page & mask) };
+    const pages = this.#contiguous?.pagesFrom(page) ?? mask + 1 - (page & mask);
+    return { frame, protection: state & PROTECTION, pages };
+  }
+
+  /** The page that `page` is in, if it is mapped. */
+  pageAt(page: number): MappedPage | undefined {
+    if (this.#contiguous !== undefined) return this.#contiguous.pageAt(page);
+    const state = this.find(page);
+    if ((state & LEAF) === 0) return undefined;
+    const count = SPAN[this.foundLevel]!;
+    const firstFrame = frameOf(this.words[this.foundAt]!, state);
+    return { first: page - (page % count), count, firstFrame, dirty: (state & DIRTY) !== 0 };
+  }
+
+  /** The first mapped one among `count` pages from `page` on. */
+  firstMapped(page: number, count: number): number | undefined {
+    let state = this.find(page);
+    for (let at = page; at < page + count; state = this.findNext(at)) {
+      if ((state & LEAF) !== 0) return at;
+      at = this.pastFound(at);
+    }
+    return undefined;
   }
 
   /**
@@ -140,8 +170,8 @@ export class RadixTable extends TableTree implements PageOperations {
 
   /** Does a published `map` that fills one entry of a table that is there; `false` for all others, with nothing done. */
   #mapEntry(page: number, frames: FrameRuns, from: number, count: number, protection: number): boolean {
-    // An empty table may have no memory.
-    if (this.#mappedPages === 0) return false;
+    // An empty table may have no memory; and contiguous entries are made together.
+    if (this.#mappedPages === 0 || this.#contiguous !== undefined) return false;
     const level = SPAN.indexOf(count);
     if (!this.#leafLevels.includes(level) || (count > 1 && frames.runs > 1)) return false;
     const frame = frames.at(from);
@@ -157,6 +187,7 @@ export class RadixTable extends TableTree implements PageOperations {
 
   /** Does a published `unmap` of one entry that leaves others in its table; `false` for all others, with nothing done. */
   #unmapEntry(page: number, count: number): boolean {
+    if (this.#contiguous !== undefined) return false;
     const state = this.find(page);
     if ((state & LEAF) === 0 || SPAN[this.foundLevel] !== count || (page & (count - 1)) !== 0) return false;
     const table = this.foundAt >>> TABLE_WORD_BITS;
@@ -175,10 +206,10 @@ export class RadixTable extends TableTree implements PageOperations {
 
   #map(iovaPage: number, frames: FrameRuns, from: number, count: number, protection: number): void {
     const filler = this.#filler;
+    const list = count === frames.frames ? frames : frames.slice(from, count);
     filler.begin(iovaPage);
     try {
       const flags = LEAF | (protection & PROTECTION);
-      const list = count === frames.frames ? frames : frames.slice(from, count);
       for (let run = 0; run < list.runs; run++) {
         filler.fillRun(list.pfnOf(run), list.countOf(run), flags);
         run = filler.fillSingles(list, run, flags);
@@ -191,6 +222,7 @@ export class RadixTable extends TableTree implements PageOperations {
     }
     filler.close();
     this.#mappedPages += count;
+    if (this.#contiguous !== undefined) cutRuns(this.#contiguous, iovaPage, list);
   }
 
   /** Unmaps what is mapped among `count` pages from `iovaPage` on; splits large pages at both ends. */
@@ -199,16 +231,21 @@ export class RadixTable extends TableTree implements PageOperations {
     if (last < iovaPage) return;
     const publisher = this.publisher;
     if (publisher === undefined) {
-      this.#unmap(iovaPage, last);
+      this.#unmapAround(iovaPage, last);
       return;
     }
     if (this.#unmapEntry(iovaPage, count)) return;
     publisher.begin(iovaPage, last);
     try {
-      this.#unmap(iovaPage, last);
+      this.#unmapAround(iovaPage, last);
     } finally {
       publisher.settle(this.root, this.rootLevel);
     }
+  }
+
+  #unmapAround(page: number, last: number): void {
+    if (this.#contiguous === undefined) this.#unmap(page, last);
+    else this.#contiguous.cuttingAround(page, last, () => this.#unmap(page, last));
   }
 
   #unmap(page: number, last: number): void {
@@ -256,11 +293,23 @@ export class RadixTable extends TableTree implements PageOperations {
   /**
    * Visits the dirty pages among `count` pages from `firstPage` on, ascending, and takes their marks off unless
    * `keep` is set. A dirty large page that reaches outside of the range is split first, so that the rest of it
-   * stays dirty; with `keep` the part inside is reported.
+   * stays dirty; with `keep` the part inside is reported. With contiguous entries it is reported and cleaned as a whole.
    *
    * @param report - gets the first page and the number of pages; it may not change the table
    */
   readDirty(
+    firstPage: number,
+    count: number,
+    keep: boolean,
+    report: (page: number, count: number) => void,
+  ): void {
+    if (this.#contiguous === undefined) this.#readDirtyEntries(firstPage, count, keep, report);
+    else this.#contiguous.readDirty(firstPage, count, keep, report);
+    // Takes what covers an entry away; and whoever now reads what is in the pages reads it after their marks.
+    if (!keep) this.publisher?.settle(this.root, this.rootLevel);
+  }
+
+  #readDirtyEntries(
     firstPage: number,
     count: number,
     keep: boolean,
@@ -286,17 +335,12 @@ export class RadixTable extends TableTree implements PageOperations {
       page = next;
       state = this.findNext(page);
     }
-    // Takes what covers an entry away; and whoever now reads what is in the pages reads it after their marks.
-    if (!keep) this.publisher?.settle(this.root, this.rootLevel);
   }
 
   /** @throws EEXIST if one of the pages [page, last] is mapped. */
   #checkFree(page: number, last: number): void {
-    let state = this.find(page);
-    for (let at = page; at <= last; state = this.findNext(at)) {
-      if ((state & LEAF) !== 0) throw this.overlap(at);
-      at = this.pastFound(at);
-    }
+    const taken = this.firstMapped(page, last + 1 - page);
+    if (taken !== undefined) throw this.overlap(taken);
   }
 
   #checkRange(page: number, count: number): void {
@@ -406,6 +450,16 @@ export class RadixTable extends TableTree implements PageOperations {
     }
     this.pool.used[table] = ENTRIES;
     return table;
+  }
+}
+
+/** Makes pages of runs of frames that were just filled from `iovaPage` on. */
+function cutRuns(contiguous: ContiguousPages, iovaPage: number, list: FrameRuns): void {
+  let page = iovaPage;
+  for (let run = 0; run < list.runs; run++) {
+    const count = list.countOf(run);
+    contiguous.cut(page, list.pfnOf(run), count);
+    page += count;
   }
 }
 

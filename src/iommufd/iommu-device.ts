@@ -4,6 +4,8 @@ import type { ReservedRegion } from '../table/reservations.js';
 
 /** How a page table is wanted. */
 export interface DomainRequest {
+  /** What the program told the driver: as many bytes as `pageTableData` says at most. Absent: nothing. */
+  readonly data?: Uint8Array | undefined;
   /** The domain must have `dirty` operations; without this flag it must have none. */
   readonly dirtyTracking: boolean;
   /** The domain is to become the parent of nested page tables. */

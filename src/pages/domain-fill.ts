@@ -4,8 +4,10 @@
  * All functions are called with the pages' mutex held.
  */
 import type { IommuDomain } from '../domain/iommu-domain.js';
+import { refuse } from '../errors.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import { type Operation, unstoppable } from '../operation.js';
+import type { Rules } from '../rules.js';
 import { doubleSpans } from '../spans.js';
 import { chargePinned, creditUnpinned } from './accounting.js';
 import { addToDomainsTree, removeFromDomainsTree } from './domains-tree.js';
@@ -15,20 +17,28 @@ import type { IoptPages } from './iopt-pages.js';
 import { indexInterval, type MappedArea } from './mapped-area.js';
 import { mapArea, unmapArea } from './translations.js';
 
+/** How a table fills domains. */
+export interface Filling {
+  /** Whether frames go to a domain in runs, not one by one. */
+  readonly largePages: boolean;
+  readonly rules: Rules;
+}
+
 /**
  * Maps an area into domains that don't hold it yet, in their order.
  *
- * @throws what pinning, a domain's `map` or the locked-memory limit throws; domains, pins and account are as before.
+ * @throws what pinning throws, EINVAL if nobody may read or write the area and the rules want somebody who may, what a
+ * domain's `map` or the locked-memory limit throws; domains, pins and account are as before.
  */
 export function* fillDomains(
   area: MappedArea,
   pages: IoptPages,
   domains: readonly IommuDomain[],
-  largePages: boolean,
+  filling: Filling,
 ): Operation<void> {
   const read = yield* readFrames(pages, area.index, area.lastIndex);
   try {
-    mapRead(area, pages, domains, largePages, read);
+    mapRead(area, pages, domains, filling, read);
   } catch (error) {
     yield* unstoppable(giveBack(pages, read), { error });
     throw error;
@@ -38,16 +48,19 @@ export function* fillDomains(
 /**
  * Maps frames that were read into domains, and charges those that were pinned for it.
  *
- * @throws what a domain's `map` or the locked-memory limit throws. No domain has them then, but they stay pinned:
+ * @throws as `fillDomains`, but for what pinning throws. No domain has them then, but they stay pinned:
  * `giveBack` is for the caller.
  */
 export function mapRead(
   area: MappedArea,
   pages: IoptPages,
   domains: readonly IommuDomain[],
-  largePages: boolean,
+  { largePages, rules }: Filling,
   read: ReadFrames,
 ): void {
+  if (area.prot === 0 && !rules.mapsWithoutPermission) {
+    throw refuse('EINVAL', 'domain', 'a mapping that nobody may read or write cannot be in a domain');
+  }
   let filled = 0;
   try {
     for (; filled < domains.length; filled++) {

@@ -6,13 +6,15 @@ import type { DirtyOperations, IommuDomain } from '../domain/iommu-domain.js';
 import { IommuError, refuse } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import type { Operation } from '../operation.js';
+import type { Rules } from '../rules.js';
 import { type Address, between, byteLength, hex, type Interval, isZero, join } from '../u64.js';
 import { walkContiguous } from './area-lookup.js';
 import type { TableState } from './table-state.js';
 
 /**
  * Takes the bits of a dirty bitmap that are to be set: those from `first` to `last`, both included. Calls come in
- * ascending order of `first`. It may not change the table.
+ * ascending order of `first`. Some kernels also set bits after those of the request (`dirtyPageAcross` of the rules). It
+ * may not change the table.
  */
 export type BitSink = (first: bigint, last: bigint) => void;
 
@@ -49,7 +51,8 @@ export function* setDirtyTracking(table: TableState, domain: IommuDomain, enable
 }
 
 /**
- * Reads a domain's dirty marks into a bitmap, and clears them unless told to keep them. Bits are only ever set.
+ * Reads a domain's dirty marks into a bitmap, and clears them unless told to keep them. Bits are only ever set. What a
+ * page that reaches out of the range sets, and whether there are marks while tracking is off, is in the rules.
  *
  * The walk ends at the first gap between areas, or where the domain refuses, and that is no error.
  *
@@ -59,9 +62,10 @@ export function* readDirty(table: TableState, request: DirtyRequest): Operation<
   const range = checkDirtyRequest(table, request);
   const dirty = dirtyOperations(request.domain);
   faultPoint(table.faults, 'dirty-bitmap');
+  if (!dirty.tracking && !table.rules.dirtyReadsWhileOff) return;
   if (!table.iovaLock.tryRead()) yield () => table.iovaLock.read();
   try {
-    const mark = bitmapWriter(request, range);
+    const mark = bitmapWriter(request, range, table.rules.dirtyPageAcross);
     for (const { first, last } of walkContiguous(table.areas, range)) {
       const part = between(first, last);
       dirty.readAndClear(join(first.page, first.offset), byteLength(part), request.keep, mark);
@@ -97,15 +101,23 @@ function checkDirtyRequest(table: TableState, request: DirtyRequest): Interval {
   return range;
 }
 
-/** Sets the bits of the reported pages; what lies outside the range is left out. */
-function bitmapWriter(request: DirtyRequest, range: Interval): (iova: bigint, size: bigint) => void {
+/** Sets the bits of the reported pages, which may begin before the range and end after it. */
+function bitmapWriter(
+  request: DirtyRequest,
+  range: Interval,
+  across: Rules['dirtyPageAcross'],
+): (iova: bigint, size: bigint) => void {
   const start = join(range.page, range.offset);
   const pageSize = join(request.pageSize.page, request.pageSize.offset);
   const granule = pageSize & -pageSize;
   const lastBit = (byteLength(range) - 1n) / granule;
   const setBits = bitSetter(request.bitmap);
+  if (across === 'from-start') {
+    return (iova, size) => {
+      if (iova >= start) setBits((iova - start) / granule, (iova + size - 1n - start) / granule);
+    };
+  }
   return (iova, size) => {
-    // A large page may begin before the range and end after it.
     const first = iova > start ? (iova - start) / granule : 0n;
     const last = (iova + size - 1n - start) / granule;
     if (first <= lastBit) setBits(first, last < lastBit ? last : lastBit);

@@ -89,7 +89,7 @@ function* fillAll(table: TableState, domain: IommuDomain): Operation<void> {
       if (pages === undefined) continue;
       if (!pages.mutex.tryWrite()) yield () => pages.mutex.write();
       try {
-        yield* fillDomains(area, pages, [domain], table.largePages);
+        yield* fillDomains(area, pages, [domain], table);
         if (first) setStorageDomain(area, pages, domain);
       } finally {
         pages.mutex.releaseWrite();

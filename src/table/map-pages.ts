@@ -112,8 +112,9 @@ export function mapQuickly(mapping: Mapping): bigint | undefined {
 
 /** Puts an area into the domains, all of whose frames have been read. The mutex of its pages is given back. */
 function fill(mapping: Mapping, area: IoptArea, pages: IoptPages, read: ReadFrames): void {
-  const { domains, largePages } = mapping.table;
-  mapRead(area, pages, domains, largePages, read);
+  const { table } = mapping;
+  const { domains } = table;
+  mapRead(area, pages, domains, table, read);
   setStorageDomain(area, pages, domains[0]!);
   mapping.read = undefined;
   pages.mutex.releaseWrite();

@@ -1,5 +1,5 @@
 /** What the kernel's test driver verifies: translations of a domain, and pins of pages. */
-import { checkInteger, checkObject, invalidType, readValue } from '../arguments.js';
+import { checkBoolean, checkInteger, checkObject, invalidType, readValue } from '../arguments.js';
 import { checkDomain, type IommuDomain } from '../domain/iommu-domain.js';
 import { refuse } from '../errors.js';
 import { ProcessMemory } from '../memory/process-memory.js';
@@ -15,8 +15,10 @@ const MOCK_IO_PAGE = 2048n;
 
 /** What `checkMap` takes. */
 export interface CheckMapRequest {
-  /** Finds the domain. What it throws is thrown on once the arguments are known to be good. */
+  /** Finds the domain. What it throws is thrown on once the arguments are known to be good, unless `domainFirst`. */
   readonly domain: () => IommuDomain;
+  /** Whether there has to be a domain before the arguments are looked at, as later kernels want it. Default false. */
+  readonly domainFirst?: boolean | undefined;
   /** The memory that should be behind it. */
   readonly memory: TestMemory;
   readonly iova: U64Input;
@@ -38,7 +40,8 @@ export function checkMap(request: CheckMapRequest): Promise<void> {
 
 function* checkingMap(request: CheckMapRequest): Operation<void> {
   checkObject(request, 'request');
-  const { memory, domain: find } = request;
+  const { memory, domain: find, domainFirst = false } = request;
+  checkBoolean(domainFirst, 'request.domainFirst');
   checkMemory(memory, 'request.memory');
   if (typeof find !== 'function') throw invalidType(find, 'request.domain', 'a function');
   const iova = readValue(request.iova, 'iova');
@@ -51,6 +54,7 @@ function* checkingMap(request: CheckMapRequest): Operation<void> {
     checkDomain(found, 'request.domain()');
     domain = found;
   } catch (error) {
+    if (domainFirst) throw error;
     missing = error;
   }
   const ioPage = domain === undefined ? MOCK_IO_PAGE : domain.pageSizeBitmap & -domain.pageSizeBitmap;

@@ -13,8 +13,9 @@ export {
   MOCK_ACCESS,
   MockAccess,
 } from './mock-access.js';
-export { MOCK_FLAGS, MockDevice, type MockDeviceOptions } from './mock-device.js';
-export { MockDomain, type MockDomainOptions, type MockMapCall } from './mock-domain.js';
+export { MOCK_FLAGS, MockDevice, type MockDeviceOptions, mockTableData } from './mock-device.js';
+export { MockDomain, type MockDomainOptions } from './mock-domain.js';
+export type { MockEntry, MockMapCall } from './mock-table.js';
 export type { TestMemory } from './page-identity.js';
 export { type FaultScenario, sweepFaults } from './sweep-faults.js';
 export { type MockDomainIds, TestDriver } from './test-driver.js';

@@ -20,18 +20,6 @@ export interface Chunk {
   readonly flags: Uint8Array;
 }
 
-/** One entry. */
-export interface IoPage {
-  /** Physical address divided by the io page. */
-  readonly frame: number;
-  /** Whether it is the first or the last io page of the call that mapped it. */
-  readonly boundary: boolean;
-  /** Whether a device wrote to it since its mark was cleared. */
-  readonly dirty: boolean;
-  /** Whether it is part of a huge io page. */
-  readonly huge: boolean;
-}
-
 /** A sparse array of entries by io page number (the IOVA divided by the io page, up to 2^55). */
 export class IoPages {
   #chunks = new Map<number, Chunk>();
@@ -57,18 +45,6 @@ export class IoPages {
     return nearest;
   }
 
-  /** The entry of an io page, if it is mapped. */
-  get(ioPage: bigint): IoPage | undefined {
-    const flags = this.flags(ioPage);
-    if (flags === 0) return undefined;
-    return {
-      frame: this.frame(ioPage),
-      boundary: (flags & BOUNDARY) !== 0,
-      dirty: (flags & DIRTY) !== 0,
-      huge: (flags & HUGE) !== 0,
-    };
-  }
-
   /** Flags of an io page; 0 if it is not mapped. */
   flags(ioPage: bigint): number {
     return this.#chunks.get(chunkOf(ioPage))?.flags[indexOf(ioPage)] ?? 0;
@@ -77,6 +53,14 @@ export class IoPages {
   /** Frame of an io page that is mapped. */
   frame(ioPage: bigint): number {
     return this.#chunks.get(chunkOf(ioPage))!.frames[indexOf(ioPage)]!;
+  }
+
+  /** Whether an io page in a range of at least one has one of some flags. */
+  some(first: bigint, count: bigint, flags: number): boolean {
+    for (const { chunk, from, past } of this.#existing(first, count)) {
+      for (let at = from; at < past; at++) if ((chunk.flags[at]! & flags) !== 0) return true;
+    }
+    return false;
   }
 
   /** Adds flags to the io pages of a range that are mapped. */

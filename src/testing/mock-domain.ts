@@ -4,30 +4,64 @@ import type { DirtyOperations, IommuDomain } from '../domain/iommu-domain.js';
 import { misaligned, refuse } from '../errors.js';
 import { checkFaults, type FaultInjector, faultPoint } from '../faults.js';
 import { readBytes } from '../memory/read-bytes.js';
-import { hex, MAX_U64, split, type U64Input } from '../u64.js';
-import { BOUNDARY, CHUNK, chunkOf, DIRTY, HUGE, type IoPage, IoPages, indexOf } from './io-pages.js';
+import { type ProfileName, type Rules, readProfile, rulesOf } from '../rules.js';
+import { hex, split, type U64Input } from '../u64.js';
+import { EntryTable } from './entry-table.js';
+import { IoPageTable } from './io-page-table.js';
+import type { MockEntry, MockMapCall, MockTable, MockTableEvents } from './mock-table.js';
 
-const IO_PAGE = 2048;
-const HUGE_PAGE = 0x10_0000n;
-const APERTURE = { start: 0x100_0000n, last: 0x7fff_ffffn };
-/** Entries that a mock domain keeps: 32 GiB of its usual io pages. */
-const MOST_IO_PAGES = 2n ** 24n;
-/** With smaller io pages their numbers would not fit. */
-const LEAST_IO_PAGE = 8n;
+/** What the page tables of a kernel are like. */
+interface Format {
+  /** Bytes of the io page, without huge pages and with them. */
+  readonly ioPage: bigint;
+  readonly ioPageOfHuge: bigint;
+  /** The least and the most bytes of another io page. */
+  readonly least: bigint;
+  readonly most: bigint;
+  readonly aperture: Aperture;
+  readonly apertureOfHuge: Aperture;
+  table(ioPage: bigint, huge: boolean, events: MockTableEvents): MockTable;
+}
+
+interface Aperture {
+  readonly start: U64Input;
+  readonly last: U64Input;
+}
+
+const APERTURE: Aperture = { start: 0x100_0000n, last: 0x7fff_ffffn };
+const LARGEST_ENTRY = 2n ** 36n;
+const HUGE_ENTRY = 2n ** 20n;
+
+const FORMATS: Readonly<Record<Rules['testPageTables'], Format>> = {
+  'io-pages': {
+    ioPage: 2048n,
+    ioPageOfHuge: 2048n,
+    // With smaller io pages their numbers would not fit.
+    least: 8n,
+    most: 2n ** 63n,
+    aperture: APERTURE,
+    apertureOfHuge: APERTURE,
+    table: (ioPage, huge, events) => new IoPageTable(ioPage, huge, events),
+  },
+  entries: {
+    ioPage: 2048n,
+    ioPageOfHuge: 4096n,
+    least: 2048n,
+    most: LARGEST_ENTRY,
+    aperture: APERTURE,
+    apertureOfHuge: { start: 0n, last: 2n ** 38n - 1n },
+    table: (ioPage, huge, events) => new EntryTable(huge ? [ioPage, HUGE_ENTRY] : sizesFrom(ioPage), events),
+  },
+};
+
 /** Bits that one `makeDirty` may have. */
 const MOST_DIRTY_BITS = 2n ** 27n;
 
-/** One call of the mock domain's driver: `count` io pages or huge pages of `pageSize` bytes. */
-export interface MockMapCall {
-  readonly iova: bigint;
-  readonly physical: bigint;
-  readonly pageSize: bigint;
-  readonly count: bigint;
-}
-
 /** How a mock domain is made. */
 export interface MockDomainOptions {
-  /** Whether it has huge io pages of 1 MiB, too. Default false. */
+  /** Of which kernel it is: how it keeps what is mapped differs. Default `linux`, the newest. */
+  readonly profile?: ProfileName | undefined;
+  /** Whether it has huge pages of 1 MiB; later kernels have 4 KiB besides, and nothing else. Default false. */
   readonly huge?: boolean | undefined;
   /** Whether it can track dirty io pages. Default false. */
   readonly dirty?: boolean | undefined;
@@ -36,19 +70,27 @@ export interface MockDomainOptions {
    * is added to `warnings` and the domain goes on as the kernel does.
    */
   readonly strict?: boolean | undefined;
-  /** Bytes of an io page, a power of two from 8 on. Default 2048; another one goes with `huge: false` only. */
+  /**
+   * Bytes of an io page, the smallest page: a power of two from 8 on, under later kernels from 2048 to 2^36. Default 2048,
+   * or 4096 where later kernels have huge pages; another one goes with `huge: false` only.
+   */
   readonly ioPageSize?: U64Input | undefined;
-  /** First and last IOVA (inclusive). Default 0x1000000 and 0x7fffffff. */
+  /** First and last IOVA (inclusive). Default 0x1000000 and 0x7fffffff; 0 and 2^38 − 1 for later kernels' huge pages. */
   readonly aperture?: { readonly start: U64Input; readonly last: U64Input } | undefined;
-  /** Called before each map call, up to three in a request. What it throws fails the request: a fault point. */
+  /**
+   * Called before each map call: one for a request, or up to three where earlier kernels have huge pages. What it throws
+   * fails the request: a fault point.
+   */
   readonly onMap?: ((call: MockMapCall) => void) | undefined;
   /** What makes its map calls fail: each is a fault point `domain-map`. */
   readonly faults?: FaultInjector | undefined;
 }
 
 /**
- * The kernel's mock domain: an entry an io page, io pages of half a CPU page, and a watch on how it is used. It
- * keeps no permissions.
+ * The kernel's mock domain, and a watch on how it is used. It keeps no permissions.
+ *
+ * Under earlier kernels each io page is kept by itself. Later ones have entries of every power of two from the io page to
+ * 64 GiB: a request is cut into the largest that addresses and length allow, and a dirty mark is that of a whole entry.
  */
 export class MockDomain implements IommuDomain {
   readonly pageSizeBitmap: bigint;
@@ -58,86 +100,79 @@ export class MockDomain implements IommuDomain {
   /** The WARN conditions that a domain which is not strict has met, in words. */
   readonly warnings: string[] = [];
 
-  readonly #pages = new IoPages();
+  readonly #table: MockTable;
   readonly #ioPage: bigint;
-  readonly #huge: boolean;
   readonly #strict: boolean;
-  readonly #onMap: ((call: MockMapCall) => void) | undefined;
-  readonly #faults: FaultInjector | undefined;
+  readonly #countsUnmapped: boolean;
 
   /** @throws TypeError or RangeError if an option is not as `MockDomainOptions` says. */
   constructor(options: MockDomainOptions = {}) {
     checkObject(options, 'options');
-    const { huge = false, dirty = false, strict = true, ioPageSize = IO_PAGE, aperture = APERTURE } = options;
-    const { onMap, faults } = options;
+    const { profile, huge = false, dirty = false, strict = true, onMap, faults } = options;
+    const rules = rulesOf(readProfile(profile, 'profile'));
     checkBoolean(huge, 'huge');
     checkBoolean(dirty, 'dirty');
     checkBoolean(strict, 'strict');
+    const format = FORMATS[rules.testPageTables];
+    const usual = huge ? format.ioPageOfHuge : format.ioPage;
+    const { ioPageSize = usual, aperture = huge ? format.apertureOfHuge : format.aperture } = options;
     checkObject(aperture, 'aperture');
-    this.#ioPage = readValue(ioPageSize, 'ioPageSize');
-    if (this.#ioPage < LEAST_IO_PAGE || (this.#ioPage & (this.#ioPage - 1n)) !== 0n) {
-      throw outOfRange(this.#ioPage, 'ioPageSize', 'a power of two from 8 on');
+    const ioPage = readValue(ioPageSize, 'ioPageSize');
+    const { least, most } = format;
+    if (ioPage < least || ioPage > most || (ioPage & (ioPage - 1n)) !== 0n) {
+      throw outOfRange(ioPage, 'ioPageSize', `a power of two from ${least} to ${most}`);
     }
-    if (huge && this.#ioPage !== BigInt(IO_PAGE))
-      throw outOfRange(ioPageSize, 'ioPageSize', '2048 with huge');
-    this.pageSizeBitmap = huge ? this.#ioPage | HUGE_PAGE : this.#ioPage;
+    if (huge && ioPage !== usual) throw outOfRange(ioPage, 'ioPageSize', `${usual} with huge`);
     this.aperture = {
       start: readValue(aperture.start, 'aperture.start'),
       last: readValue(aperture.last, 'aperture.last'),
     };
-    this.#huge = huge;
-    this.#strict = strict;
     checkCallback(onMap, 'onMap');
     checkFaults(faults);
-    this.#onMap = onMap;
-    this.#faults = faults;
-    if (dirty) this.dirty = new MockDirty(this.#pages, this.#ioPage);
-  }
-
-  /** Io pages that are mapped. */
-  get entries(): number {
-    return this.#pages.size;
+    this.#ioPage = ioPage;
+    this.#strict = strict;
+    this.#countsUnmapped = rules.testDirtyCounts === 'all';
+    this.#table = format.table(ioPage, huge, {
+      onCall: (call) => {
+        faultPoint(faults, 'domain-map');
+        onMap?.(call);
+      },
+      onWarning: (what) => this.#warn(what),
+    });
+    this.pageSizeBitmap = this.#table.pageSizeBitmap;
+    if (dirty) this.dirty = new MockDirty(this.#table);
   }
 
   /** Bytes that are mapped. */
   get mappedBytes(): bigint {
-    return BigInt(this.#pages.size) * this.#ioPage;
+    return this.#table.mappedBytes;
   }
 
-  /** The entry of the io page that an IOVA is in, if it is mapped. */
-  entry(iova: U64Input): IoPage | undefined {
-    return this.#pages.get(readValue(iova, 'iova') / this.#ioPage);
+  /** The entry that an IOVA is in, if it is mapped. */
+  entry(iova: U64Input): MockEntry | undefined {
+    return this.#table.entry(readValue(iova, 'iova'));
   }
 
   /**
-   * Maps `size` bytes at `iova` to the physical address `physical`, all or nothing, in up to three calls of the
-   * driver: io pages up to a huge page boundary, huge pages, io pages. The protection is not kept.
+   * Maps `size` bytes at `iova` to the physical address `physical`, all or nothing. The protection is not kept.
    *
-   * @throws EINVAL if one of the three is not a multiple of the io page or it is too high, ENOMEM above 2^24 io pages, what
-   * `onMap` throws, and (strict) a plain
-   * `Error` if a part is mapped already.
+   * @throws EINVAL if one of the three is not a multiple of the io page or it is too high, ENOMEM for too much (earlier
+   * kernels: 2^24 io pages), what `onMap` throws, and (strict) a plain `Error` if a part is mapped already.
    */
   map(iova: U64Input, physical: U64Input, size: U64Input, _protection?: number): void {
-    const to = this.#aligned('iova', iova);
-    const from = this.#aligned('physical', physical);
-    const length = this.#aligned('size', size);
-    let done = 0n;
-    try {
-      for (const [pageSize, bytes] of this.#split(to, from, length)) {
-        this.#mapCall({ iova: to + done, physical: from + done, pageSize, count: bytes / pageSize });
-        done += bytes;
-      }
-    } catch (error) {
-      if (done > 0n) this.#pages.erase(to / this.#ioPage, done / this.#ioPage);
-      throw error;
-    }
+    const request = {
+      iova: this.#aligned('iova', iova),
+      physical: this.#aligned('physical', physical),
+      size: this.#aligned('size', size),
+    };
+    if (request.size > 0n) this.#table.map(request);
   }
 
   /**
    * Unmaps `size` bytes at `iova`, whether or not they are mapped.
    *
-   * @throws (strict) a plain `Error` if `iova` or `size` is not a multiple of the io page, or, without huge pages, if
-   * the range begins or ends in the middle of what a map call mapped.
+   * @throws (strict) a plain `Error` if `iova` or `size` is not a multiple of the io page, or the range begins or ends in
+   * the middle of an entry; under earlier kernels, without huge pages, in the middle of what a map call mapped.
    */
   unmap(iova: U64Input, size: U64Input): void {
     const [from, length] = [readValue(iova, 'iova'), readValue(size, 'size')];
@@ -146,28 +181,21 @@ export class MockDomain implements IommuDomain {
       this.#warn(`unmap of ${hex(length)} bytes at ${hex(from)} is not in whole io pages`);
       return;
     }
-    const [first, count] = [from / this.#ioPage, length / this.#ioPage];
-    if (!this.#huge) {
-      this.#checkBoundary(first, 'begins');
-      this.#checkBoundary(first + count - 1n, 'ends');
-    }
-    this.#pages.erase(first, count);
+    this.#table.unmap(from, length);
   }
 
   /** The physical address behind `iova`, or `undefined` if nothing is mapped there. Any byte address. */
   iovaToPhys(iova: U64Input): bigint | undefined {
-    const address = readValue(iova, 'iova');
-    const ioPage = address / this.#ioPage;
-    if (this.#pages.flags(ioPage) === 0) return undefined;
-    return BigInt(this.#pages.frame(ioPage)) * this.#ioPage + (address % this.#ioPage);
+    return this.#table.physicalAt(readValue(iova, 'iova'));
   }
 
   /**
    * What the test driver's DIRTY does, a simulated device: for each set bit n of `bitmap` (bit n mod 8 of byte n
-   * div 8) marks the io page at `iova + n * pageSize`, if it is mapped, and gives the number of those.
+   * div 8) marks the entry at `iova + n * pageSize`, if it is mapped, and gives the number of those; under later
+   * kernels, of all set bits.
    *
-   * As in the kernel, the io page is looked up by that address divided by `pageSize`: another page size than the io
-   * page reaches other entries, mostly none.
+   * Earlier kernels look the io page up by that address divided by `pageSize`: another page size than the io page reaches
+   * other io pages, mostly none.
    *
    * @throws EINVAL if `pageSize` or `length` is 0 or `iova` or `length` is not a multiple of `pageSize`; EOVERFLOW for
    * more than 2^27 bits; EINVAL if tracking is off; EFAULT if `bitmap` has fewer than `length / pageSize` bits.
@@ -186,59 +214,15 @@ export class MockDomain implements IommuDomain {
     for (let bit = 0; bit < bits; bit++) {
       if ((marks[bit >> 3]! & (1 << (bit & 7))) === 0) continue;
       const address = BigInt.asUintN(64, from + BigInt(bit) * step);
-      if (this.#pages.mark(address / step, DIRTY)) marked += 1;
+      if (this.#table.markPage(address, step) || this.#countsUnmapped) marked += 1;
     }
     return marked;
   }
 
   /** The end of the domain. @throws (strict) a plain `Error` if something is still mapped. */
   free(): void {
-    if (this.#pages.size > 0) this.#warn(`the domain ends with ${this.#pages.size} io pages mapped`);
-    this.#pages.clear();
-  }
-
-  /** The driver calls of a map request: page size and bytes of each. */
-  #split(iova: bigint, physical: bigint, size: bigint): (readonly [pageSize: bigint, bytes: bigint])[] {
-    const head = -iova & (HUGE_PAGE - 1n);
-    const huge = size > head && (iova ^ physical) % HUGE_PAGE === 0n ? (size - head) & -HUGE_PAGE : 0n;
-    if (!this.#huge || huge === 0n) return size === 0n ? [] : [[this.#ioPage, size]];
-    const calls = [
-      [this.#ioPage, head],
-      [HUGE_PAGE, huge],
-      [this.#ioPage, size - head - huge],
-    ] as const;
-    return calls.filter(([, bytes]) => bytes > 0n);
-  }
-
-  #mapCall(call: MockMapCall): void {
-    faultPoint(this.#faults, 'domain-map');
-    this.#onMap?.(call);
-    const first = call.iova / this.#ioPage;
-    const count = (call.count * call.pageSize) / this.#ioPage;
-    const frame = call.physical / this.#ioPage;
-    if (first + count - 1n > MAX_U64 / this.#ioPage)
-      throw refuse('EINVAL', 'domain', 'the range passes 2^64 - 1');
-    if (frame + count > Number.MAX_SAFE_INTEGER) {
-      throw refuse(
-        'EINVAL',
-        'domain',
-        `physical address ${hex(call.physical)} is too high for a mock domain`,
-      );
-    }
-    if (BigInt(this.#pages.size) + count > MOST_IO_PAGES) {
-      throw refuse('ENOMEM', 'domain', `a mock domain keeps ${MOST_IO_PAGES} io pages at most`);
-    }
-    const taken = this.#pages.firstIn(first, count);
-    if (taken !== undefined) this.#warn(`io page ${hex(taken * this.#ioPage)} is mapped already`);
-    this.#pages.fill(first, count, Number(frame), call.pageSize > this.#ioPage ? HUGE : 0);
-    this.#pages.mark(first, BOUNDARY);
-    this.#pages.mark(first + count - 1n, BOUNDARY);
-  }
-
-  #checkBoundary(ioPage: bigint, verb: string): void {
-    const entry = this.#pages.get(ioPage);
-    if (entry === undefined || entry.boundary) return;
-    this.#warn(`an unmap ${verb} at io page ${hex(ioPage * this.#ioPage)}, in the middle of a mapping`);
+    if (this.mappedBytes > 0n) this.#warn(`the domain ends with ${this.mappedBytes} bytes mapped`);
+    this.#table.clear();
   }
 
   #aligned(what: string, value: U64Input): bigint {
@@ -269,13 +253,11 @@ export function countDirtyBits(iova: bigint, length: bigint, pageSize: bigint): 
 }
 
 class MockDirty implements DirtyOperations {
-  readonly #pages: IoPages;
-  readonly #ioPage: bigint;
+  readonly #table: MockTable;
   #tracking = false;
 
-  constructor(pages: IoPages, ioPage: bigint) {
-    this.#pages = pages;
-    this.#ioPage = ioPage;
+  constructor(table: MockTable) {
+    this.#table = table;
   }
 
   get tracking(): boolean {
@@ -288,58 +270,22 @@ class MockDirty implements DirtyOperations {
 
   mark(iova: U64Input, size: U64Input): void {
     const [from, length] = [readValue(iova, 'iova'), readValue(size, 'size')];
-    if (!this.#tracking || length === 0n) return;
-    const first = from / this.#ioPage;
-    this.#pages.markAll(first, (from + length - 1n) / this.#ioPage - first + 1n, DIRTY);
+    if (this.#tracking && length > 0n) this.#table.mark(from, length);
   }
 
-  /**
-   * As the kernel's mock domain: it looks at least at one io page; an io page of a huge page stands for all of that
-   * huge page, and is reported with its length from where the walk is.
-   */
   readAndClear(
     iova: U64Input,
     size: U64Input,
     keep: boolean,
     report: ((iova: bigint, size: bigint) => void) | undefined,
   ): void {
-    if (report !== undefined && !this.#tracking) throw refuse('EINVAL', 'domain', 'dirty tracking is off');
-    const from = readValue(iova, 'iova');
-    const inside = from % this.#ioPage;
-    const past = (from + readValue(size, 'size') - inside + this.#ioPage - 1n) / this.#ioPage;
-    const [pastChunk, pastIndex] = [chunkOf(past), indexOf(past)];
-    let number = chunkOf(from / this.#ioPage);
-    let index = indexOf(from / this.#ioPage);
-    do {
-      const flags = this.#pages.chunk(number)?.flags;
-      if (flags === undefined) {
-        number = this.#pages.chunkAfter(number) ?? Number.POSITIVE_INFINITY;
-        index = 0;
-      } else if ((flags[index]! & HUGE) !== 0) {
-        if (flags.some(isDirty)) {
-          report?.(this.#address(number, index) + inside, HUGE_PAGE);
-          if (!keep) for (let at = 0; at < CHUNK; at++) flags[at]! &= ~DIRTY;
-        }
-        number += 1;
-      } else {
-        if (isDirty(flags[index]!)) {
-          report?.(this.#address(number, index) + inside, this.#ioPage);
-          if (!keep) flags[index]! &= ~DIRTY;
-        }
-        index += 1;
-      }
-      if (index === CHUNK) {
-        number += 1;
-        index = 0;
-      }
-    } while (number < pastChunk || (number === pastChunk && index < pastIndex));
-  }
-
-  #address(chunk: number, index: number): bigint {
-    return (BigInt(chunk) * BigInt(CHUNK) + BigInt(index)) * this.#ioPage;
+    this.#table.readAndClear(readValue(iova, 'iova'), readValue(size, 'size'), keep, report);
   }
 }
 
-function isDirty(flags: number): boolean {
-  return (flags & DIRTY) !== 0;
+/** Every power of two from the smallest entry to the largest. */
+function sizesFrom(smallest: bigint): bigint[] {
+  const sizes: bigint[] = [];
+  for (let size = smallest; size <= LARGEST_ENTRY; size *= 2n) sizes.push(size);
+  return sizes;
 }

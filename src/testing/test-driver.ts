@@ -4,6 +4,7 @@ import { IommuError, refuse } from '../errors.js';
 import type { BoundDevice } from '../iommufd/bound-device.js';
 import { Iommufd } from '../iommufd/iommufd.js';
 import { checkMemory } from '../memory/user-memory.js';
+import { rulesOf } from '../rules.js';
 import { MAX_U64, type U64Input } from '../u64.js';
 import { AccessFiles, type AfterClose } from './access-files.js';
 import { checkMap, checkRefs } from './checks.js';
@@ -92,7 +93,7 @@ export class TestDriver {
     checkObject(request, 'request');
     checkCallback(deliver, 'deliver');
     const { pt, flags } = request;
-    const device = new MockDevice({ flags });
+    const device = new MockDevice({ flags, profile: this.#iommufd.context.profile });
     let ids: MockDomainIds | undefined;
     await this.#iommufd.addDriverObject(async (id) => {
       const bound = await this.#iommufd.deviceBind(device);
@@ -152,7 +153,9 @@ export class TestDriver {
   }): Promise<void> {
     checkObject(request, 'request');
     const { hwpt, iova, length, uptr, memory = this.#memory } = request;
-    await checkMap({ iova, length, uptr, memory, domain: () => this.#iommufd.hwptDomain(hwpt) });
+    const domain = () => this.#iommufd.hwptDomain(hwpt);
+    const domainFirst = rulesOf(this.#iommufd.context.profile).testMapChecks === 'table-first';
+    await checkMap({ iova, length, uptr, memory, domain, domainFirst });
   }
 
   /** MD_CHECK_REFS: verifies how often pages are pinned. @throws as `checkRefs` */
@@ -179,7 +182,8 @@ export class TestDriver {
   }
 
   /**
-   * DIRTY: marks io pages as written by the device, and gives the number of pages found.
+   * DIRTY: marks what is mapped as written by the device, and gives the number of pages found; under later kernels, of
+   * all bits that are set.
    *
    * @param request - bit n of `bitmap` (bit n mod 8 of byte n div 8) is the io page at iova + n * pageSize. A function is
    * asked for the bitmap once the checks before it have passed.

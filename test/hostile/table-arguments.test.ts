@@ -56,7 +56,13 @@ class Setting implements Watchable {
       world.process.regions.map(({ uptr, length, writable }) => ({ uptr, length, writable })),
       world.process.read(USER, 4n * PAGE),
       [access.table === this.table, free.table === undefined],
-      [mock.entries, mock.dirty?.tracking, domain.dirty?.tracking, spare.mappedBytes, spare.dirty?.tracking],
+      [
+        mock.mappedBytes,
+        mock.dirty?.tracking,
+        domain.dirty?.tracking,
+        spare.mappedBytes,
+        spare.dirty?.tracking,
+      ],
       [frames.runs, frames.frames],
     ];
   }

@@ -112,6 +112,7 @@ export class TableTrace implements TraceTarget {
     const [handle, ioas] = [fields.text('domain'), fields.text('ioas')];
     const [huge, dirty] = [fields.flag('huge'), fields.flag('dirty')];
     const domain = new MockDomain({
+      profile: this.#profile,
       huge,
       dirty,
       ...(fields.has('io_page') ? { ioPageSize: fields.number('io_page') } : {}),

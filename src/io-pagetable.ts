@@ -440,7 +440,7 @@ export class IoPagetable extends IovaSpace {
   /**
    * Splits areas: each address becomes the last byte of the left part; addresses in no area are skipped.
    *
-   * @throws EBUSY if an area is being set up, torn down or unmapped; EINVAL if a cut is not aligned, an access has
+   * @throws EBUSY if an area is being set up, torn down or unmapped; EOPNOTSUPP if it is of a dma-buf; EINVAL if a cut is not aligned, an access has
    * pins in the area, or the table has domains and large pages. Cuts made before stay.
    */
   cutIova(addresses: readonly U64Input[], options?: Abortable): Promise<void> {

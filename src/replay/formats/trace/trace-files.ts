@@ -1,7 +1,7 @@
 /** The descriptors that the process of a trace has, by the names that the trace gives them. */
 import { refuse } from '../../../errors.js';
-import type { CallerFile } from '../../../iommufd/caller.js';
 import { MemoryFile } from '../../../memory/memory-file.js';
+import type { CallerFile } from '../../../uapi/device-caller.js';
 
 /** A number that is never that of an open descriptor. */
 const NEVER_OPEN = 0x7fff_ffff;

@@ -7,6 +7,7 @@ import { NoIommuDevice } from '../../../iommufd/no-iommu.js';
 import { type Protection, protectionBits, READ, WRITE } from '../../../protection.js';
 import type { Profile } from '../../../rules.js';
 import { TestDriver } from '../../../testing/test-driver.js';
+import type { CallerFile } from '../../../uapi/device-caller.js';
 import { TraceError } from './trace-arguments.js';
 import type { TraceHeader } from './trace-header.js';
 import type { TraceProcess } from './trace-process.js';
@@ -93,13 +94,12 @@ export interface TraceKernel {
 /** Reached by the typed methods. */
 export function typedKernel(header: TraceHeader, process: TraceProcess, profile: Profile): TraceKernel {
   const { accounting, noIommu } = header;
-  const { memory, files } = process;
+  const { memory } = process;
   const iommufd = new Iommufd({
     memory,
     accounting,
     profile,
     noIommu: noIommu !== undefined,
-    file: (fd) => files.get(fd),
   });
   const driver = new TestDriver(iommufd, { memory });
   return {
@@ -161,7 +161,7 @@ class TypedHost implements TraceHost {
       (bits & WRITE ? IOAS_MAP.WRITEABLE : 0) |
       (bits & READ ? IOAS_MAP.READABLE : 0);
     // The file is looked for as late as the kernel does.
-    const file = () => context.fileOf(undefined, fd).file;
+    const file = () => this.#file(fd).file;
     return context.run('ioas_map_file', () =>
       ioasMapFile(context, { flags, ioasId: ioas, file, start, length, iova: iova ?? 0n }),
     );
@@ -179,9 +179,15 @@ class TypedHost implements TraceHost {
   }
 
   async revokeDmaBuf(fd: number, revoked: boolean): Promise<void> {
-    const { kind, file } = this.#iommufd.context.fileOf(undefined, fd);
+    const { kind, file } = this.#file(fd);
     if (kind !== 'dma-buf') throw refuse('EINVAL', 'argument', `descriptor ${fd} is of no dma-buf`);
     await this.#driver.dmaBufRevoke(file, revoked);
+  }
+
+  #file(fd: number): CallerFile {
+    const file = this.#process.files.get(fd);
+    if (file === undefined) throw refuse('EBADF', 'argument', `descriptor ${fd} is not open`);
+    return file;
   }
 
   attachDevice(device: number, ioas: number): Promise<void> {

@@ -331,11 +331,8 @@ export class IommufdTrace implements TraceTarget {
           // Whole pages may set bits beyond the request, which are no part of the answer.
           const bits = Number(length / rest.pageSize);
           const asked = bitmap.subarray(0, Math.ceil(bits / 8));
-          return {
-            bitmap: Buffer.from(asked)
-              .toString('hex')
-              .replace(/(00)+$/, ''),
-          };
+          const set = asked.subarray(0, asked.findLastIndex((byte) => byte !== 0) + 1);
+          return { bitmap: Buffer.from(set).toString('hex') };
         },
       ],
     ];

@@ -61,7 +61,9 @@ export function makeProcess({
   for (const header of headers) {
     if (header.kind === 'closed') continue;
     const file = fileOf(header, memory.physical);
-    files.name(header.file, files.open(file && { kind: 'file', file }));
+    // What is read-only is the descriptor; the process may have mapped another one.
+    const opened = header.kind === 'memfd-rdonly' ? file?.reopen({ writable: false }) : file;
+    files.name(header.file, files.open(opened && { kind: 'file', file: opened }));
     const region = regions.find(({ uptr }) => BigInt(uptr) === header.mapped?.uptr);
     if (file !== undefined && region !== undefined) {
       const { uptr, length, writable } = region;
@@ -78,9 +80,8 @@ function fileOf({ kind, mapped }: HeaderFile, physical: PhysicalMemory): MemoryF
   const { uptr, size } = mapped;
   const buffer = initialBytes(uptr, ((size + PAGE - 1n) / PAGE) * PAGE);
   const frames = 'scattered';
-  const writable = kind !== 'memfd-rdonly';
   const seals = kind === 'memfd-sealed' ? SEALED : [];
-  return new MemoryFile({ physical, kind: fileKind, size, buffer, frames, writable, seals });
+  return new MemoryFile({ physical, kind: fileKind, size, buffer, frames, seals });
 }
 
 function helperOf(

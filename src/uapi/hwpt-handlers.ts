@@ -50,7 +50,9 @@ export const hwptHandlers: Pick<
   async HWPT_GET_DIRTY_BITMAP({ fields, user }, { iommufd }) {
     const bits = new DirtyBits();
     await getDirtyBitmap(iommufd.context, { ...fields, bitmap: bits.add });
-    await bits.setIn(user, fields.data);
+    // What a bit stands for is a power of two, also where the page size asked for is none.
+    const granule = fields.pageSize & -fields.pageSize;
+    await bits.setIn(user, fields.data, (fields.length - 1n) / granule + 1n);
   },
 
   /** There are no nested page tables, which are all that could be invalidated. */

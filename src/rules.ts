@@ -14,6 +14,16 @@ export type Profile = 'linux-7.3' | 'linux-6.12' | 'rfc-v1';
 /** A profile, or `linux`, which is the newest Linux that is modelled. */
 export type ProfileName = Profile | 'linux';
 
+/** A release of Linux: its first two numbers. */
+export type Release = `${number}.${number}`;
+
+/** Whether a release is `since`, or came after it. */
+export function isAtLeast(release: Release, since: Release): boolean {
+  const [major, minor] = release.split('.').map(Number);
+  const [firstMajor, firstMinor] = since.split('.').map(Number);
+  return major === firstMajor ? minor! >= firstMinor! : major! > firstMajor!;
+}
+
 /** What a kernel does where others do something else. */
 export interface Rules {
   /** Errno of a mapping onto an area. */
@@ -77,6 +87,20 @@ export interface Rules {
   readonly testDirtyCounts: 'mapped' | 'all';
   /** What the test driver checks first before it verifies a translation. */
   readonly testMapChecks: 'alignment-first' | 'table-first';
+  /** The release whose commands and test operations the device has. */
+  readonly commands: Release;
+  /** Flags of HWPT_ALLOC that are known where a table is made on an address space. */
+  readonly tableFlags: number;
+  /** Flags of HWPT_ALLOC that are known where a table is made in another one. */
+  readonly nestedTableFlags: number;
+  /** Whether GET_HW_INFO can be asked for one type of data. */
+  readonly hardwareInfoTakesType: boolean;
+  /** Whether GET_HW_INFO tells of a device that it cannot use ATS. */
+  readonly hardwareInfoTellsAts: boolean;
+  /** Errno of an invalidation of what cannot be invalidated. */
+  readonly notInvalidatable: ErrorCode;
+  /** Whether the device has an mmap at all: without, all of them are ENODEV. */
+  readonly deviceHasMmap: boolean;
   /** How programs reach the tables, and so what traces of the kernel were recorded on. */
   readonly reachedBy: 'ioctls' | 'function-calls';
 }
@@ -104,6 +128,13 @@ const RFC_V1: Rules = {
   testDeviceFlags: 3,
   testDirtyCounts: 'mapped',
   testMapChecks: 'alignment-first',
+  commands: '6.12',
+  tableFlags: 3,
+  nestedTableFlags: 4,
+  hardwareInfoTakesType: false,
+  hardwareInfoTellsAts: false,
+  notInvalidatable: 'ENOENT',
+  deviceHasMmap: false,
   reachedBy: 'function-calls',
 };
 
@@ -130,6 +161,13 @@ const LINUX_6_12: Rules = {
   testDeviceFlags: 3,
   testDirtyCounts: 'mapped',
   testMapChecks: 'alignment-first',
+  commands: '6.12',
+  tableFlags: 3,
+  nestedTableFlags: 4,
+  hardwareInfoTakesType: false,
+  hardwareInfoTellsAts: false,
+  notInvalidatable: 'ENOENT',
+  deviceHasMmap: false,
   reachedBy: 'ioctls',
 };
 
@@ -144,6 +182,13 @@ const LINUX_7_3: Rules = {
   testDeviceFlags: 5,
   testDirtyCounts: 'all',
   testMapChecks: 'table-first',
+  commands: '7.3',
+  tableFlags: 15,
+  nestedTableFlags: 12,
+  hardwareInfoTakesType: true,
+  hardwareInfoTellsAts: true,
+  notInvalidatable: 'EINVAL',
+  deviceHasMmap: true,
 };
 
 /** The rows. A later kernel is an earlier row with what it does otherwise: `{ ...LINUX_6_12, areaInTheWay: 'EBUSY' }`. */

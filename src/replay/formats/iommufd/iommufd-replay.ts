@@ -301,7 +301,9 @@ export class IommufdReplay implements FormatReplay<IommufdEvent> {
     let made: number | undefined;
     const given = await onIoas(ioas, event.parent, async (ptId) => {
       const flags = Number(event.flags & 0xffff_ffffn);
-      const fields = { flags, devId: device.id, ptId, dataType: 0, dataLen: event.dataLength };
+      // A length without a type is refused before anybody reads the data.
+      const data = { dataType: 0, dataLen: event.dataLength, readData: () => new Uint8Array(0) };
+      const fields = { flags, devId: device.id, ptId, faultId: 0, ...data };
       made = await context.iommufd.context.run('hwpt_alloc', () =>
         hwptAlloc(context.iommufd.context, fields),
       );

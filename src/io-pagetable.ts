@@ -38,6 +38,7 @@ import {
 } from './operation.js';
 import type { Protection } from './protection.js';
 import { type ProfileName, readProfile } from './rules.js';
+import { type PhysicalRange, readContiguous } from './table/contiguous.js';
 import { cutAreas } from './table/cut.js';
 import { type BitSink, readDirty, setDirtyTracking } from './table/dirty.js';
 import { addDomain, removeDomain } from './table/domains.js';
@@ -581,6 +582,15 @@ export class IoPagetable extends IovaSpace {
   /** @internal */
   listingIovaRanges(): Operation<{ ranges: { start: bigint; last: bigint }[]; alignment: number }> {
     return this.#iovaRanges();
+  }
+
+  /** @internal */
+  readingContiguous(
+    iova: Address,
+    most: bigint,
+    check: (domain: IommuDomain | undefined) => IommuDomain,
+  ): Operation<PhysicalRange> {
+    return readContiguous(this.state, iova, most, check);
   }
 
   /** @internal */

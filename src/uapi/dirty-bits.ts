@@ -1,5 +1,6 @@
 /** Dirty bitmaps in the memory of a process. */
 import type { BitSink } from '../table/dirty.js';
+import { PAGE_MASK } from '../u64.js';
 import type { UserSpace } from './user-space.js';
 
 /** Bytes of a bitmap that are worked on in one go. */
@@ -22,11 +23,16 @@ export class DirtyBits {
   };
 
   /**
-   * Sets the bits in a bitmap, which begins at any byte. What cannot be read or written is left out, and the rest of
-   * its run with it.
+   * Sets the bits in a bitmap, which begins at any byte and has `count` bits, at least one. Bits after those are set as
+   * far as the page of memory reaches that the last of them is in. What cannot be read or written is left out, and the
+   * rest of its run with it.
    */
-  async setIn(user: UserSpace, bitmap: bigint): Promise<void> {
-    for (const run of this.#runs) await setRun(user, bitmap, run);
+  async setIn(user: UserSpace, bitmap: bigint, count: bigint): Promise<void> {
+    const lastOfPage = (bitmap + (count - 1n) / 8n) | BigInt(PAGE_MASK);
+    const lastBit = (lastOfPage - bitmap) * 8n + 7n;
+    for (const { first, last } of this.#runs) {
+      if (first <= lastBit) await setRun(user, bitmap, { first, last: last < lastBit ? last : lastBit });
+    }
   }
 }
 

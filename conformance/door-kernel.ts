@@ -10,11 +10,20 @@ import type {
   IommufdOptionRequest,
 } from '../src/iommufd/iommufd.js';
 import type { VfioInfo } from '../src/iommufd/vfio-info.js';
-import type { ProcessMemory } from '../src/memory/process-memory.js';
 import { type Protection, protectionBits, READ, WRITE } from '../src/protection.js';
+import { TraceError } from '../src/replay/formats/trace/trace-arguments.js';
 import type { TraceHeader } from '../src/replay/formats/trace/trace-header.js';
-import type { TraceDriver, TraceIommufd } from '../src/replay/formats/trace/trace-kernel.js';
+import {
+  DevicesWithoutIommu,
+  type FileMapping,
+  type TraceDriver,
+  type TraceHost,
+  type TraceIommufd,
+} from '../src/replay/formats/trace/trace-kernel.js';
+import type { TraceProcess } from '../src/replay/formats/trace/trace-process.js';
 import type { PageRange, PinInspector } from '../src/replay/formats/trace/trace-target.js';
+import type { Profile } from '../src/rules.js';
+import type { PhysicalRange } from '../src/table/contiguous.js';
 import type { PinRun } from '../src/testing/checks.js';
 import { type AccessPagesRequest, type AccessRwRequest, MOCK_ACCESS } from '../src/testing/mock-access.js';
 import type { MockDomainIds } from '../src/testing/test-driver.js';
@@ -42,18 +51,34 @@ const RANGE_LENGTH = 16;
 const INFO_HEAD = 24;
 
 /** A kernel that is reached through the door. */
-export function doorKernel({ accounting, profile }: TraceHeader, memory: ProcessMemory): DoorKernel {
-  const device = new IommufdDevice({ memory, commands: testCommands(), accounting, profile });
-  return new DoorKernel(new DoorProgram(device, memory));
+export function doorKernel(header: TraceHeader, process: TraceProcess, profile: Profile): DoorKernel {
+  const { accounting, noIommu } = header;
+  const { memory, files } = process;
+  const device = new IommufdDevice({
+    memory,
+    commands: testCommands(),
+    accounting,
+    profile,
+    noIommu: noIommu !== undefined,
+    file: (fd) => files.get(fd),
+    openFile: (file) => files.open(file),
+  });
+  return new DoorKernel(device, process);
 }
 
 /** The typed calls, each as encoded bytes and an ioctl. */
-export class DoorKernel implements TraceIommufd, TraceDriver, PinInspector {
+export class DoorKernel implements TraceIommufd, TraceDriver, TraceHost, PinInspector {
   readonly #program: DoorProgram;
+  readonly #process: TraceProcess;
+  /** The processes beside it that have called, by number. */
+  readonly #helpers = new Map<number, DoorProgram>();
+  readonly #devices: DevicesWithoutIommu;
   readonly #files = new Set<number>();
 
-  constructor(program: DoorProgram) {
-    this.#program = program;
+  constructor(device: IommufdDevice, process: TraceProcess) {
+    this.#program = new DoorProgram(device, process.memory);
+    this.#process = process;
+    this.#devices = new DevicesWithoutIommu(device.iommufd);
   }
 
   /** The device behind the door. */
@@ -142,10 +167,86 @@ export class DoorKernel implements TraceIommufd, TraceDriver, PinInspector {
     device: number;
     ioas: number;
     dirtyTracking?: boolean | undefined;
+    nestParent?: boolean | undefined;
+    data?: { readonly type: number; readonly bytes: Uint8Array } | undefined;
   }): Promise<number> {
-    const flags = request.dirtyTracking === true ? HWPT_ALLOC.DIRTY_TRACKING : 0;
-    const fields = { flags, devId: request.device, ptId: request.ioas };
+    const { device, ioas, dirtyTracking, nestParent, data } = request;
+    const flags =
+      (dirtyTracking === true ? HWPT_ALLOC.DIRTY_TRACKING : 0) |
+      (nestParent === true ? HWPT_ALLOC.NEST_PARENT : 0);
+    if (data !== undefined) this.#program.writeBuffer(data.bytes);
+    const told =
+      data === undefined
+        ? {}
+        : { dataType: data.type, dataLen: data.bytes.length, dataUptr: this.#program.buffer };
+    const fields = { flags, devId: device, ptId: ioas, ...told };
     return (await this.#program.call('HWPT_ALLOC', fields)).outHwptId;
+  }
+
+  async viommuAlloc(request: { device: number; type: number; hwpt: number }): Promise<number> {
+    const { device, type, hwpt } = request;
+    const fields = { type, devId: device, hwptId: hwpt };
+    return (await this.#program.call('VIOMMU_ALLOC', fields)).outViommuId;
+  }
+
+  async hwQueueAlloc(request: {
+    viommu: number;
+    type: number;
+    index: number;
+    iova: U64Input;
+    length: U64Input;
+  }): Promise<number> {
+    const { viommu, type, index, iova, length } = request;
+    const fields = { viommuId: viommu, type, index, nestingParentIova: iova, length };
+    return (await this.#program.call('HW_QUEUE_ALLOC', fields)).outHwQueueId;
+  }
+
+  async ioasNoiommuGetPa(request: {
+    ioas: number;
+    iova: U64Input;
+    length: U64Input;
+  }): Promise<PhysicalRange> {
+    const { ioas, iova, length } = request;
+    const answer = await this.#program.call('IOAS_NOIOMMU_GET_PA', { ioasId: ioas, iova, length });
+    return { physical: answer.outPhys, length: answer.length };
+  }
+
+  async mapFile({ ioas, fd, start, length, prot, iova }: FileMapping & { ioas: number }): Promise<bigint> {
+    const fields = { flags: mapFlags(prot, iova), ioasId: ioas, fd, start, length, iova: iova ?? 0n };
+    return (await this.#program.call('IOAS_MAP_FILE', fields)).iova;
+  }
+
+  async changeProcess(process: number): Promise<void> {
+    await this.#processOf(process).call('IOAS_CHANGE_PROCESS', {});
+  }
+
+  #processOf(number: number): DoorProgram {
+    const known = number === 0 ? this.#program : this.#helpers.get(number);
+    if (known !== undefined) return known;
+    const memory = this.#process.all[number];
+    if (memory === undefined) throw new TraceError(`there is no process ${number}`);
+    const program = new DoorProgram(this.device, memory, { memory });
+    this.#helpers.set(number, program);
+    return program;
+  }
+
+  /** The kernel's own call gives no descriptor: it is the lowest free one. */
+  async openDmaBuf(length: bigint): Promise<number> {
+    const fd = this.#process.files.lowest;
+    await this.#program.call('TEST_DMABUF_GET', { length: Number(length) });
+    return fd;
+  }
+
+  async revokeDmaBuf(fd: number, revoked: boolean): Promise<void> {
+    await this.#program.call('TEST_DMABUF_REVOKE', { fd, revoked: revoked ? 1 : 0 });
+  }
+
+  attachDevice(device: number, ioas: number): Promise<void> {
+    return this.#devices.attach(device, ioas);
+  }
+
+  detachDevice(device: number): Promise<void> {
+    return this.#devices.detach(device);
   }
 
   async setDirtyTracking({ hwpt, enable }: { hwpt: number; enable: boolean }): Promise<void> {

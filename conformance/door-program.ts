@@ -1,5 +1,6 @@
 /** A process that uses the binary door as a C program does: structs in its memory, and their addresses. */
 import { ERRNO, type ErrorCode, type IommuError, refuse } from '../src/errors.js';
+import type { Caller } from '../src/iommufd/caller.js';
 import type { MemoryRegion } from '../src/memory/memory-region.js';
 import type { ProcessMemory } from '../src/memory/process-memory.js';
 import {
@@ -32,10 +33,13 @@ export class DoorProgram {
   readonly device: IommufdDevice;
   readonly memory: ProcessMemory;
   readonly #room: MemoryRegion;
+  readonly #caller: Caller | undefined;
 
-  constructor(device: IommufdDevice, memory: ProcessMemory) {
+  /** @param caller - who calls, where it is another process than the one that opened the device */
+  constructor(device: IommufdDevice, memory: ProcessMemory, caller?: Caller) {
     this.device = device;
     this.memory = memory;
+    this.#caller = caller;
     this.#room = memory.mmap({ length: STRUCT_ROOM + BigInt(BUFFER_LENGTH), sparse: true });
   }
 
@@ -64,7 +68,7 @@ export class DoorProgram {
     const { uptr } = this.#room;
     const before = encode(command, fields);
     this.memory.write(uptr, before);
-    const answer = await this.device.ioctl(COMMANDS[command].request, uptr);
+    const answer = await this.device.ioctl(COMMANDS[command].request, uptr, undefined, this.#caller);
     const bytes = this.memory.read(uptr, before.length);
     return { fields: decode(command, bytes), bytes, error: errorOf(answer) };
   }

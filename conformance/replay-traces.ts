@@ -88,7 +88,7 @@ export async function replayTrace(
     line += 1;
     if (line === 1) {
       try {
-        trace = openTrace(text, uapi ? doorTarget : undefined);
+        trace = openTrace(text, { makeTarget: uapi ? doorTarget : undefined });
       } catch (error) {
         report(1, 'header', 'a header that is known', describeThrown(error));
       }
@@ -108,7 +108,7 @@ export async function replayTrace(
   if (trace !== undefined) {
     try {
       await trace.target.close();
-      const { pinned } = trace.memory.physical;
+      const { pinned } = trace.process.memory.physical;
       if (check && pinned !== 0) report(line, 'close', 'nothing pinned', `${pinned} pins`);
     } catch (error) {
       report(line, 'close', 'no error', describeThrown(error));

@@ -66,6 +66,7 @@ export type { Abortable } from './operation.js';
 export { IoptPages, type PagesFile } from './pages/iopt-pages.js';
 export type { Protection } from './protection.js';
 export { PROFILES, type Profile, type ProfileName } from './rules.js';
+export type { PhysicalRange } from './table/contiguous.js';
 export type { BitSink } from './table/dirty.js';
 export { IoptArea } from './table/iopt-area.js';
 export { IovaSpace } from './table/iova-space.js';

@@ -38,6 +38,7 @@ import {
 } from './operation.js';
 import type { Protection } from './protection.js';
 import { type ProfileName, readProfile } from './rules.js';
+import { type PhysicalRange, readContiguous } from './table/contiguous.js';
 import { cutAreas } from './table/cut.js';
 import { type BitSink, readDirty, setDirtyTracking } from './table/dirty.js';
 import { addDomain, removeDomain } from './table/domains.js';
@@ -440,7 +441,7 @@ export class IoPagetable extends IovaSpace {
   /**
    * Splits areas: each address becomes the last byte of the left part; addresses in no area are skipped.
    *
-   * @throws EBUSY if an area is being set up, torn down or unmapped; EINVAL if a cut is not aligned, an access has
+   * @throws EBUSY if an area is being set up, torn down or unmapped; EOPNOTSUPP if it is of a dma-buf; EINVAL if a cut is not aligned, an access has
    * pins in the area, or the table has domains and large pages. Cuts made before stay.
    */
   cutIova(addresses: readonly U64Input[], options?: Abortable): Promise<void> {
@@ -579,6 +580,15 @@ export class IoPagetable extends IovaSpace {
   /** @internal */
   listingIovaRanges(): Operation<{ ranges: { start: bigint; last: bigint }[]; alignment: number }> {
     return this.#iovaRanges();
+  }
+
+  /** @internal */
+  readingContiguous(
+    iova: Address,
+    most: bigint,
+    check: (domain: IommuDomain | undefined) => IommuDomain,
+  ): Operation<PhysicalRange> {
+    return readContiguous(this.state, iova, most, check);
   }
 
   /** @internal */

@@ -14,6 +14,16 @@ export type Profile = 'linux-7.3' | 'linux-6.12' | 'rfc-v1';
 /** A profile, or `linux`, which is the newest Linux that is modelled. */
 export type ProfileName = Profile | 'linux';
 
+/** A release of Linux: its first two numbers. */
+export type Release = `${number}.${number}`;
+
+/** Whether a release is `since`, or came after it. */
+export function isAtLeast(release: Release, since: Release): boolean {
+  const [major, minor] = release.split('.').map(Number);
+  const [firstMajor, firstMinor] = since.split('.').map(Number);
+  return major === firstMajor ? minor! >= firstMinor! : major! > firstMajor!;
+}
+
 /** What a kernel does where others do something else. */
 export interface Rules {
   /** Errno of a mapping onto an area. */
@@ -77,6 +87,20 @@ export interface Rules {
   readonly testDirtyCounts: 'mapped' | 'all';
   /** What the test driver checks first before it verifies a translation. */
   readonly testMapChecks: 'alignment-first' | 'table-first';
+  /** The release whose commands and test operations the device has. */
+  readonly commands: Release;
+  /** Flags of HWPT_ALLOC that are known where a table is made on an address space. */
+  readonly tableFlags: number;
+  /** Flags of HWPT_ALLOC that are known where a table is made in another one. */
+  readonly nestedTableFlags: number;
+  /** Whether GET_HW_INFO can be asked for one type of data. */
+  readonly hardwareInfoTakesType: boolean;
+  /** Whether GET_HW_INFO tells of a device that it cannot use ATS. */
+  readonly hardwareInfoTellsAts: boolean;
+  /** Errno of an invalidation of what cannot be invalidated. */
+  readonly notInvalidatable: ErrorCode;
+  /** Whether the device has an mmap at all: without, all of them are ENODEV. */
+  readonly deviceHasMmap: boolean;
   /** How programs reach the tables, and so what traces of the kernel were recorded on. */
   readonly reachedBy: 'ioctls' | 'function-calls';
 }
@@ -104,6 +128,13 @@ const RFC_V1: Rules = {
   testDeviceFlags: 3,
   testDirtyCounts: 'mapped',
   testMapChecks: 'alignment-first',
+  commands: '6.12',
+  tableFlags: 3,
+  nestedTableFlags: 4,
+  hardwareInfoTakesType: false,
+  hardwareInfoTellsAts: false,
+  notInvalidatable: 'ENOENT',
+  deviceHasMmap: false,
   reachedBy: 'function-calls',
 };
 
@@ -130,6 +161,13 @@ const LINUX_6_12: Rules = {
   testDeviceFlags: 3,
   testDirtyCounts: 'mapped',
   testMapChecks: 'alignment-first',
+  commands: '6.12',
+  tableFlags: 3,
+  nestedTableFlags: 4,
+  hardwareInfoTakesType: false,
+  hardwareInfoTellsAts: false,
+  notInvalidatable: 'ENOENT',
+  deviceHasMmap: false,
   reachedBy: 'ioctls',
 };
 
@@ -144,6 +182,13 @@ const LINUX_7_3: Rules = {
   testDeviceFlags: 5,
   testDirtyCounts: 'all',
   testMapChecks: 'table-first',
+  commands: '7.3',
+  tableFlags: 15,
+  nestedTableFlags: 12,
+  hardwareInfoTakesType: true,
+  hardwareInfoTellsAts: true,
+  notInvalidatable: 'EINVAL',
+  deviceHasMmap: true,
 };
 
 /** The rows. A later kernel is an earlier row with what it does otherwise: `{ ...LINUX_6_12, areaInTheWay: 'EBUSY' }`. */
@@ -169,7 +214,7 @@ export const PROFILE_NAMES: readonly ProfileName[] = ['linux', ...PROFILES];
  * The rows as tables have them: made at one place, they have one hidden class, and asking for a value costs the same
  * for a process that has tables of several profiles.
  */
-const RULES: ReadonlyMap<Profile, Rules> = new Map(
+const RULES = new Map<Profile, Rules>(
   PROFILES.map((profile) => [profile, Object.assign({ ...LINUX_6_12 }, ROWS[profile])]),
 );
 
@@ -180,6 +225,24 @@ function isProfile(name: string): name is Profile {
 /** What a profile does. */
 export function rulesOf(profile: Profile): Rules {
   return RULES.get(profile)!;
+}
+
+/** The rules in which two profiles differ. */
+export function differingRules(a: Profile, b: Profile): (keyof Rules)[] {
+  const [one, other] = [rulesOf(a), rulesOf(b)];
+  return (Object.keys(one) as (keyof Rules)[]).filter((rule) => one[rule] !== other[rule]);
+}
+
+/**
+ * A kernel that never was: `base`, but for one rule, in which it is like `other`. What it answers tells what the rule is
+ * to blame for. Programs cannot ask for it by a name of their own.
+ *
+ * @internal
+ */
+export function profileWithRuleOf(base: Profile, other: Profile, rule: keyof Rules): Profile {
+  const name = `${base} with ${rule} of ${other}` as Profile;
+  if (!RULES.has(name)) RULES.set(name, { ...rulesOf(base), [rule]: rulesOf(other)[rule] });
+  return name;
 }
 
 /** The profile of a name; without one, what a table has if nobody says. */
@@ -193,8 +256,9 @@ export function resolveProfile(name: ProfileName = 'linux'): Profile {
  * @throws TypeError if it is there and no name of one
  */
 export function readProfile(value: ProfileName | undefined, name: string): Profile {
-  if (value !== undefined) checkWord(value, name, PROFILE_NAMES);
-  return resolveProfile(value);
+  const profile = resolveProfile(value);
+  if (!RULES.has(profile)) checkWord(profile, name, PROFILE_NAMES);
+  return profile;
 }
 
 /**

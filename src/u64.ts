@@ -63,6 +63,11 @@ export function join(page: number, offset: number): bigint {
   return whole[0]!;
 }
 
+/** Whether an address is 2^64 − 1. */
+export function isLargest(value: Address): boolean {
+  return value.page === LAST_PAGE && value.offset === PAGE_MASK;
+}
+
 /** Whether an address or a length is 0. */
 export function isZero(value: Address): boolean {
   return value.page === 0 && value.offset === 0;

@@ -14,7 +14,7 @@ import { ALLOC, HEADER, TRACES, traceFiles, traceLine } from './helpers/traces.j
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
 test('there are traces', () => {
-  expect(traceFiles.length).toBeGreaterThan(90);
+  expect(traceFiles.length).toBeGreaterThan(230);
 });
 
 describe('trace', () => {

@@ -158,7 +158,7 @@ function fieldValue(
       return iova(random);
     case 'length':
     case 'size':
-      return length(random);
+      return type === 'u64' ? length(random) : Number(length(random) & 0x3f_ffffn);
     case 'pageSize':
       return random.one([2048n, 2048n, 2048n, 4096n, 1024n, 1n, 0n, 3000n, 0x10_0000n, 1n << 63n]);
     case 'val64':
@@ -384,6 +384,7 @@ function setSize(bytes: Uint8Array, size: number): void {
 }
 
 function cut(value: number, type: string): number {
+  if (type === 's32') return value | 0;
   if (type === 'u8') return value & 0xff;
   return type === 'u16' ? value & 0xffff : value;
 }

@@ -4,6 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import { LogError } from '../replay/index.js';
 import { PROFILE_NAMES } from '../rules.js';
+import { diffCommand } from './diff-command.js';
 import { explainCommand } from './explain-command.js';
 import { mapCommand } from './map-command.js';
 import { type HtmlReport, replayCommand } from './replay-command.js';
@@ -12,6 +13,7 @@ import { complain, EXIT, type Terminal, UsageError } from './terminal.js';
 const HELP = `Replays the logs of VMMs on a model of the Linux IOMMU page table (io_pagetable).
 
   iopt replay [OPTION…] [LOG…]   compare every answer in the logs with the model's
+  iopt diff --from PROFILE [--to PROFILE] [LOG]   say which answers of the log another kernel would give differently
   iopt map [OPTION…] [LOG]       draw the IOVA spaces as the log leaves them
   iopt explain --log LOG CALL    say what a call would do there, and why
   iopt explain --log LOG --line N   say it of the call on a line of the log
@@ -30,6 +32,11 @@ replay:
   --stop           end at the first divergence
   --html FILE      write a report with the IOVA space over time
   --quiet          print nothing: the exit status tells
+
+diff:
+  --from NAME      the kernel that the VMM runs on now
+  --to NAME        the kernel that it shall run on (default: ${PROFILE_NAMES[0]})
+  --max N, --quiet   as for replay
 
 map:
   --space NAME     only the space with this name, or this in its name
@@ -65,6 +72,8 @@ export async function main(
     switch (command) {
       case 'replay':
         return await replayCommand(rest, terminal, html);
+      case 'diff':
+        return await diffCommand(rest, terminal);
       case 'map':
         return await mapCommand(rest, terminal);
       case 'explain':

@@ -24,17 +24,18 @@ export function readLogOptions(values: {
   readonly memlock?: string | undefined;
 }): LogRunOptions {
   return {
-    profile: readProfile(values.profile),
+    profile: values.profile === undefined ? undefined : profileNamed(values.profile, '--profile'),
     until: values.until === undefined ? Number.POSITIVE_INFINITY : readCount(values.until, '--until', 1),
     lockedLimit: values.memlock === undefined ? undefined : readAddress(values.memlock, '--memlock'),
   };
 }
 
-function readProfile(text: string | undefined): Profile | undefined {
-  if (text === undefined) return undefined;
+/** The profile that an option names. @throws UsageError if there is none of that name */
+export function profileNamed(text: string, option: string): Profile {
   const name = PROFILE_NAMES.find((known) => known === text);
-  if (name === undefined)
-    throw new UsageError(`--profile is one of ${PROFILE_NAMES.join(', ')}, not ${text}`);
+  if (name === undefined) {
+    throw new UsageError(`${option} is one of ${PROFILE_NAMES.join(', ')}, not ${text}`);
+  }
   return resolveProfile(name);
 }
 

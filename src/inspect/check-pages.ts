@@ -131,21 +131,24 @@ function checkPins(pages: IoptPages, name: string): void {
  * @throws InvariantError
  */
 export function checkCharges(all: Iterable<IoptPages>, alone: boolean): void {
-  const charged = new Map<LockedMemory, number>();
+  const charged = new Map<LockedMemory['counter'], { of: LockedMemory['of']; pages: number }>();
   const pinned = new Map<PinRecord, number>();
   for (const pages of all) {
     const { account, lastNpinned, npinned } = pages;
-    if (account !== undefined) charged.set(account, (charged.get(account) ?? 0) + lastNpinned);
+    if (account !== undefined) {
+      const { counter, of } = account;
+      charged.set(counter, { of, pages: (charged.get(counter)?.pages ?? 0) + lastNpinned });
+    }
     if (pages.dmaBuf !== undefined) continue;
     const { pinRecord } = pages.holder;
     if (pinRecord !== undefined) pinned.set(pinRecord, (pinned.get(pinRecord) ?? 0) + npinned);
   }
   const fits = (actual: number, known: number) => (alone ? actual === known : actual >= known);
-  for (const [{ of, lockedPages }, pages] of charged) {
-    if (!fits(lockedPages, pages)) {
+  for (const [counter, { of, pages }] of charged) {
+    if (!fits(counter.pages, pages)) {
       broken(
         'charged = accounted for',
-        `${lockedPages} pages are charged to the ${of}, ${pages} accounted for`,
+        `${counter.pages} pages are charged to the ${of}, ${pages} accounted for`,
       );
     }
   }

@@ -7,7 +7,9 @@ export type Capability =
   /** Change the accounting mode of a context. */
   | 'CAP_SYS_RESOURCE'
   /** Pin memory without being charged for it. */
-  | 'CAP_IPC_LOCK';
+  | 'CAP_IPC_LOCK'
+  /** Use devices that no IOMMU stands before, and learn physical addresses. */
+  | 'CAP_SYS_RAWIO';
 
 /** The process that makes a call, where it is not the one the context was made for. */
 export interface Caller {

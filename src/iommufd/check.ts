@@ -4,9 +4,11 @@ import { broken } from '../inspect/invariant.js';
 import { IommufdAccess } from './access-object.js';
 import { BoundDevice } from './bound-device.js';
 import type { Context } from './context.js';
+import { HwQueue, QueueAccess } from './hw-queue.js';
 import { HwPagetable } from './hwpt.js';
 import { Ioas } from './ioas.js';
 import type { ObjectTable } from './object-table.js';
+import { Viommu } from './viommu.js';
 
 /**
  * Checks a context, while no call is in progress.
@@ -24,6 +26,7 @@ export function checkObjects(context: Context): void {
   for (const ioas of objects.allOf(Ioas)) checkIoas(objects, ioas);
   for (const hwpt of objects.allOf(HwPagetable)) checkHwpt(objects, hwpt);
   for (const device of objects.allOf(BoundDevice)) checkDevice(objects, device);
+  for (const viommu of objects.allOf(Viommu)) checkViommu(objects, viommu);
   for (const access of objects.allOf(IommufdAccess)) {
     expect('an access is used by its driver', access.id, access.users, 1);
     if (access.ioas !== undefined && !objects.allOf(Ioas).some(({ id }) => id === access.ioas)) {
@@ -34,7 +37,9 @@ export function checkObjects(context: Context): void {
 
 function checkIoas(objects: ObjectTable, ioas: Ioas): void {
   const { id, users, hwpts, table } = ioas;
-  const attached = objects.allOf(IommufdAccess).filter((access) => access.ioas === id).length;
+  const accesses = objects.allOf(IommufdAccess).filter((access) => access.ioas === id);
+  const locking = objects.allOf(QueueAccess).filter((access) => access.ioas === ioas);
+  const attached = accesses.length + locking.length;
   expect('an address space is used by its page tables and accesses', id, users, hwpts.size + attached);
   const inTable = table.state.accesses.filter((access) => access !== undefined).length;
   // A program may have attached others to the table itself.
@@ -59,11 +64,14 @@ function checkIoas(objects: ObjectTable, ioas: Ioas): void {
 }
 
 function checkHwpt(objects: ObjectTable, hwpt: HwPagetable): void {
-  const { id, users, devices, ioas, traits } = hwpt;
+  const { id, users, devices, viommus, ioas, traits } = hwpt;
   if (!objects.has(ioas) || !ioas.hwpts.has(hwpt)) {
     broken('a page table is one of its address space', `page table ${id}`);
   }
-  expect('a page table is used by its devices', id, users, devices.size);
+  expect('a page table is used by its devices and virtual IOMMUs', id, users, devices.size + viommus.size);
+  for (const viommu of viommus) {
+    if (!objects.has(viommu)) broken('virtual IOMMUs of a page table exist', `object ${viommu.id}`);
+  }
   for (const device of devices) {
     if (!(device instanceof BoundDevice) || device.hwpt !== id || !objects.has(device)) {
       broken('devices of a page table exist and know it', `device ${device.id} of page table ${id}`);
@@ -81,6 +89,23 @@ function checkDevice(objects: ObjectTable, device: BoundDevice): void {
   if (hwpt !== undefined && !attached?.devices.has(device)) {
     broken('an attached device is one of its page table', `device ${name} of page table ${hwpt}`);
   }
+}
+
+function checkViommu(objects: ObjectTable, viommu: Viommu): void {
+  const { id, parent, queues, users } = viommu;
+  if (!objects.has(parent) || !parent.viommus.has(viommu)) {
+    broken('a virtual IOMMU is one of its page table', `object ${id}`);
+  }
+  // Windows that programs have mapped are users, too.
+  if (users < queues.size) broken('a virtual IOMMU is used by its queues', `object ${id}`);
+  const existing = objects.allOf(HwQueue).filter((queue) => queue.viommu === viommu);
+  for (const queue of existing) {
+    const dependent = existing.filter(({ dependsOn }) => dependsOn === queue).length;
+    expect('a hardware queue is used by those that depend on it', queue.id, queue.users, dependent);
+    if (!queues.has(queue)) broken('hardware queues are known to their virtual IOMMU', `object ${queue.id}`);
+    if (!objects.has(queue.access)) broken('a hardware queue has its access', `object ${queue.id}`);
+  }
+  expect('a virtual IOMMU knows the queues that exist', id, queues.size, existing.length);
 }
 
 function expect(invariant: string, id: number, actual: number, expected: number): void {

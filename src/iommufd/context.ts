@@ -12,9 +12,17 @@ import { Callbacks } from './callbacks.js';
 import type { Caller, Capability } from './caller.js';
 import type { Ioas } from './ioas.js';
 import { ObjectTable } from './object-table.js';
+import { Windows } from './windows.js';
 
 /** Who is charged for the pages that a context's mappings pin, unless the caller may lock without limit. */
 export type ContextAccounting = Exclude<AccountingMode, 'none'>;
+
+/** Which kernel a context is one of. */
+export interface Kernel {
+  readonly profile: Profile;
+  /** Whether it was built with devices that have no IOMMU. */
+  readonly noIommu: boolean;
+}
 
 /**
  * The state of one open iommufd.
@@ -26,12 +34,16 @@ export class Context {
   /** What makes calls fail, in tests. */
   readonly faults: FaultInjector | undefined;
   readonly profile: Profile;
+  /** Whether devices that have no IOMMU can be bound. */
+  readonly noIommu: boolean;
   /** Whom new mappings charge: the `RLIMIT_MODE` option. */
   accounting: ContextAccounting;
   /** Code of the user's that calls of the context wait for. */
   readonly callbacks = new Callbacks();
   /** Held for writing while no address space may be made. Taken before the locks of tables. */
   readonly ioasCreation = new RwLock();
+  /** Memory of drivers that programs can map. */
+  readonly windows = new Windows();
   readonly #caller: Caller;
   readonly #closing = new RwLock();
   #compat: Ioas | undefined;
@@ -39,11 +51,12 @@ export class Context {
   #closed = false;
   #whenIdle: (() => void) | undefined;
 
-  constructor(caller: Caller, profile: Profile, accounting: ContextAccounting, faults?: FaultInjector) {
+  constructor(caller: Caller, kernel: Kernel, accounting: ContextAccounting, faults?: FaultInjector) {
     this.#caller = caller;
     this.faults = faults;
     this.objects = new ObjectTable(faults);
-    this.profile = profile;
+    this.profile = kernel.profile;
+    this.noIommu = kernel.noIommu;
     this.accounting = accounting;
   }
 

@@ -6,7 +6,7 @@ import type { Ioas, PageTable, PageTableTraits } from './ioas.js';
 import { countOf, IommufdObject } from './object-table.js';
 
 /**
- * A page table (HWPT): a domain that mirrors an address space. Attached devices keep it in use.
+ * A page table (HWPT): a domain that mirrors an address space. Attached devices and virtual IOMMUs keep it in use.
  *
  * @internal
  */
@@ -17,6 +17,8 @@ export class HwPagetable extends IommufdObject implements PageTable {
   readonly domain: IommuDomain;
   readonly traits: PageTableTraits;
   readonly devices = new Set<IommufdObject>();
+  /** The virtual IOMMUs whose guests' memory is mapped here. */
+  readonly viommus = new Set<IommufdObject>();
   readonly #driver: Driver;
 
   constructor(
@@ -34,7 +36,8 @@ export class HwPagetable extends IommufdObject implements PageTable {
   }
 
   describeUsers(): string {
-    return `${countOf(this.devices.size, 'device')} attached`;
+    const devices = countOf(this.devices.size, 'device');
+    return `${devices} attached and ${countOf(this.viommus.size, 'virtual IOMMU')}`;
   }
 
   override exclusively<T>(operation: Operation<T>): Operation<T> {

@@ -9,7 +9,7 @@ import type { UserFile } from '../memory/user-file.js';
 import { isThenable, mustWait, type Operation, start } from '../operation.js';
 import { type Protection, protectionName, READ, WRITE } from '../protection.js';
 import { addAllowed } from '../table/reservations.js';
-import { type Address, between, hex, isZero, join, LAST_PAGE, PAGE_MASK, type U64Input } from '../u64.js';
+import { type Address, between, hex, isLargest, isZero, join, type U64Input } from '../u64.js';
 import type { Caller } from './caller.js';
 import { command } from './command.js';
 import type { Context } from './context.js';
@@ -342,10 +342,6 @@ export function refuseFlags(flags: number, known: number): void {
 
 function refuseLargest(what: string, value: Address): void {
   if (isLargest(value)) throw refuse('EOVERFLOW', 'overflow', `the ${what} is 2^64 - 1`);
-}
-
-function isLargest(value: Address): boolean {
-  return value.page === LAST_PAGE && value.offset === PAGE_MASK;
 }
 
 function refuseNoPermission(flags: number): void {

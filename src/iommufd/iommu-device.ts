@@ -1,11 +1,24 @@
 /** The driver side of a device: what an iommufd asks of the hardware it is given. */
 import type { IommuDomain } from '../domain/iommu-domain.js';
 import type { ReservedRegion } from '../table/reservations.js';
+import type { ViommuDriver } from './viommu-driver.js';
+
+/** Data of a program's that a driver takes with a call. */
+export interface DriverData {
+  /** Its type. Data of another one is refused with EOPNOTSUPP. */
+  readonly type: number;
+  /** The fewest bytes; fewer are refused with EINVAL. */
+  readonly least: number;
+  /** The most bytes; more are refused with EINVAL. Those that the program left out are 0 for the driver. */
+  readonly most: number;
+}
 
 /** How a page table is wanted. */
 export interface DomainRequest {
   /** What the program told the driver: as many bytes as `pageTableData` says at most. Absent: nothing. */
   readonly data?: Uint8Array | undefined;
+  /** The domain must be one that also single address spaces (PASIDs) of a device can be attached to. Absent: no. */
+  readonly pasid?: boolean | undefined;
   /** The domain must have `dirty` operations; without this flag it must have none. */
   readonly dirtyTracking: boolean;
   /** The domain is to become the parent of nested page tables. */
@@ -38,6 +51,18 @@ export interface IommuDevice {
 
   /** IOVA that the device cannot use for mappings. They are reserved while it is attached. */
   readonly reservedRegions?: readonly ReservedRegion[];
+
+  /** Whether the device can translate addresses ahead (ATS). Absent: no. */
+  readonly ats?: boolean;
+
+  /** log2 of the largest number of address spaces (PASIDs) the device can use at once. Absent: 0, only one. */
+  readonly maxPasidLog2?: number;
+
+  /** What data a page table can be made with. Absent: none; data is refused with EOPNOTSUPP then. */
+  readonly pageTableData?: DriverData;
+
+  /** What makes virtual IOMMUs for a guest. Absent: nothing does. */
+  readonly viommu?: ViommuDriver;
 
   /** What `getHwInfo` answers. Absent: type 0, no bytes. */
   readonly hardwareInfo?: HardwareInfo;

@@ -23,7 +23,8 @@ import { checkSource, type UserFile } from '../memory/user-file.js';
 import { checkMemory, type UserMemory } from '../memory/user-memory.js';
 import { type Abortable, type Operation, start } from '../operation.js';
 import { type Protection, READ, WRITE } from '../protection.js';
-import { type ProfileName, readProfile } from '../rules.js';
+import { type Profile, type ProfileName, readProfile } from '../rules.js';
+import type { PhysicalRange } from '../table/contiguous.js';
 import type { U64Input } from '../u64.js';
 import { type AccessOptions, IommufdAccess } from './access-object.js';
 import { BoundDevice } from './bound-device.js';
@@ -38,8 +39,10 @@ import {
   SET_DIRTY_TRACKING,
   setDirtyTracking,
 } from './dirty.js';
+import type { ReadData } from './driver-data.js';
 import { DriverObject, type DriverObjectParts } from './driver-object.js';
-import { getHwInfo, type HwInfo } from './hw-info.js';
+import { GET_HW_INFO, getHwInfo, type HwInfo } from './hw-info.js';
+import { HwQueue, hwQueueAlloc } from './hw-queue.js';
 import { HwPagetable } from './hwpt.js';
 import { HWPT_ALLOC, hwptAlloc } from './hwpt-alloc.js';
 import { Ioas } from './ioas.js';
@@ -56,6 +59,7 @@ import {
 } from './ioas-commands.js';
 import type { IommuDevice } from './iommu-device.js';
 import { type LockedBytesAnswer, type LockedBytesQuestion, lockedBytesIfMapped } from './locked-bytes.js';
+import { checkNoIommu, NoIommuDevice, noIommuGetPa } from './no-iommu.js';
 import { type IommufdObject, noSuchId, type ObjectType } from './object-table.js';
 import { OPTION, OPTION_OP, option } from './option.js';
 import {
@@ -68,6 +72,7 @@ import {
   vfioUnmap,
 } from './vfio.js';
 import { type VfioInfo, vfioInfo } from './vfio-info.js';
+import { Viommu, viommuAlloc } from './viommu.js';
 
 const LARGEST_U32 = 0xffff_ffff;
 
@@ -80,6 +85,11 @@ export interface IommufdOptions extends Caller {
    * (`'mm'`, as when the device was opened through the VFIO container node). `option` changes it.
    */
   readonly accounting?: ContextAccounting;
+  /**
+   * Whether devices that have no IOMMU can be bound (`NoIommuDevice`), as in a kernel built with that option. Default
+   * false.
+   */
+  readonly noIommu?: boolean | undefined;
   /** What makes calls fail, in tests: see `FaultCounter` of `io-pagetable/testing`. */
   readonly faults?: FaultInjector;
 }
@@ -190,12 +200,18 @@ export class Iommufd implements AsyncDisposable {
    */
   constructor(options: IommufdOptions = {}) {
     checkObject(options, 'options');
-    const { profile: asked, accounting = 'user', faults } = options;
+    const { profile: asked, accounting = 'user', noIommu = false, faults } = options;
     const profile = readProfile(asked, 'options.profile');
+    checkBoolean(noIommu, 'options.noIommu');
     checkWord(accounting, 'options.accounting', ['user', 'mm']);
     const caller = readCaller(options, 'options');
     checkFaults(faults);
-    this.context = new Context(caller, profile, accounting, faults);
+    this.context = new Context(caller, { profile, noIommu }, accounting, faults);
+  }
+
+  /** Whose behaviour it has. A name that stands for the newest kernel has become that one's. */
+  get profile(): Profile {
+    return this.context.profile;
   }
 
   // Objects
@@ -262,6 +278,8 @@ export class Iommufd implements AsyncDisposable {
     const { objects } = this.context;
     const order: readonly ObjectType<IommufdObject>[] = [
       DriverObject,
+      HwQueue,
+      Viommu,
       IommufdAccess,
       BoundDevice,
       HwPagetable,
@@ -466,6 +484,31 @@ export class Iommufd implements AsyncDisposable {
   }
 
   /**
+   * IOAS_NOIOMMU_GET_PA: where a device that has no IOMMU finds what is mapped at `iova`. Gives the physical address, and
+   * how many bytes from there on are physically consecutive: at most `length`, and inside of one area.
+   *
+   * @throws EOPNOTSUPP if the context was opened without the `noIommu` option, EPERM without CAP_SYS_RAWIO, EINVAL for a
+   * length of 0, EOVERFLOW if `iova` is 2^64 − 1, ENOENT if there is no such address space or nothing is mapped there,
+   * EINVAL if that is a dma-buf that has been taken back, EOPNOTSUPP if the first page table of the address space is not
+   * one of devices without IOMMU.
+   */
+  ioasNoiommuGetPa(
+    request: {
+      readonly ioas: number;
+      readonly iova: U64Input;
+      readonly length: U64Input;
+    } & Caller &
+      Abortable,
+  ): Promise<PhysicalRange> {
+    return this.context.run('ioas_noiommu_get_pa', () => {
+      const caller = readCaller(request, 'request');
+      const { ioas, iova, length, signal } = request;
+      const fields = { flags: 0, reserved: 0, ioasId: ioas, iova, length };
+      return noIommuGetPa(this.context, fields, { ...caller, signal });
+    });
+  }
+
+  /**
    * What if: how many bytes would these mappings lock, in each accounting mode? Nothing is mapped.
    *
    * @throws ENOENT if an address space does not exist or the source of a copy is not wholly mapped, EINVAL for a
@@ -477,12 +520,20 @@ export class Iommufd implements AsyncDisposable {
 
   // Devices and page tables
 
-  /** Binds a device to the context; attaching it is up to the result. */
-  deviceBind(device: IommuDevice): Promise<BoundDevice> {
+  /**
+   * Binds a device to the context; attaching it is up to the result.
+   *
+   * @param caller - who binds it, if it is not who opened the context
+   * @throws for a `NoIommuDevice` EOPNOTSUPP if the context was opened without the `noIommu` option, and EPERM without
+   * CAP_SYS_RAWIO.
+   */
+  deviceBind(device: IommuDevice, caller?: Caller): Promise<BoundDevice> {
     const { context } = this;
     return context.run('device_bind', async () => {
       checkObject(device, 'device');
       if (typeof device.createDomain !== 'function') throw invalidType(device, 'device', 'an IommuDevice');
+      const binder = caller && readCaller(caller, 'caller');
+      if (device instanceof NoIommuDevice) checkNoIommu(context, binder);
       return await start(context.objects.creation((id) => new BoundDevice(id, context, device)));
     });
   }
@@ -490,13 +541,17 @@ export class Iommufd implements AsyncDisposable {
   /**
    * GET_HW_INFO: what a bound device tells about its IOMMU.
    *
-   * @param request - `device`: id of the bound device
-   * @throws ENOENT if there is no such bound device.
+   * @param request - `device`: id of the bound device; `type`: which type of data is wanted; absent: whatever it has
+   * @throws ENOENT if there is no such bound device, EOPNOTSUPP if it has no data of the type, or the profile is of a
+   * kernel that cannot be asked for one.
    */
-  getHwInfo(request: { readonly device: number }): Promise<HwInfo> {
+  getHwInfo(request: { readonly device: number; readonly type?: number | undefined }): Promise<HwInfo> {
     return this.context.run('get_hw_info', () => {
       checkObject(request, 'request');
-      return getHwInfo(this.context, { devId: request.device });
+      const { device, type } = request;
+      if (type !== undefined) checkInteger(type, 'request.type', 0, LARGEST_U32);
+      const flags = type === undefined ? 0 : GET_HW_INFO.TYPE_WANTED;
+      return getHwInfo(this.context, { flags, devId: device, outDataType: type ?? 0 });
     });
   }
 
@@ -505,9 +560,12 @@ export class Iommufd implements AsyncDisposable {
    * devices are attached to it by its id.
    *
    * @param request - `device`: id of a bound device; `dirtyTracking`: it must be able to track dirty pages;
-   * `nestParent`: it may become the parent of nested tables
+   * `nestParent`: it may become the parent of nested tables and virtual IOMMUs; `pasid`: single address spaces of devices
+   * can be attached to it; `data`: what the device's driver is told
    * @throws ENOENT if there is no such device, EINVAL if there is no such address space, EOPNOTSUPP for dirty tracking
-   * that the device lacks, what the device's driver throws, and as `IoPagetable.addDomain`. No id is used up then.
+   * that the device lacks, data that its driver does not take and what the profile's kernel does not know, EINVAL for a
+   * length of data that it does not take, what the device's driver throws, and as `IoPagetable.addDomain`. No id is used
+   * up then.
    */
   hwptAlloc(
     request: {
@@ -515,17 +573,91 @@ export class Iommufd implements AsyncDisposable {
       readonly ioas: number;
       readonly dirtyTracking?: boolean | undefined;
       readonly nestParent?: boolean | undefined;
+      readonly pasid?: boolean | undefined;
+      readonly data?: { readonly type: number; readonly bytes: Uint8Array } | undefined;
     } & Abortable,
   ): Promise<number> {
     return this.context.run('hwpt_alloc', () => {
       checkObject(request, 'request');
-      const { device, ioas, nestParent = false, dirtyTracking = false, signal } = request;
+      const {
+        device,
+        ioas,
+        nestParent = false,
+        dirtyTracking = false,
+        pasid = false,
+        data,
+        signal,
+      } = request;
       checkBoolean(nestParent, 'request.nestParent');
       checkBoolean(dirtyTracking, 'request.dirtyTracking');
+      checkBoolean(pasid, 'request.pasid');
       const flags =
-        (nestParent ? HWPT_ALLOC.NEST_PARENT : 0) | (dirtyTracking ? HWPT_ALLOC.DIRTY_TRACKING : 0);
-      const fields = { flags, devId: device, ptId: ioas, dataType: 0, dataLen: 0 };
+        (nestParent ? HWPT_ALLOC.NEST_PARENT : 0) |
+        (dirtyTracking ? HWPT_ALLOC.DIRTY_TRACKING : 0) |
+        (pasid ? HWPT_ALLOC.ALLOC_PASID : 0);
+      const fields = { flags, devId: device, ptId: ioas, faultId: 0, ...readData(data) };
       return hwptAlloc(this.context, fields, undefined, { signal });
+    });
+  }
+
+  /**
+   * VIOMMU_ALLOC: makes a virtual IOMMU, what a guest is given of a device's IOMMU, and gives its id. It keeps its page
+   * table in use, and is kept in use by its hardware queues.
+   *
+   * @param request - `device`: id of a bound device; `type`: which kind of virtual IOMMU, as its driver numbers them;
+   * `hwpt`: id of a page table made with `nestParent`; `data`: what the driver is told, and writes its answer into
+   * @throws ENOENT if there is no such device, EOPNOTSUPP if it has no virtual IOMMU of this type, ENOENT if there is no
+   * such page table, EINVAL if that is no nesting parent or the data has a wrong length, and what the driver throws. No id
+   * is used up then.
+   */
+  viommuAlloc(
+    request: {
+      readonly device: number;
+      readonly type: number;
+      readonly hwpt: number;
+      readonly data?: Uint8Array | undefined;
+    } & Abortable,
+  ): Promise<number> {
+    return this.context.run('viommu_alloc', () => {
+      checkObject(request, 'request');
+      const { device, type, hwpt, data, signal } = request;
+      checkInteger(type, 'request.type', 0, LARGEST_U32);
+      const { dataLen, readData: read } = readData(data === undefined ? undefined : { type, bytes: data });
+      const writeData = (bytes: Uint8Array) => data?.set(bytes);
+      const fields = { flags: 0, type, devId: device, hwptId: hwpt, dataLen, readData: read, writeData };
+      return viommuAlloc(this.context, fields, { signal });
+    });
+  }
+
+  /**
+   * HW_QUEUE_ALLOC: makes a hardware queue of a virtual IOMMU, in memory that is mapped for the guest, and gives its id.
+   * While it lives the memory is pinned, and the areas there cannot be unmapped (EBUSY). The access that does it takes an
+   * id, too.
+   *
+   * @param request - `viommu`: id of the virtual IOMMU; `type`: the type of queue, as the driver numbers them; `index`:
+   * which of the queues; `iova`, `length`: its memory, in whatever pages it is
+   * @throws EINVAL for a length of 0, EOVERFLOW if the range passes 2^64 − 1, ENOENT if there is no such virtual IOMMU,
+   * EOPNOTSUPP if it has no queues of this type, ERANGE if whole pages do not fit, ENOMEM for too many of them, EADDRINUSE
+   * if a mapping does not fit the alignment of 4096 bytes, ENOENT if the range is not wholly mapped, EPERM if devices may
+   * not read it, what pinning throws, EFAULT if the pages are not physically consecutive, and what the driver throws. No
+   * id is used up then.
+   */
+  hwQueueAlloc(
+    request: {
+      readonly viommu: number;
+      readonly type: number;
+      readonly index: number;
+      readonly iova: U64Input;
+      readonly length: U64Input;
+    } & Abortable,
+  ): Promise<number> {
+    return this.context.run('hw_queue_alloc', () => {
+      checkObject(request, 'request');
+      const { viommu, type, index, iova, length, signal } = request;
+      checkInteger(type, 'request.type', 0, LARGEST_U32);
+      checkInteger(index, 'request.index', 0, LARGEST_U32);
+      const fields = { flags: 0, viommuId: viommu, type, index, nestingParentIova: iova, length };
+      return hwQueueAlloc(this.context, fields, { signal });
     });
   }
 
@@ -616,7 +748,7 @@ export class Iommufd implements AsyncDisposable {
 
   /**
    * VFIO CHECK_EXTENSION: 1 if an extension is supported, else 0. Extensions: 1 type 1, 3 type 1 v2, 4 cache coherency
-   * of all devices, 9 unmapping everything.
+   * of all devices, 8 devices without IOMMU, 9 unmapping everything.
    *
    * @throws ENODEV for extension 4 if no address space was set.
    */
@@ -695,6 +827,20 @@ export type IommufdOptionRequest = Caller &
         readonly ioas: number;
       }
   );
+
+/** Data for a driver, as the commands take it. */
+function readData(data: { readonly type: number; readonly bytes: Uint8Array } | undefined): {
+  readonly dataType: number;
+  readonly dataLen: number;
+  readonly readData: ReadData;
+} {
+  if (data === undefined) return { dataType: 0, dataLen: 0, readData: () => new Uint8Array(0) };
+  checkObject(data, 'request.data');
+  const { type, bytes } = data;
+  checkInteger(type, 'request.data.type', 0, LARGEST_U32);
+  if (!(bytes instanceof Uint8Array)) throw invalidType(bytes, 'request.data.bytes', 'a Uint8Array');
+  return { dataType: type, dataLen: bytes.length, readData: () => bytes };
+}
 
 function mapFlags(prot: Protection, iova: U64Input | undefined): number {
   const bits = readProtection(prot, 'prot');

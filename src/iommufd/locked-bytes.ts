@@ -147,7 +147,7 @@ class CopiedPages {
   chargedTo(memory: UserMemory | undefined, mode: 'user' | 'mm'): bigint {
     let count = 0;
     for (const [pages, planned] of this.#planned) {
-      if (pages.memory === memory && pages.mode === mode) count += planned.count;
+      if (pages.owner === memory && pages.mode === mode) count += planned.count;
     }
     return BigInt(count);
   }
@@ -159,7 +159,8 @@ class CopiedPages {
     let step = walk.next();
     for (; !step.done; step = walk.next()) {
       const { area, first, last } = step.value;
-      if (locks) this.#pin(area.pages!, pageBehind(area, first).page, pageBehind(area, last).page);
+      if (locks && area.pages!.dmaBuf === undefined)
+        this.#pin(area.pages!, pageBehind(area, first).page, pageBehind(area, last).page);
     }
     if (step.value !== undefined) throw notMapped(step.value);
   }

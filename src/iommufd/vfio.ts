@@ -20,6 +20,8 @@ export const VFIO_EXTENSION = Object.freeze({
   TYPE1V2_IOMMU: 3,
   /** Whether all accesses of devices are cache coherent. */
   DMA_CC_IOMMU: 4,
+  /** Whether devices that have no IOMMU can be used. */
+  NOIOMMU_IOMMU: 8,
   /** Whether UNMAP_DMA knows the ALL flag. */
   UNMAP_ALL: 9,
 } as const);
@@ -72,6 +74,8 @@ export async function vfioCheckExtension(context: Context, extension: number): P
     case VFIO_EXTENSION.TYPE1V2_IOMMU:
     case VFIO_EXTENSION.UNMAP_ALL:
       return 1;
+    case VFIO_EXTENSION.NOIOMMU_IOMMU:
+      return context.noIommu ? 1 : 0;
     case VFIO_EXTENSION.DMA_CC_IOMMU:
       return [...compat(context).hwpts].every((hwpt) => hwpt.traits.maker.enforcesCoherency === true) ? 1 : 0;
     default:

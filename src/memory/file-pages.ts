@@ -53,6 +53,8 @@ const SPARSE_FROM = 512;
 /** What is in a file, page by page. */
 export class FilePages {
   readonly physical: PhysicalMemory;
+  /** Whether they are parts of huge pages. */
+  readonly huge: boolean;
   readonly #scattered: boolean;
   readonly #buffer: Material | undefined;
   /** Pages of the buffer that have been pages of the file. */
@@ -69,10 +71,11 @@ export class FilePages {
   constructor(
     physical: PhysicalMemory,
     size: Address,
-    scattered: boolean,
+    { scattered, huge }: { readonly scattered: boolean; readonly huge: boolean },
     content?: { readonly content: PageContent; readonly source: object },
   ) {
     this.physical = physical;
+    this.huge = huge;
     this.#scattered = scattered;
     if (content !== undefined) {
       const order = scattered ? new ScatteredOrder(content.content.capacity) : undefined;

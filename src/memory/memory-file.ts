@@ -281,9 +281,10 @@ function newInode(options: MemoryFileOptions): Inode {
   if (size.page + (size.offset > 0 ? 1 : 0) > room) {
     throw refuse('EINVAL', 'argument', `the buffer has ${room} whole pages, which is too few for the file`);
   }
-  const scattered = frames === 'scattered' && kind !== 'hugetlb';
+  const huge = kind === 'hugetlb';
+  const order = { scattered: frames === 'scattered' && !huge, huge };
   const first = content && buffer && { content, source: buffer };
-  return { kind, pages: new FilePages(physical, size, scattered, first), seals: sealed };
+  return { kind, pages: new FilePages(physical, size, order, first), seals: sealed };
 }
 
 function checkSize(kind: FileKind, size: Address): void {

@@ -386,6 +386,12 @@ export class ProcessMemory implements UserMemory, FileMapper {
     return pfn === undefined ? undefined : this.physical.pins(pfn);
   }
 
+  /** Whether a user page is a part of a huge page, which only files of kind `hugetlb` have. */
+  hugeAt(page: number): boolean {
+    checkInteger(page, 'page', 0, LAST_PAGE);
+    return this.#find(page)?.view?.file.huge === true;
+  }
+
   /** As `frameOf`, by user page number; `undefined` if there is no page. */
   frameAt(page: number): number | undefined {
     checkInteger(page, 'page', 0, LAST_PAGE);

@@ -135,7 +135,7 @@ function askToPin(
   let count = last - index + 1;
   if (memory?.exited) throw refuse('EFAULT', 'state', 'the process whose memory would be pinned is gone');
   if (faults !== undefined) {
-    faultPoint(faults, 'process');
+    if (memory !== undefined) faultPoint(faults, 'process');
     faultPoint(faults, 'pin');
     if (count > 1 && faults.fails('short-pin')) count = 1;
   }

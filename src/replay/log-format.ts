@@ -6,6 +6,7 @@ import type { UserMemory } from '../memory/user-memory.js';
 import type { ReplayJournal, ReplayStep } from './figures.js';
 import type { LogPlace, MalformedLine } from './log-line.js';
 import type { LogRoom } from './log-room.js';
+import type { LoggedFile } from './logged-memory.js';
 import type { ReplayQuestion, ReplaySpace, SpaceOptions } from './replay-space.js';
 
 /** Something that a log says. */
@@ -53,8 +54,8 @@ export interface LogModel extends SpaceOptions {
   readonly guestRam: bigint;
   /** `memory`, for looking at what is behind an address: what is pinned by it is not counted. */
   readonly lookup: UserMemory;
-  /** The memory of a file, where a mapping is of a file. */
-  readonly fileMemory: (fd: number) => UserMemory;
+  /** The file that a descriptor of the VMM's is of. */
+  readonly file: (fd: number) => LoggedFile;
   /** Whom to tell what was found. */
   readonly journal: ReplayJournal;
   /** What is asked before anything is kept that a log could name without end. */

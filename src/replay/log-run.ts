@@ -12,6 +12,8 @@ import type { NamedSpace, ReplayQuestion } from './replay-space.js';
 export interface LogRunOptions {
   /** Whose behaviour; absent: what the log says, or the newest Linux's. */
   readonly profile: Profile | undefined;
+  /** Whether `profile` counts also where the log says that it was recorded under another one. */
+  readonly anyProfile?: boolean | undefined;
   /** The last line that is read. */
   readonly until: number;
   /** Bytes that may be locked; absent: no limit, or what the log says. */

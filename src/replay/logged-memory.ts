@@ -1,15 +1,18 @@
 /**
  * The memory behind the user addresses of a log.
  */
-import { IommuError } from '../errors.js';
+import { IommuError, refuse } from '../errors.js';
 import { ForwardingMemory } from '../memory/forwarding-memory.js';
 import type { FrameRuns } from '../memory/frame-runs.js';
 import type { LockedMemory } from '../memory/locked-memory.js';
+import type { UserFile } from '../memory/user-file.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import { hex, intervalOf, PAGE_SIZE, split } from '../u64.js';
 
 /** Pages of user space on x86-64 with four levels: addresses below 2^47. */
 const USER_PAGES = 2 ** 35;
+/** Pages of a file: offsets are below 2^63. */
+const FILE_PAGES = 2 ** 51;
 /** The first frame given out, so that no physical address equals its user address. */
 const FIRST_FRAME = 2 ** 20;
 
@@ -75,6 +78,51 @@ export class LoggedMemory implements UserMemory {
   ): number {
     return length;
   }
+}
+
+/**
+ * A file of which only its descriptor is known: every page below 2^63 is in it, and has a frame of its own. Its bytes are
+ * unknown, as those of `LoggedMemory`.
+ */
+export class LoggedFile implements UserFile {
+  readonly #meter: PinMeter;
+  #tooShort = false;
+
+  /** @param meter - what counts its pins */
+  constructor(meter: PinMeter) {
+    this.#meter = meter;
+  }
+
+  /** Makes a call for which the file has no pages: the log says that the kernel could not pin them. */
+  async without<T>(call: () => Promise<T>): Promise<T> {
+    this.#tooShort = true;
+    try {
+      return await call();
+    } finally {
+      this.#tooShort = false;
+    }
+  }
+
+  pin(page: number, count: number, into: FrameRuns): number {
+    if (page >= FILE_PAGES) throw notInFile(page, 'is not below 2^63');
+    if (this.#tooShort) throw notInFile(page, 'is not in the file, as the log itself says');
+    const pinned = Math.min(count, FILE_PAGES - page);
+    into.push(page + FIRST_FRAME, pinned);
+    this.#meter.add(pinned);
+    return pinned;
+  }
+
+  unpin(_pfn: number, count: number): void {
+    this.#meter.remove(count);
+  }
+
+  frames(): Uint8Array {
+    return new Uint8Array(PAGE_SIZE);
+  }
+}
+
+function notInFile(page: number, detail: string): IommuError {
+  return refuse('EINVAL', 'argument', `byte ${hex({ page, offset: 0 })} of the file ${detail}`);
 }
 
 function missing(page: number, detail: string): IommuError {

@@ -38,6 +38,8 @@ export interface RecordableStep {
   readonly answer: {
     /** The model's answer: `OK`, an errno, or in words. */
     readonly code: string;
+    /** All of the answer, where `code` is only its errno. */
+    readonly whole?: string | undefined;
     /** Why, as a sentence without a full stop. */
     readonly because?: string | undefined;
     /** What the model threw, if it refused the request. */

@@ -13,7 +13,7 @@ import { formatNameOf, LOG_FORMATS, type LogEvent } from './formats/formats.js';
 import type { FormatReplay, LogModel } from './log-format.js';
 import type { LogLines, MalformedLine } from './log-line.js';
 import { LogRoom } from './log-room.js';
-import { LoggedMemory, MeteredMemory, PinMeter } from './logged-memory.js';
+import { LoggedFile, LoggedMemory, MeteredMemory, PinMeter } from './logged-memory.js';
 import { readLog } from './read-log.js';
 import type { CreateDomain, NamedSpace, ReplayQuestion, ReplaySpace } from './replay-space.js';
 import { RunDomain } from './run-domain.js';
@@ -99,7 +99,7 @@ export class Replayer {
       },
     };
     const room = new LogRoom();
-    const file = new MeteredMemory(new LoggedMemory(locked), this.#meter);
+    const file = new LoggedFile(this.#meter);
     const model: LogModel = {
       profile,
       memory: new MeteredMemory(memory, this.#meter),
@@ -109,8 +109,8 @@ export class Replayer {
       journal,
       room,
       createDomain: options.createDomain ?? domainsOn(memory, room),
-      // Of a file, too, no more is known than addresses.
-      fileMemory: () => file,
+      // Of files no more is known than offsets: one stands for all.
+      file: () => file,
     };
     this.#parts = new Map(LOG_FORMATS.map((format) => [format.name, format.begin(model)]));
   }

@@ -14,7 +14,7 @@ import type { TableState } from './table-state.js';
 /**
  * Splits the area at each address, which becomes the last byte of the left part; an address in no area is skipped.
  *
- * @throws EBUSY if the area is being set up, torn down or unmapped; EINVAL if the cut is not aligned, an access
+ * @throws EBUSY if the area is being set up, torn down or unmapped; EOPNOTSUPP if it is of a dma-buf; EINVAL if the cut is not aligned, an access
  * has pins in the area, or a domain may have mapped it with large pages. Cuts made before stay.
  */
 export function* cutAreas(table: TableState, addresses: readonly Address[]): Operation<void> {
@@ -35,6 +35,13 @@ function* cutArea(table: TableState, area: IoptArea, leftLast: Address): Operati
   const { pages } = area;
   if (pages === undefined || area.preventAccess) {
     throw new IommuError('EBUSY', { check: 'area-busy', area: describeArea(area) });
+  }
+  if (pages.dmaBuf !== undefined) {
+    throw refuse(
+      'EOPNOTSUPP',
+      'unsupported',
+      `the area at ${describeArea(area).iova} is of a dma-buf, and cannot be split`,
+    );
   }
   // Not the last byte of the area, so there is a byte after it.
   const rightFirst = next(leftLast)!;

@@ -101,7 +101,7 @@ export function checkRefs(
     const { page } = split(uptr + at);
     const pins = memory.pinsAt(page);
     if (pins === undefined) throw noPage(page);
-    if (pins === 'uncounted' || pins === refs) continue;
+    if (pins === 'uncounted' || pins === refs || memory.hugeAt?.(page) === true) continue;
     throw refuse('EIO', 'state', `user page ${hex(uptr + at)} is pinned ${pins} times, not ${refs}`);
   }
 }
@@ -113,7 +113,7 @@ export interface PinRun {
 }
 
 /**
- * How often each page of a user range is pinned, as runs of pages with the same count.
+ * How often each page of a user range is pinned, as runs of pages with the same count. Pins of huge pages are passed over.
  *
  * @throws EFAULT if a page is no memory.
  */
@@ -127,7 +127,8 @@ export function pagePins(
   const length = readValue(request.length, 'length');
   const runs: PinRun[] = [];
   for (let at = 0n; at < length; at += PAGE) {
-    const pins = memory.pins((uptr + at) & MAX_U64);
+    const address = (uptr + at) & MAX_U64;
+    const pins = memory.hugeAt(split(address).page) ? 0 : memory.pins(address);
     const run = runs.at(-1);
     if (run?.pins === pins) run.pages += 1;
     else runs.push({ pages: 1, pins });

@@ -1,9 +1,11 @@
 /** The kernel's test device. */
 import { checkBoolean, checkInteger, checkObject, invalidType } from '../arguments.js';
+import type { IommuDomain } from '../domain/iommu-domain.js';
 import { refuse } from '../errors.js';
-import type { DomainRequest, HardwareInfo, IommuDevice } from '../iommufd/iommu-device.js';
+import type { DomainRequest, DriverData, HardwareInfo, IommuDevice } from '../iommufd/iommu-device.js';
 import { type ProfileName, readProfile, rulesOf } from '../rules.js';
 import { MockDomain } from './mock-domain.js';
+import { mockViommuDriver } from './mock-viommu.js';
 
 /** Flags of a mock device. */
 export const MOCK_FLAGS = Object.freeze({
@@ -11,6 +13,8 @@ export const MOCK_FLAGS = Object.freeze({
   NO_DIRTY: 1,
   /** Its page tables have pages of 1 MiB, too. Earlier kernels only; later ones are asked by `mockTableData`. */
   HUGE_IOVA: 2,
+  /** It can use several address spaces at once (PASIDs). Later kernels only. */
+  PASID: 4,
 } as const);
 
 /** The type of the data that a mock device's page tables can be made with. */
@@ -43,6 +47,13 @@ export interface MockDeviceOptions {
   readonly profile?: ProfileName | undefined;
 }
 
+/** Number of caches of a mock device, and what is in each at first. */
+const CACHES = 4;
+const CACHED = 0xba_ddad;
+
+/** Bits of a PASID of a device that has them. */
+const PASID_BITS = 20;
+
 /** Type and register of the hardware that a mock device pretends to have. */
 const HARDWARE_TYPE = 0xfeed_beef;
 const HARDWARE_REGISTER = 0xdead_beef;
@@ -56,7 +67,11 @@ export class MockDevice implements IommuDevice {
   readonly dirtyTracking: boolean;
   readonly hardwareInfo: HardwareInfo;
   /** What data its page tables can be made with; absent under kernels that ask for huge pages by a flag. */
-  readonly pageTableData?: { readonly type: number; readonly least: number; readonly most: number };
+  readonly pageTableData?: DriverData;
+  readonly maxPasidLog2: number;
+  readonly viommu = mockViommuDriver;
+  /** What the device pretends to have cached; a guest's invalidations would clear it. */
+  readonly caches: readonly number[] = new Array<number>(CACHES).fill(CACHED);
   readonly #huge: boolean;
   readonly #profile: ProfileName | undefined;
 
@@ -79,6 +94,7 @@ export class MockDevice implements IommuDevice {
     }
     const data = new Uint8Array(8);
     new DataView(data.buffer).setUint32(4, HARDWARE_REGISTER, true);
+    this.maxPasidLog2 = (flags & MOCK_FLAGS.PASID) === 0 ? 0 : PASID_BITS;
     this.hardwareInfo = { type: HARDWARE_TYPE, data };
   }
 
@@ -93,8 +109,11 @@ export class MockDevice implements IommuDevice {
     domain.free();
   }
 
-  /** @throws EINVAL if the domain tracks dirty pages and the device cannot. */
-  attach(domain: MockDomain): void {
+  /** @throws EINVAL if the domain is of another IOMMU, or tracks dirty pages and the device cannot. */
+  attach(domain: IommuDomain): void {
+    if (!(domain instanceof MockDomain)) {
+      throw refuse('EINVAL', 'domain', `device ${this.name} cannot use a page table of another IOMMU`);
+    }
     if (domain.dirty !== undefined && !this.dirtyTracking) {
       throw refuse('EINVAL', 'domain', `device ${this.name} cannot use a page table that tracks dirty pages`);
     }

@@ -19,6 +19,9 @@ export interface TestMemory extends UserMemory {
    * belongs to a huge page, whose pins the kernel's check passes over.
    */
   pinsAt?(page: number): number | 'uncounted' | undefined;
+
+  /** Whether a user page is known to belong to a huge page, so that its pins are passed over. Absent: none is. */
+  hugeAt?(page: number): boolean;
 }
 
 /**

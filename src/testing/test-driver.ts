@@ -1,8 +1,10 @@
 /** The operations of the kernel's iommufd test driver, typed. */
 import { checkCallback, checkInteger, checkObject, invalidType, readValue } from '../arguments.js';
 import { IommuError, refuse } from '../errors.js';
-import type { BoundDevice } from '../iommufd/bound-device.js';
+import { BoundDevice } from '../iommufd/bound-device.js';
 import { Iommufd } from '../iommufd/iommufd.js';
+import type { DmaBuf } from '../memory/dma-buf.js';
+import { ProcessMemory } from '../memory/process-memory.js';
 import { checkMemory } from '../memory/user-memory.js';
 import { rulesOf } from '../rules.js';
 import { MAX_U64, type U64Input } from '../u64.js';
@@ -10,6 +12,7 @@ import { AccessFiles, type AfterClose } from './access-files.js';
 import { checkMap, checkRefs } from './checks.js';
 import { type AccessPagesRequest, type AccessRwRequest, checkFlags, MockAccess } from './mock-access.js';
 import { MockDevice } from './mock-device.js';
+import { MockDmaBuf } from './mock-dma-buf.js';
 import { countDirtyBits, MockDomain } from './mock-domain.js';
 import type { TestMemory } from './page-identity.js';
 
@@ -127,16 +130,35 @@ export class TestDriver {
   async mockDomainReplace(request: { readonly testDevice: number; readonly pt: number }): Promise<number> {
     checkObject(request, 'request');
     const { testDevice, pt } = request;
-    checkInteger(testDevice, 'request.testDevice', 0, LARGEST_U32);
+    return await this.deviceOf(testDevice).replace(pt);
+  }
+
+  /**
+   * DEV_CHECK_CACHE: verifies what a bound mock device has cached.
+   *
+   * @param request - `device`: id of the bound device; `cache`: number of the cache; `value`: what is expected in it
+   * @throws ENOENT if there is no such bound device, EINVAL if it has no such cache or something else in it.
+   */
+  async checkCache(request: {
+    readonly device: number;
+    readonly cache: number;
+    readonly value: number;
+  }): Promise<void> {
+    checkObject(request, 'request');
+    const { device: id, cache, value } = request;
+    const { device } = this.#iommufd.context.objects.get(id, BoundDevice);
+    const cached = device instanceof MockDevice ? device.caches[cache] : undefined;
+    if (cached === value) return;
+    throw refuse('EINVAL', 'state', `cache ${cache} of device ${device.name} has ${cached}, not ${value}`);
+  }
+
+  /** The bound device of a test device. @throws ENOENT if there is no such test device */
+  deviceOf(testDevice: number): BoundDevice {
+    checkInteger(testDevice, 'testDevice', 0, LARGEST_U32);
     const bound = this.#devices.get(testDevice);
-    if (bound === undefined) {
-      throw new IommuError('ENOENT', {
-        check: 'object',
-        id: String(testDevice),
-        detail: 'is not a test device',
-      });
-    }
-    return await bound.replace(pt);
+    if (bound !== undefined) return bound;
+    const detail = 'is not a test device';
+    throw new IommuError('ENOENT', { check: 'object', id: String(testDevice), detail });
   }
 
   /**
@@ -209,6 +231,28 @@ export class TestDriver {
       throw refuse('EINVAL', 'state', 'the page table does not track dirty pages now');
     const marks = typeof bitmap === 'function' ? await bitmap() : bitmap;
     return domain.makeDirty(iova, length, pageSize, marks);
+  }
+
+  /**
+   * DMABUF_GET: makes a dma-buf.
+   *
+   * @param length - its size in bytes, which is rounded up to whole pages
+   * @throws EINVAL if the length is 0 or above 2 MiB.
+   */
+  dmaBufGet(length: number): MockDmaBuf {
+    checkInteger(length, 'length', 0, LARGEST_U32);
+    return new MockDmaBuf(length, this.#memory instanceof ProcessMemory ? this.#memory.physical : undefined);
+  }
+
+  /**
+   * DMABUF_REVOKE: takes back what is mapped of a dma-buf, and refuses new mappings, or accepts them again. Both take back
+   * what is mapped.
+   *
+   * @throws EOPNOTSUPP if the test driver did not make it.
+   */
+  async dmaBufRevoke(buffer: DmaBuf, revoked: boolean): Promise<void> {
+    if (buffer instanceof MockDmaBuf) return await buffer.setRevoked(revoked);
+    throw refuse('EOPNOTSUPP', 'unsupported', 'the dma-buf is not one of the test driver');
   }
 
   /**

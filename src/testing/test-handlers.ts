@@ -1,23 +1,18 @@
 /** The commands of the kernel's test driver. */
 import { IommuError, refuse } from '../errors.js';
 import { BoundDevice } from '../iommufd/bound-device.js';
-import type { Handlers, Target } from '../uapi/handlers.js';
+import { fileOf, openFile } from '../uapi/device-caller.js';
+import type { Handlers } from '../uapi/handlers.js';
 import type { TEST_COMMANDS } from '../uapi/test-commands.js';
-import type { AfterClose } from './access-files.js';
 import { MOCK_ACCESS } from './mock-access.js';
-import type { MockDomainIds, TestDriver } from './test-driver.js';
-
-/** What test commands are performed on. */
-export interface TestTarget extends Target {
-  readonly driver: TestDriver;
-  /** Notes that an access file of the device was opened. */
-  readonly fileOpened: () => void;
-  /** Notes that one was closed. */
-  readonly fileClosed: AfterClose;
-}
+import { pasidHandlers } from './pasid-handlers.js';
+import type { MockDomainIds } from './test-driver.js';
+import type { TestTarget } from './test-target.js';
 
 /** By name. */
 export const testHandlers: Handlers<typeof TEST_COMMANDS, TestTarget> = {
+  ...pasidHandlers,
+
   async TEST_ADD_RESERVED({ fields }, { driver }) {
     await driver.addReserved({ ioas: fields.id, start: fields.start, length: fields.length });
   },
@@ -56,6 +51,30 @@ export const testHandlers: Handlers<typeof TEST_COMMANDS, TestTarget> = {
 
   async TEST_TRIGGER_IOPF({ fields }, { iommufd }) {
     iommufd.context.objects.get(fields.devId, BoundDevice);
+  },
+
+  async TEST_DEV_CHECK_CACHE({ fields }, { driver }) {
+    await driver.checkCache({ device: fields.id, cache: fields.cacheId, value: fields.cache });
+  },
+
+  /** No device is ever attached to a nested page table of a virtual IOMMU. */
+  async TEST_TRIGGER_VEVENT({ fields }, { iommufd }) {
+    const { name } = iommufd.context.objects.get(fields.devId, BoundDevice);
+    const detail = `(device ${name}) has no virtual device; those are not modelled`;
+    throw new IommuError('ENOENT', { check: 'object', id: String(fields.devId), detail });
+  },
+
+  /** The answer is 0, not the descriptor: a slip of the kernel's. */
+  async TEST_DMABUF_GET({ fields, caller }, { driver }) {
+    const file = driver.dmaBufGet(fields.length);
+    openFile(caller, { kind: 'dma-buf', file });
+  },
+
+  async TEST_DMABUF_REVOKE({ fields, caller }, { driver }) {
+    const { fd, revoked } = fields;
+    const opened = fileOf(caller, fd);
+    if (opened.kind !== 'dma-buf') throw refuse('EINVAL', 'argument', `descriptor ${fd} is no dma-buf`);
+    await driver.dmaBufRevoke(opened.file, revoked !== 0);
   },
 
   async TEST_SET_TEMP_MEMORY_LIMIT({ fields }, { driver }) {

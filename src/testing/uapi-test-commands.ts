@@ -23,11 +23,11 @@ export function testCommands(options: { readonly files?: AccessFiles | undefined
   }
   return {
     request: TEST_REQUEST,
-    connect({ iommufd, memory, fileOpened, fileClosed }) {
+    connect({ iommufd, release, memory, fileOpened, fileClosed }) {
       const files = given ?? filesOfMachine(memory);
       const driver = new TestDriver(iommufd, { memory, files });
       const target = { iommufd, driver, fileOpened, fileClosed };
-      return { routes: routesOf(TEST_COMMANDS, testHandlers, target), files };
+      return { routes: routesOf(TEST_COMMANDS, testHandlers, target, release), files };
     },
   };
 }

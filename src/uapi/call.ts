@@ -1,13 +1,13 @@
 /** One call of a command: its struct as it was read, its caller, and the way to answer. */
 import { refuse } from '../errors.js';
-import type { Caller } from '../iommufd/caller.js';
 import type { Command } from './command-row.js';
+import type { DeviceCaller } from './device-caller.js';
 import type { Answer, Decoded, Fields } from './struct.js';
 import { noAccess, type UserSpace } from './user-space.js';
 
 /** Who calls, and what was given as the argument. */
 export interface Arrival {
-  readonly caller: Caller;
+  readonly caller: DeviceCaller;
   /** The caller's memory. */
   readonly user: UserSpace;
   /** The argument: an address in that memory, or a plain value. */
@@ -24,7 +24,7 @@ export interface Body {
 
 /** A command with its fields. */
 export class Call<F extends Fields> implements Arrival {
-  readonly caller: Caller;
+  readonly caller: DeviceCaller;
   readonly user: UserSpace;
   readonly argument: bigint;
   readonly fields: Decoded<F>;

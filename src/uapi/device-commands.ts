@@ -1,6 +1,7 @@
 /** Commands that somebody else brings to a device. */
 import type { Iommufd } from '../iommufd/iommufd.js';
 import type { UserMemory } from '../memory/user-memory.js';
+import type { Release } from '../rules.js';
 import type { Route } from './route.js';
 
 /**
@@ -21,6 +22,8 @@ export interface DeviceCommands {
 /** What commands know of the device that they are connected with. */
 export interface OpenedDevice {
   readonly iommufd: Iommufd;
+  /** The release whose commands it has. */
+  readonly release: Release;
   /** The memory of the process that opened it. */
   readonly memory: UserMemory;
   /** Notes that a file of the device was opened; it keeps the device alive. */

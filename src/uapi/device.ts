@@ -1,16 +1,17 @@
 /** The iommufd character device as programs see it: ioctl numbers, structs in memory, errno numbers. */
-import { checkCallback, checkObject, invalidType } from '../arguments.js';
+import { checkObject, invalidType } from '../arguments.js';
 import { ERRNO, IommuError, refuse } from '../errors.js';
-import type { Caller } from '../iommufd/caller.js';
 import type { ContextAccounting } from '../iommufd/context.js';
 import { Iommufd } from '../iommufd/iommufd.js';
 import { logUapi } from '../log.js';
 import { checkMemory, type UserMemory } from '../memory/user-memory.js';
-import type { ProfileName } from '../rules.js';
+import { type Profile, type ProfileName, rulesOf } from '../rules.js';
 import { hex, type U64Input } from '../u64.js';
 import { type Arrival, readSized } from './call.js';
 import type { Command } from './command-row.js';
+import { type DeviceCaller, readDeviceCaller } from './device-caller.js';
 import type { DeviceCommands, DeviceFiles } from './device-commands.js';
+import { DeviceMapping, type DeviceMmapRequest, findWindow } from './device-mapping.js';
 import type { Handlers } from './handlers.js';
 import { hwptHandlers } from './hwpt-handlers.js';
 import { ioasHandlers } from './ioas-handlers.js';
@@ -19,20 +20,23 @@ import { type Route, routesOf } from './route.js';
 import { readU32 } from './struct.js';
 import { UserSpace } from './user-space.js';
 import { type VfioCall, vfioCalls } from './vfio-calls.js';
+import { viommuHandlers } from './viommu-handlers.js';
 
 /** How a device is opened. */
-export interface IommufdDeviceOptions extends Caller {
+export interface IommufdDeviceOptions extends DeviceCaller {
   /** The memory of the process that opens the device. */
   readonly memory: UserMemory;
   /** Commands beside its own: `testCommands()` of `io-pagetable/testing`. Default: none. */
   readonly commands?: DeviceCommands | undefined;
   /** Whom mappings charge for pinned pages; `'mm'` as when the VFIO container node was opened. Default `'user'`. */
   readonly accounting?: ContextAccounting | undefined;
+  /** Whether the kernel was built with devices that have no IOMMU: see `NoIommuDevice`. Default false. */
+  readonly noIommu?: boolean | undefined;
   /** Whose behaviour the address spaces have; by default the newest Linux's. */
   readonly profile?: ProfileName | undefined;
 }
 
-const EBADF = 9;
+const { EBADF } = ERRNO;
 /** The first command; below it all calls are VFIO's. */
 const FIRST_NUMBER = 0x80;
 /** Where the structs of commands that share a request number say which of them is meant. */
@@ -41,7 +45,11 @@ const OPERATION = 4;
 /** Bytes of the first field of a struct. */
 const SIZE_LENGTH = 4;
 
-const HANDLERS: Handlers<typeof IOMMUFD_COMMANDS> = { ...ioasHandlers, ...hwptHandlers };
+const HANDLERS: Handlers<typeof IOMMUFD_COMMANDS> = {
+  ...ioasHandlers,
+  ...hwptHandlers,
+  ...viommuHandlers,
+};
 
 /** Commands that were brought to a device. */
 interface AddedCommands {
@@ -60,6 +68,8 @@ interface AddedCommands {
 export class IommufdDevice implements AsyncDisposable {
   /** The context behind the device: for inspection, and for what is no ioctl, such as binding devices. */
   readonly iommufd: Iommufd;
+  /** Who has opened it. */
+  readonly #opener: DeviceCaller;
   readonly #user: UserSpace;
   readonly #vfioCalls: ReadonlyMap<number, VfioCall>;
   /** The commands by request number. */
@@ -70,7 +80,17 @@ export class IommufdDevice implements AsyncDisposable {
   /** Bytes of the longest struct. */
   readonly #longest: number;
   #closed = false;
+  /** Access files and mappings, which keep the device alive. */
   #openFiles = 0;
+  readonly #uses = {
+    opened: (): void => {
+      this.#openFiles += 1;
+    },
+    closed: (): Promise<void> => {
+      this.#openFiles -= 1;
+      return this.#releaseIfUnused();
+    },
+  };
   #calls = 0;
   readonly #whenIdle: (() => void)[] = [];
   /** Zeroed room for structs, as many as there were calls at the same time. */
@@ -80,18 +100,26 @@ export class IommufdDevice implements AsyncDisposable {
   /** @throws TypeError if there is no memory. */
   constructor(options: IommufdDeviceOptions) {
     checkObject(options, 'options');
-    const { memory, capable, commands, accounting = 'user', profile } = options;
-    checkMemory(memory, 'options.memory');
-    this.iommufd = new Iommufd({ memory, capable, accounting, profile });
+    const { memory: given, commands, accounting = 'user', noIommu, profile } = options;
+    checkMemory(given, 'options.memory');
+    this.#opener = readDeviceCaller(options, 'options');
+    const { memory = given, capable } = this.#opener;
+    this.iommufd = new Iommufd({ memory, capable, accounting, noIommu, profile });
     this.#user = new UserSpace(memory);
     const target = { iommufd: this.iommufd };
-    const routes = routesOf(IOMMUFD_COMMANDS, HANDLERS, target);
+    const { commands: release } = rulesOf(this.iommufd.profile);
+    const routes = routesOf(IOMMUFD_COMMANDS, HANDLERS, target, release);
     this.#vfioCalls = vfioCalls(target);
     this.#routes = new Map(routes.map((route) => [route.command.request, route]));
     this.#added = commands === undefined ? undefined : this.#connect(commands, memory);
     const known = this.#added === undefined ? routes : [...routes, ...this.#added.operations.values()];
     this.#lastNumber = Math.max(...known.map(({ command }) => command.request & 0xff));
     this.#longest = Math.max(...known.map(({ command }) => command.struct.length));
+  }
+
+  /** Whose behaviour it has. A name that stands for the newest kernel has become that one's. */
+  get profile(): Profile {
+    return this.iommufd.profile;
   }
 
   /**
@@ -104,7 +132,12 @@ export class IommufdDevice implements AsyncDisposable {
    * @throws TypeError for arguments that no program can send, and what the memory, or a device that the host has bound,
    * throws beside `IommuError`s.
    */
-  async ioctl(request: number, arg: U64Input, file?: number | null, caller: Caller = {}): Promise<number> {
+  async ioctl(
+    request: number,
+    arg: U64Input,
+    file?: number | null,
+    caller: DeviceCaller = {},
+  ): Promise<number> {
     if (typeof request !== 'number') throw invalidType(request, 'request', 'a number');
     if (typeof arg !== 'bigint' && typeof arg !== 'number') {
       throw invalidType(arg, 'arg', 'a bigint');
@@ -127,6 +160,30 @@ export class IommufdDevice implements AsyncDisposable {
         for (const idle of this.#whenIdle.splice(0)) idle();
         await this.#releaseIfUnused();
       }
+    }
+  }
+
+  /**
+   * mmap(2) of the device: memory of a driver that the program and the driver share. Gives the mapping, to be ended with
+   * the last part of it, or a negative errno: ENODEV if devices of the profile have no mmap, EINVAL unless it is asked
+   * for MAP_SHARED, EPERM for PROT_EXEC, ENXIO unless exactly one window is meant.
+   *
+   * A mapping keeps the device alive, as an access file does.
+   *
+   * @throws TypeError or RangeError for arguments that no program can send.
+   */
+  mmap(request: DeviceMmapRequest): DeviceMapping | number {
+    if (this.#closed) return -EBADF;
+    try {
+      const { bytes, owner } = findWindow(this.iommufd.context, request);
+      const { opened, closed } = this.#uses;
+      const mapping = new DeviceMapping(bytes, owner, closed);
+      opened();
+      return mapping;
+    } catch (error) {
+      if (!(error instanceof IommuError)) throw error;
+      if (logUapi.enabled) logUapi('mmap: %s', error.message);
+      return error.errno;
     }
   }
 
@@ -171,13 +228,13 @@ export class IommufdDevice implements AsyncDisposable {
   }
 
   /** Reads who calls, once: a mapping must not charge another process than the one whose memory it shows. */
-  #readCaller(given: Caller): Pick<Arrival, 'caller' | 'user'> {
-    checkObject(given, 'caller');
-    const { memory, capable } = given;
-    if (memory !== undefined) checkMemory(memory, 'caller.memory');
-    checkCallback(capable, 'caller.capable');
-    const user = memory === undefined || memory === this.#user.memory ? this.#user : new UserSpace(memory);
-    return { caller: { memory, capable }, user };
+  #readCaller(given: DeviceCaller): Pick<Arrival, 'caller' | 'user'> {
+    const caller = readDeviceCaller(given, 'caller');
+    const { memory } = caller;
+    if (memory !== undefined && memory !== this.#user.memory) return { caller, user: new UserSpace(memory) };
+    // Another process has descriptors of its own.
+    const { file = this.#opener.file, openFile = this.#opener.openFile } = caller;
+    return { caller: { ...caller, file, openFile }, user: this.#user };
   }
 
   async #perform(request: number, arrival: Arrival, bytes: Uint8Array): Promise<number> {
@@ -219,16 +276,13 @@ export class IommufdDevice implements AsyncDisposable {
     if (typeof commands.connect !== 'function') {
       throw invalidType(commands, 'options.commands', 'what testCommands() gives');
     }
+    const { commands: release } = rulesOf(this.iommufd.profile);
     const { routes, files } = commands.connect({
       iommufd: this.iommufd,
       memory,
-      fileOpened: () => {
-        this.#openFiles += 1;
-      },
-      fileClosed: () => {
-        this.#openFiles -= 1;
-        return this.#releaseIfUnused();
-      },
+      release,
+      fileOpened: this.#uses.opened,
+      fileClosed: this.#uses.closed,
     });
     const operations = new Map(routes.map((route) => [route.command.op, route]));
     return { request: commands.request, any: routes[0]!.command, operations, files };

@@ -4,10 +4,13 @@ import { getDirtyBitmap, setDirtyTracking } from '../iommufd/dirty.js';
 import { getHwInfo } from '../iommufd/hw-info.js';
 import { hwptAlloc } from '../iommufd/hwpt-alloc.js';
 import { refuseFlags } from '../iommufd/ioas-commands.js';
+import { noSuchId } from '../iommufd/object-table.js';
+import { Viommu } from '../iommufd/viommu.js';
+import { rulesOf } from '../rules.js';
 import { DirtyBits } from './dirty-bits.js';
 import type { Handlers } from './handlers.js';
 import type { IOMMUFD_COMMANDS } from './iommufd-commands.js';
-import type { UserSpace } from './user-space.js';
+import { readBytes, type UserSpace } from './user-space.js';
 
 /** Limits of HWPT_INVALIDATE. */
 const LONGEST_ENTRY = 4096;
@@ -26,7 +29,9 @@ export const hwptHandlers: Pick<
   | 'FAULT_QUEUE_ALLOC'
 > = {
   async HWPT_ALLOC(call, { iommufd }) {
-    await hwptAlloc(iommufd.context, call.fields, (outHwptId) => call.respond({ outHwptId }));
+    const { fields, user } = call;
+    const readData = (length: number) => readBytes(user, fields.dataUptr, length);
+    await hwptAlloc(iommufd.context, { ...fields, readData }, (outHwptId) => call.respond({ outHwptId }));
   },
 
   async GET_HW_INFO(call, { iommufd }) {
@@ -55,8 +60,8 @@ export const hwptHandlers: Pick<
     await bits.setIn(user, fields.data, (fields.length - 1n) / granule + 1n);
   },
 
-  /** There are no nested page tables, which are all that could be invalidated. */
-  async HWPT_INVALIDATE({ fields }) {
+  /** There are no nested page tables, and no virtual IOMMU whose driver could do it. */
+  async HWPT_INVALIDATE({ fields }, { iommufd: { context } }) {
     const { hwptId, dataUptr, entryLen, entryNum } = fields;
     if (
       entryNum !== 0 &&
@@ -64,7 +69,12 @@ export const hwptHandlers: Pick<
     ) {
       throw refuse('EINVAL', 'argument', `there cannot be ${entryNum} entries of ${entryLen} bytes`);
     }
-    throw new IommuError('ENOENT', {
+    const object = context.objects.find(hwptId);
+    if (object === undefined) throw noSuchId(hwptId);
+    if (object instanceof Viommu) {
+      throw refuse('EOPNOTSUPP', 'unsupported', 'invalidations by a guest are not modelled');
+    }
+    throw new IommuError(rulesOf(context.profile).notInvalidatable, {
       check: 'object',
       id: String(hwptId),
       detail: 'is not a nested page table; those are not modelled',

@@ -1,5 +1,6 @@
 /** The commands on objects, address spaces and options. */
 import type { IovaRange } from '../arguments.js';
+import { ioasChangeProcess } from '../iommufd/change-process.js';
 import {
   type IovaRanges,
   ioasAlloc,
@@ -7,11 +8,14 @@ import {
   ioasCopy,
   ioasIovaRanges,
   ioasMap,
+  ioasMapFile,
   ioasUnmap,
   PartialAnswerError,
 } from '../iommufd/ioas-commands.js';
+import { noIommuGetPa } from '../iommufd/no-iommu.js';
 import { option } from '../iommufd/option.js';
 import { VFIO_IOAS_OP, vfioIoas } from '../iommufd/vfio.js';
+import { fileOf } from './device-caller.js';
 import type { Handlers } from './handlers.js';
 import { IOMMUFD_COMMANDS } from './iommufd-commands.js';
 import { decodeRanges, encodeRanges, IOVA_RANGE } from './ranges.js';
@@ -30,6 +34,9 @@ export const ioasHandlers: Pick<
   | 'IOAS_IOVA_RANGES'
   | 'IOAS_MAP'
   | 'IOAS_UNMAP'
+  | 'IOAS_MAP_FILE'
+  | 'IOAS_CHANGE_PROCESS'
+  | 'IOAS_NOIOMMU_GET_PA'
   | 'OPTION'
   | 'VFIO_IOAS'
 > = {
@@ -68,8 +75,23 @@ export const ioasHandlers: Pick<
     await call.respond({ iova: await ioasMap(iommufd.context, call.fields, call.caller) });
   },
 
+  async IOAS_MAP_FILE(call, { iommufd: { context } }) {
+    const { fields, caller } = call;
+    const file = () => fileOf(caller, fields.fd).file;
+    await call.respond({ iova: await ioasMapFile(context, { ...fields, file }, caller) });
+  },
+
+  async IOAS_CHANGE_PROCESS({ caller }, { iommufd }) {
+    await ioasChangeProcess(iommufd.context, { reserved: 0 }, caller);
+  },
+
   async IOAS_UNMAP(call, { iommufd }) {
     await call.respond({ length: await ioasUnmap(iommufd.context, call.fields) });
+  },
+
+  async IOAS_NOIOMMU_GET_PA(call, { iommufd }) {
+    const { physical, length } = await noIommuGetPa(iommufd.context, call.fields, call.caller);
+    await call.respond({ length, outPhys: physical });
   },
 
   async OPTION({ fields, user, argument, caller }, { iommufd }) {

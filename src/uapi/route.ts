@@ -1,5 +1,6 @@
 /** Commands as a device finds them: a row of a table with what performs it. */
 import { IommuError } from '../errors.js';
+import { isAtLeast, type Release } from '../rules.js';
 import { type Arrival, type Body, Call } from './call.js';
 import type { Command } from './command-row.js';
 import type { Handler, Target } from './handlers.js';
@@ -14,14 +15,17 @@ export interface Route {
   readonly perform: (arrival: Arrival, body: Body) => Promise<void>;
 }
 
-/** The commands of a table, each with its handler. */
+/** The commands of a table that a release has, each with its handler. */
 export function routesOf<Rows extends Readonly<Record<string, Fields>>, T extends Target>(
   table: { readonly [Name in keyof Rows]: Command<Rows[Name]> },
   handlers: { readonly [Name in keyof Rows]: Handler<Rows[Name], T> },
   target: T,
+  release: Release,
 ): Route[] {
   const names = Object.keys(table) as (keyof Rows & string)[];
-  return names.map((name) => routeOf(name, table[name], handlers[name], target));
+  return names
+    .filter((name) => isAtLeast(release, table[name].since))
+    .map((name) => routeOf(name, table[name], handlers[name], target));
 }
 
 function routeOf<F extends Fields, T extends Target>(

@@ -7,8 +7,8 @@ import { invalidType, outOfRange, readValue } from '../arguments.js';
 import { readBytes } from '../memory/read-bytes.js';
 import type { U64Input } from '../u64.js';
 
-/** How wide a field is; all are unsigned. */
-export type FieldType = 'u8' | 'u16' | 'u32' | 'u64';
+/** How wide a field is; `s32` is signed. */
+export type FieldType = 'u8' | 'u16' | 'u32' | 's32' | 'u64';
 
 /** Which way the value of a field goes. */
 export type FieldUse =
@@ -74,7 +74,7 @@ export type Answer<F extends Fields> = {
   readonly [Name in NamesOf<F, 'out' | 'io' | 'size'>]?: ValueOf<F[Name]>;
 };
 
-const WIDTH: Readonly<Record<FieldType, number>> = { u8: 1, u16: 2, u32: 4, u64: 8 };
+const WIDTH: Readonly<Record<FieldType, number>> = { u8: 1, u16: 2, u32: 4, s32: 4, u64: 8 };
 
 interface NamedField extends Field {
   readonly name: string;
@@ -158,6 +158,8 @@ function readField(bytes: Uint8Array, type: FieldType, at: number): number | big
       return bytes[at]! | (bytes[at + 1]! << 8);
     case 'u32':
       return readU32(bytes, at);
+    case 's32':
+      return readU32(bytes, at) | 0;
     case 'u64':
       return readBigU64(bytes, at);
   }
@@ -196,9 +198,10 @@ function writeNumber(bytes: Uint8Array, at: number, width: number, value: number
 
 function readNumber(name: string, type: FieldType, value: unknown): number {
   if (typeof value !== 'number') throw invalidType(value, name, 'a number');
-  const most = 2 ** (8 * WIDTH[type]) - 1;
-  if (!Number.isInteger(value) || value < 0 || value > most) {
-    throw outOfRange(value, name, `an integer from 0 to ${most}`);
+  const least = type === 's32' ? -(2 ** 31) : 0;
+  const most = least + 2 ** (8 * WIDTH[type]) - 1;
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw outOfRange(value, name, `an integer from ${least} to ${most}`);
   }
   return value;
 }

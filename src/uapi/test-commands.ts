@@ -1,5 +1,6 @@
 /** The commands of the kernel's test driver: one request number, and structs as C programs have them. */
-import { type Command, command, type Sized } from './command-row.js';
+import type { Release } from '../rules.js';
+import { type Command, command, FIRST_RELEASE, type Sized } from './command-row.js';
 import { type Fields, field } from './struct.js';
 
 /** Request number of all commands of the test driver. */
@@ -7,8 +8,12 @@ export const TEST_REQUEST = 0x3ba0;
 const TEST_LENGTHS = { least: 68, known: 72 };
 
 /** A row of the table. */
-function testCommand<const F extends Fields>(op: number, fields: F): Command<Sized<F>> & { op: number } {
-  return Object.freeze({ ...command(TEST_REQUEST, TEST_LENGTHS, fields), op });
+function testCommand<const F extends Fields>(
+  op: number,
+  fields: F,
+  since: Release = FIRST_RELEASE,
+): Command<Sized<F>> & { op: number } {
+  return Object.freeze({ ...command(TEST_REQUEST, TEST_LENGTHS, fields, { since }), op });
 }
 
 /** A row of an operation on an access file. */
@@ -25,6 +30,13 @@ const MOCK_DOMAIN_IDS = {
   outHwptId: field('u32', 20, 'out'),
   /** The bound device: the `devId` of other commands. */
   outIdevId: field('u32', 24, 'out'),
+} as const;
+
+/** What operations that move a PASID of a test device take and give. */
+const PASID_TARGET = {
+  id: field('u32', 8, 'in'),
+  pasid: field('u32', 16, 'in'),
+  ptId: field('u32', 20, 'io'),
 } as const;
 
 /** The operations of the kernel's test driver, by name. They share one request number. */
@@ -106,4 +118,33 @@ export const TEST_COMMANDS = Object.freeze({
     perm: field('u32', 28, 'in'),
     addr: field('u64', 32, 'in'),
   }),
+  TEST_DEV_CHECK_CACHE: testCommand(
+    16,
+    {
+      /** The bound device. */
+      id: field('u32', 8, 'in'),
+      cacheId: field('u32', 16, 'in'),
+      cache: field('u32', 20, 'in'),
+    },
+    '6.13',
+  ),
+  TEST_TRIGGER_VEVENT: testCommand(17, { devId: field('u32', 16, 'in') }, '6.15'),
+  TEST_PASID_ATTACH: testCommand(18, PASID_TARGET, '6.15'),
+  TEST_PASID_REPLACE: testCommand(19, PASID_TARGET, '6.15'),
+  TEST_PASID_DETACH: testCommand(20, { id: field('u32', 8, 'in'), pasid: field('u32', 16, 'in') }, '6.15'),
+  TEST_PASID_CHECK_HWPT: testCommand(
+    21,
+    { id: field('u32', 8, 'in'), pasid: field('u32', 16, 'in'), hwptId: field('u32', 20, 'in') },
+    '6.15',
+  ),
+  TEST_DMABUF_GET: testCommand(
+    22,
+    { length: field('u32', 16, 'in'), openFlags: field('u32', 20, 'in?') },
+    '6.19',
+  ),
+  TEST_DMABUF_REVOKE: testCommand(
+    23,
+    { fd: field('s32', 16, 'in'), revoked: field('u32', 20, 'in') },
+    '6.19',
+  ),
 });

@@ -49,6 +49,13 @@ export class UserSpace {
   }
 }
 
+/** New bytes with what is at an address. @throws EFAULT if one of them cannot be read */
+export async function readBytes(user: UserSpace, address: bigint, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  await user.read(address, bytes);
+  return bytes;
+}
+
 /** How many of `length` bytes from a place on have an address. */
 function roomAt(page: number, offset: number, length: number): number {
   const pages = LAST_PAGE + 1 - page;

@@ -3,7 +3,7 @@ import { IommuError, refuse } from '../errors.js';
 import { vfioCheckExtension, vfioMap, vfioSetIommu, vfioUnmap } from '../iommufd/vfio.js';
 import { vfioInfo } from '../iommufd/vfio-info.js';
 import type { Arrival, Body } from './call.js';
-import type { Command } from './command-row.js';
+import { type Command, FIRST_RELEASE } from './command-row.js';
 import type { Handlers, Target } from './handlers.js';
 import { routesOf } from './route.js';
 import { readU32 } from './struct.js';
@@ -67,7 +67,7 @@ export function vfioCalls(target: Target): ReadonlyMap<number, VfioCall> {
     const perform = ({ argument }: Arrival) => valueHandlers[name](Number(argument), target);
     calls.set(VFIO_REQUEST[name], { name: `vfio_${name.toLowerCase()}`, perform });
   }
-  for (const { name, command, perform } of routesOf(VFIO_COMMANDS, structHandlers, target)) {
+  for (const { name, command, perform } of routesOf(VFIO_COMMANDS, structHandlers, target, FIRST_RELEASE)) {
     calls.set(command.request, {
       name,
       async perform(arrival) {

@@ -1,5 +1,5 @@
 /** The VFIO type 1 calls: request numbers and structs, as C programs have them. */
-import { type Command, unchanged } from './command-row.js';
+import { type Command, FIRST_RELEASE, unchanged } from './command-row.js';
 import { type Field, type Fields, field, Struct } from './struct.js';
 
 function vfioCall<const F extends Fields>(
@@ -8,7 +8,7 @@ function vfioCall<const F extends Fields>(
   fields: F,
 ): Command<{ readonly argsz: Field<'u32', 'size'> } & F> {
   const struct = new Struct(lengths.known, { argsz: field('u32', 0, 'size'), ...fields });
-  return Object.freeze({ request, least: lengths.least, struct });
+  return Object.freeze({ request, least: lengths.least, struct, since: FIRST_RELEASE });
 }
 
 /** The VFIO type 1 calls that take a struct, by name. */

@@ -13,6 +13,22 @@ const outcomes: Record<string, string[]> = {
     'the device, which wrote 340 records meanwhile, is stopped for 6 pages',
     'both images are equal',
   ],
+  'live-update': [
+    'the old VMM is charged for 1048576 bytes',
+    'a successor that may lock only half of it: ENOMEM',
+    'the successor is charged for 1048576 bytes, the old VMM for 0',
+    'the old VMM is gone; the successor reads "packet 4"',
+    'with memory of the process itself mapped: EINVAL',
+    '4 packets, none lost',
+  ],
+  'peer-to-peer': [
+    'two pages of the BAR are mapped at 0x1000; pinned: 0',
+    'the card rings, the GPU reads 7',
+    'pinning it for the CPU: EINVAL',
+    'revoked: the card that rings again runs into a fault of the IOMMU',
+    'a new mapping meanwhile: ENODEV',
+    'unmapped and mapped again: the GPU reads 9',
+  ],
   postcopy: [
     'readSync across pages 5 and 6: EAGAIN; read waits for both',
     'mapSync of pages 4 to 7: EAGAIN, and nothing has changed',

@@ -1,14 +1,18 @@
 /** Recorded traces, and lines to make others of. */
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findTraces } from '../../conformance/trace-files.js';
 
 /** The folder of the recorded traces. */
 export const TRACES = fileURLToPath(new URL('../traces', import.meta.url));
 
-const files = await findTraces([TRACES]);
+/** The folder of those that Linux 7.3 answered. */
+export const TRACES_7_3 = fileURLToPath(new URL('../traces-7.3', import.meta.url));
+
+const files = await findTraces([TRACES, TRACES_7_3]);
 
 /** Name and path of each recorded trace. */
-export const traceFiles = files.map((file) => [file.slice(TRACES.length + 1), file] as const);
+export const traceFiles = files.map((file) => [file.slice(dirname(TRACES).length + 1), file] as const);
 
 /** The header of a trace whose process has 16 pages at 0x100000. */
 export const HEADER =

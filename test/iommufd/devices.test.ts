@@ -149,12 +149,12 @@ describe('attach', () => {
     const hwpt = await iommufd.hwptAlloc({ device: able.id, ioas, dirtyTracking: true });
     expect(await outcome(unable.attach(hwpt))).toBe('EINVAL');
     expect(await outcome(driver.mockDomain({ pt: hwpt, flags: MOCK_FLAGS.NO_DIRTY }))).toBe('EINVAL');
-    expect((await iommufd.getHwInfo({ device: unable.id })).capabilities).toBe(0n);
+    expect((await iommufd.getHwInfo({ device: unable.id })).capabilities).toBe(8n);
     expect(await iommufd.getHwInfo({ device: able.id })).toEqual({
       type: 0xfeed_beef,
       data: Uint8Array.of(0, 0, 0, 0, 0xef, 0xbe, 0xad, 0xde),
       maxPasidLog2: 0,
-      capabilities: 1n,
+      capabilities: 9n,
     });
     await closeClean(setting);
   });

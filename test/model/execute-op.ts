@@ -141,17 +141,16 @@ async function mapOrCopy(pairs: Pairs, op: OpOf<'map'> | OpOf<'copy'>): Promise<
     );
   }
   const fresh = model.areas.filter((area) => !before.has(area));
-  for (const domain of pairs.domains) if (domain.table?.model === model) checkRequests(pairs, domain, fresh);
+  for (const domain of pairs.domains) if (domain.table?.model === model) checkRequests(domain, fresh);
   return answers;
 }
 
 /** A domain that was filled with areas, if any, got the requests that it should have got. */
-function checkRequests(pairs: Pairs, { requests, table }: DomainPair, areas: readonly Area[]): void {
+function checkRequests({ requests, table }: DomainPair, areas: readonly Area[]): void {
   if (requests === undefined) return;
   if (areas.length > 0) {
-    const frameOf = (page: bigint) => pairs.frames.get(page);
     const largePages = table?.model.largePages === true;
-    const expected = areas.flatMap((area) => expectedRequests(area, largePages, frameOf));
+    const expected = areas.flatMap((area) => expectedRequests(area, largePages));
     assert.deepEqual(requests, expected, 'requests to a domain');
   }
   requests.length = 0;
@@ -168,7 +167,7 @@ async function addDomain(pairs: Pairs, op: OpOf<'addDomain'>): Promise<Answers> 
     `domain ${pairs.domains.indexOf(pair)}`,
   );
   if (answers.model === 'OK') pair.table = table;
-  checkRequests(pairs, pair, answers.model === 'OK' ? table.model.areas : []);
+  checkRequests(pair, answers.model === 'OK' ? table.model.areas : []);
   return answers;
 }
 
@@ -295,9 +294,12 @@ function pin(pairs: Pairs, op: OpOf<'pin'>): Promise<Answers> {
         : await pair.library.pin(iova, length, options);
       pair.pins.push({ iova, length });
       const numbers = Array.from({ length: frames.frames }, (_, at) => BigInt(frames.at(at)));
-      return numbers.map((frame) => pairs.userPages.get(frame)).join();
+      return numbers.join();
     },
-    () => NaiveAccess.userPages(pair.model.pin(iova, length, op.write)).join(),
+    () =>
+      NaiveAccess.pages(pair.model.pin(iova, length, op.write))
+        .map(({ frame }) => frame)
+        .join(),
     aim,
   );
 }
@@ -411,7 +413,7 @@ async function dirty(pairs: Pairs, op: OpOf<'trackDirty' | 'markDirty' | 'readDi
     const at = resolvePoint(table.model, op.at);
     const page = at - (at % ioPage);
     library.dirty.mark(page, ioPage);
-    if (model.dirty.tracking && table.model.translate(page) !== undefined) model.dirty.pages.add(page);
+    if (model.dirty.tracking) table.model.markDirty(model, page);
     return { ...DONE, aim: `${aim}, ${hex(page)}` };
   }
   const range = resolveSpan(table.model, op.range);

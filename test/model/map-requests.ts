@@ -3,7 +3,7 @@
  * page where large pages are disabled.
  */
 import { max, min, PAGE } from './naive-ranges.js';
-import { type Area, pieceOf } from './naive-table.js';
+import { type Area, frameOf, pieceOf } from './naive-table.js';
 
 /** A request to map `size` bytes at `iova`. */
 export interface MapRequest {
@@ -11,16 +11,8 @@ export interface MapRequest {
   readonly size: bigint;
 }
 
-/**
- * The requests for an area.
- *
- * @param frameOf - the frame behind a page of user memory
- */
-export function expectedRequests(
-  area: Area,
-  largePages: boolean,
-  frameOf: (userPage: bigint) => bigint | undefined,
-): MapRequest[] {
+/** The requests for an area. */
+export function expectedRequests(area: Area, largePages: boolean): MapRequest[] {
   const { backing, first, last } = pieceOf(area);
   const requests: { iova: bigint; size: bigint }[] = [];
   let previous: bigint | undefined;
@@ -28,7 +20,7 @@ export function expectedRequests(
     const pageStart = area.start - area.startByte + index * PAGE;
     const iova = max(area.start, pageStart);
     const size = min(area.last, pageStart + PAGE - 1n) - iova + 1n;
-    const frame = frameOf(backing.uptr / PAGE + index);
+    const frame = frameOf(backing, index);
     const follows = previous !== undefined && frame === previous + 1n;
     if (follows && largePages) requests.at(-1)!.size += size;
     else requests.push({ iova, size });

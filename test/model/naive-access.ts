@@ -2,8 +2,9 @@
  * The naive model's in-kernel access: pins and byte copies through a table.
  */
 
+import type { NaivePage } from './naive-memory.js';
 import { lastOf, MAX, meets, min, PAGE, Refusal } from './naive-ranges.js';
-import { type Area, byteAt, type NaiveTable, type NaiveWorld, type Piece } from './naive-table.js';
+import { type Area, byteAt, type NaiveTable, type NaiveWorld, type Piece, pageOf } from './naive-table.js';
 
 /** The part of a pin that goes through one area. */
 export interface PinPiece extends Piece {
@@ -25,6 +26,8 @@ export class NaiveAccess {
   pins: Pin[] = [];
   /** So many times more it ignores what it is told about areas (but not that it has to leave the table). */
   ignores = 0;
+  /** It is the kernel's own: what it has pinned is locked, and nobody tells it anything. */
+  locks = false;
   /** Leaves the table when it drops its pin, as the access behind a single pinned range does. */
   leaves = false;
 
@@ -75,6 +78,7 @@ export class NaiveAccess {
 
   /** The table tells it to let go of a range. */
   told(iova: bigint, length: bigint): void {
+    if (this.locks) return;
     if (!this.leaves) this.world.notices.push({ access: this, iova, length });
     if (this.ignores > 0 && length !== MAX) {
       this.ignores -= 1;
@@ -100,6 +104,7 @@ export class NaiveAccess {
       if (table.rules.pinsBeginOnPages && byteAt(area, first) % PAGE !== 0n) throw new Refusal('EINVAL');
       if (area.last < last && byteAt(area, area.last) % PAGE !== PAGE - 1n) throw new Refusal('EINVAL');
       requirePermission(area, write);
+      if (area.backing.source.kind === 'dma-buf') throw new Refusal('EINVAL');
       const piece = {
         area,
         backing: area.backing,
@@ -121,7 +126,7 @@ export class NaiveAccess {
     lastOf(iova, length);
     this.attach(table);
     try {
-      return NaiveAccess.userPages(this.pin(iova, length, write)).length;
+      return NaiveAccess.pages(this.pin(iova, length, write)).length;
     } catch (refusal) {
       this.detach();
       throw refusal;
@@ -139,10 +144,10 @@ export class NaiveAccess {
     this.pins.splice(this.pins.indexOf(pin), 1);
   }
 
-  /** The user pages of a pin, in order. */
-  static userPages(pin: Pin): bigint[] {
+  /** The pages of a pin, in order. */
+  static pages(pin: Pin): NaivePage[] {
     return pin.pieces.flatMap(({ backing, first, last }) =>
-      Array.from({ length: Number(last - first) + 1 }, (_, at) => backing.uptr / PAGE + first + BigInt(at)),
+      Array.from({ length: Number(last - first) + 1 }, (_, at) => pageOf(backing, first + BigInt(at))!),
     );
   }
 
@@ -152,17 +157,17 @@ export class NaiveAccess {
     const done = this.#attached().walk(iova, last, (area, first, until) => {
       if (area.closed) throw new Refusal('EINVAL');
       requirePermission(area, write);
-      const user = area.backing.uptr + byteAt(area, first);
-      const userLast = area.backing.uptr + byteAt(area, until);
-      const throughFrames = slow || this.world.process.exited;
-      if (throughFrames)
-        this.#requireSlowPath(area, byteAt(area, first) / PAGE, byteAt(area, until) / PAGE, write);
-      for (let at = user; at <= userLast; at = (at / PAGE + 1n) * PAGE) {
-        if (!throughFrames && !this.world.process.accessible(at / PAGE, write)) throw new Refusal('EFAULT');
-        const bytes = Number(min(userLast, (at / PAGE) * PAGE + PAGE - 1n) - at) + 1;
+      const { backing } = area;
+      if (backing.source.kind === 'dma-buf') throw new Refusal('EINVAL');
+      const [byte, lastByte] = [byteAt(area, first), byteAt(area, until)];
+      const throughFrames = this.#throughFrames(area, byte / PAGE, lastByte / PAGE, slow);
+      for (let at = byte; at <= lastByte; at = (at / PAGE + 1n) * PAGE) {
+        const userPage = backing.start / PAGE + at / PAGE;
+        if (!throughFrames && !this.world.process.accessible(userPage, write)) throw new Refusal('EFAULT');
+        const page = throughFrames ? pageOf(backing, at / PAGE)!.bytes : this.world.process.page(userPage);
+        const bytes = Number(min(lastByte, (at / PAGE) * PAGE + PAGE - 1n) - at) + 1;
         const offset = Number(at % PAGE);
-        const position = Number(first - iova + (at - user));
-        const page = this.world.process.page(at / PAGE);
+        const position = Number(first - iova + (at - byte));
         if (write) page.set(buffer.subarray(position, position + bytes), offset);
         else buffer.set(page.subarray(offset, offset + bytes), position);
       }
@@ -170,11 +175,15 @@ export class NaiveAccess {
     if (!done) throw new Refusal('ENOENT');
   }
 
-  /** The slow path pins what is not pinned: a single page for its use, several as the backing says. */
-  #requireSlowPath({ backing }: Area, first: bigint, last: bigint, write: boolean): void {
+  /**
+   * Whether a slice is copied from its pages, which are pinned for that as the backing says, and not as the process
+   * would: that of a file always, that of a process on the slow path if it is of several pages.
+   */
+  #throughFrames({ backing }: Area, first: bigint, last: bigint, slow: boolean): boolean {
     const { process } = this.world;
-    if (first < last || process.exited) this.world.requireMemory({ backing, first, last }, []);
-    else if (!process.accessible(backing.uptr / PAGE + first, write)) throw new Refusal('EFAULT');
+    if (backing.source.kind === 'process' && !process.exited && (!slow || first === last)) return false;
+    this.world.requireMemory({ backing, first, last }, []);
+    return true;
   }
 
   #attached(): NaiveTable {

@@ -5,9 +5,21 @@
 import assert from 'node:assert/strict';
 import { profileOfTrace, type Rules, rulesOf } from '../../src/rules.js';
 import { NaiveAccess, type Pin } from './naive-access.js';
+import { NaiveDmaBuf, NaiveFile, type NaiveFileKind, NaiveFrames, NaivePage } from './naive-memory.js';
 import { NaiveProcess } from './naive-process.js';
-import { lastOf, lowestBit, MAX, max, PAGE, type Range, Refusal } from './naive-ranges.js';
-import { type NaiveDomain, NaiveTable, NaiveWorld, naiveDomain, type Prot } from './naive-table.js';
+import { lastOf, lowestBit, MAX, max, min, PAGE, type Range, Refusal } from './naive-ranges.js';
+import {
+  byteAt,
+  type Charged,
+  frameOf,
+  type NaiveDomain,
+  type NaiveOwner,
+  NaiveTable,
+  NaiveWorld,
+  naiveDomain,
+  type Prot,
+  runLastOf,
+} from './naive-table.js';
 
 /** First line of a trace. */
 export interface TraceHeader {
@@ -16,6 +28,16 @@ export interface TraceHeader {
   readonly memory: readonly { readonly uptr: string; readonly length: string; readonly writable: boolean }[];
   readonly memlock_pages?: number;
   readonly rlimit_mode?: number;
+  readonly files?: readonly FileHeader[];
+  readonly processes?: readonly { readonly memlock_pages: number; readonly same_user: boolean }[];
+  readonly noiommu?: number;
+}
+
+interface FileHeader {
+  readonly file: string;
+  readonly kind: string;
+  readonly uptr?: string;
+  readonly size?: string;
 }
 
 /** One recorded operation; which arguments it has depends on `op`. */
@@ -54,6 +76,14 @@ export interface TraceStep {
   readonly type?: number;
   readonly extension?: number;
   readonly all?: boolean;
+  readonly nest?: boolean;
+  readonly file?: string;
+  readonly size?: string;
+  readonly revoked?: boolean;
+  readonly process?: number;
+  readonly queue?: string;
+  readonly index?: number;
+  readonly device?: number;
 }
 
 /** `errno` and the outputs. */
@@ -62,12 +92,42 @@ export type Answer = Readonly<Record<string, unknown>>;
 interface DomainObject {
   readonly table: NaiveTable;
   readonly domain: NaiveDomain;
+  readonly nest: boolean;
+  /** What hardware queues there are on it, and what the driver believes to be in its first slots. */
+  readonly queues: Queue[];
+  readonly slots: (Queue | undefined)[];
+  /** It has a virtual IOMMU. */
+  viommu: boolean;
+}
+
+interface Queue {
+  readonly access: NaiveAccess;
+  readonly needs: Queue | undefined;
+}
+
+/** A descriptor. */
+interface Descriptor {
+  /** What it is of; `undefined` if it is of no use but to be closed. */
+  readonly file: NaiveFile | NaiveDmaBuf | undefined;
+  /** Why the file cannot be resized. */
+  readonly fixed: 'EINVAL' | 'EPERM' | 'EBADF' | undefined;
 }
 
 const MOCK_APERTURE = { start: 0x1000000n, last: 0x7fffffffn };
 const MOCK_IO_PAGE = 0x800n;
 const MOCK_HUGE_PAGE = 0x100000n;
 const LARGEST_BUFFER = 16n * 1024n * 1024n;
+const LARGEST_DMA_BUF = 2n * 1024n * 1024n;
+const MOST_DIRTY_BITS = 2n ** 27n;
+/** The most pages of a hardware queue: their list must be allocatable. */
+const MOST_QUEUE_PAGES = (2n ** 31n - 1n) / 8n;
+
+const powers = (from: bigint, to: bigint): bigint => 2n * to - from;
+const ENTRIES = { entries: true };
+/** The test driver's page tables where they have entries. */
+const ORDINARY = powers(0x800n, 2n ** 36n);
+const HUGE = { pageSizes: PAGE | MOCK_HUGE_PAGE, aperture: { start: 0n, last: 2n ** 38n - 1n } };
+const NO_IOMMU_SIZES = 0xf_ff7f_ffff_f000n;
 
 /** One descriptor. */
 export class NaiveIommufd {
@@ -77,25 +137,75 @@ export class NaiveIommufd {
   #rlimitMode: number;
   #helpers = false;
   #compat: string | undefined;
+  readonly #noIommu: number;
+  readonly #frames = new NaiveFrames();
+  readonly #owners: readonly NaiveOwner[];
   readonly #tables = new Map<string, NaiveTable>();
   readonly #domains = new Map<string, DomainObject>();
   readonly #accesses = new Map<string, NaiveAccess>();
   readonly #items = new Map<string, Pin>();
+  readonly #files = new Map<string, Descriptor>();
+  readonly #queues = new Map<string, { readonly domain: DomainObject; readonly queue: Queue }>();
+  /** Devices without an IOMMU that are attached, and the page table of each address space that has some. */
+  readonly #devices = new Map<number, NaiveTable>();
+  readonly #automatic = new Map<NaiveTable, NaiveDomain>();
 
   constructor(header: TraceHeader) {
+    const shown = new Map<string, NaiveFile>();
+    for (const file of header.files ?? []) this.#open(file, shown);
     const regions = header.memory.map(({ uptr, length, writable }) => ({
       start: BigInt(uptr),
       last: BigInt(uptr) + BigInt(length) - 1n,
       writable,
+      file: shown.get(uptr),
     }));
     const limit = header.memlock_pages;
     const limitPages = limit === undefined ? undefined : BigInt(limit);
-    this.world = new NaiveWorld(new NaiveProcess(regions, { limitPages, initial: traceByte }));
+    const frames = this.#frames;
+    const options = { limitPages, initial: traceByte, frameOf: () => frames.lonely() };
+    this.world = new NaiveWorld(new NaiveProcess(regions, options));
+    const { owner } = this.world;
+    this.#owners = [
+      owner,
+      ...(header.processes ?? []).map(({ memlock_pages, same_user }) => ({
+        user: same_user ? owner.user : {},
+        mm: {},
+        limitPages: BigInt(memlock_pages),
+      })),
+    ];
     const profile = profileOfTrace(header.profile, header.kernel);
     assert(profile !== undefined, 'the trace is of a profile that is known');
     this.#rules = rulesOf(profile);
     this.#limited = limit !== undefined;
     this.#rlimitMode = header.rlimit_mode ?? 0;
+    this.#noIommu = header.noiommu ?? 0;
+  }
+
+  #open({ file, kind, uptr, size }: FileHeader, shown: Map<string, NaiveFile>): void {
+    if (kind === 'closed') return;
+    if (kind === 'path') {
+      this.#files.set(file, { file: undefined, fixed: 'EBADF' });
+      return;
+    }
+    const bytes = BigInt(size ?? 0);
+    const huge = kind === 'memfd-huge' ? this.#frames.together(512n) : undefined;
+    const start = BigInt(uptr ?? 0);
+    const opened = new NaiveFile(fileKindOf(kind), bytes, {
+      firstPage: (index) => {
+        const frame = huge === undefined ? this.#frames.lonely() : huge + index;
+        const initial = (offset: number) => traceByte(start + index * PAGE + BigInt(offset));
+        return new NaivePage(frame, initial, huge !== undefined);
+      },
+      newPage: () => new NaivePage(this.#frames.lonely()),
+    });
+    if (uptr !== undefined) shown.set(uptr, opened);
+    const fixed =
+      kind === 'memfd-sealed'
+        ? 'EPERM'
+        : ['memfd-rdonly', 'null', 'dir'].includes(kind)
+          ? 'EINVAL'
+          : undefined;
+    this.#files.set(file, { file: opened, fixed });
   }
 
   /** Carries an operation out and gives its answer in the form of the trace. */
@@ -107,6 +217,8 @@ export class NaiveIommufd {
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       return { errno: error.code, ...outputs };
+    } finally {
+      this.world.settle();
     }
   }
 
@@ -157,11 +269,53 @@ export class NaiveIommufd {
         this.#addDomain(step);
         break;
       case 'domain_remove': {
-        const { table, domain } = this.#domain(step.domain);
+        const { table, domain, queues } = this.#domain(step.domain);
+        if (queues.length > 0) throw new Refusal('EBUSY');
         table.removeDomain(domain);
         this.#domains.delete(step.domain!);
         break;
       }
+      case 'map_file':
+        out.iova = hex(this.#mapFile(step));
+        break;
+      case 'file_resize':
+        this.#resize(step);
+        break;
+      case 'file_close':
+        if (!this.#files.delete(step.file!)) throw new Refusal('EBADF');
+        break;
+      case 'change_process':
+        this.world.changeOwner(this.#owners[step.process!]!);
+        break;
+      case 'dmabuf_create': {
+        const size = ((BigInt(step.length!) + PAGE - 1n) / PAGE) * PAGE;
+        if (size === 0n || size > LARGEST_DMA_BUF) throw new Refusal('EINVAL');
+        const file = new NaiveDmaBuf(size, this.#frames.together(size / PAGE));
+        this.#files.set(step.file!, { file, fixed: 'EINVAL' });
+        break;
+      }
+      case 'dmabuf_revoke': {
+        const file = this.#file(step);
+        if (!(file instanceof NaiveDmaBuf)) throw new Refusal('EINVAL');
+        file.revoked = step.revoked!;
+        file.invalidations += 1;
+        break;
+      }
+      case 'queue_add':
+        this.#addQueue(step);
+        break;
+      case 'queue_remove':
+        this.#removeQueue(step);
+        break;
+      case 'noiommu_attach':
+        this.#attachDevice(step);
+        break;
+      case 'noiommu_detach':
+        this.#detachDevice(step.device!);
+        break;
+      case 'get_pa':
+        this.#physicalAddress(step, out);
+        break;
       case 'check_map':
         this.#checkMap(step);
         break;
@@ -237,6 +391,12 @@ export class NaiveIommufd {
     return access;
   }
 
+  #file({ file }: TraceStep): NaiveFile | NaiveDmaBuf {
+    const opened = this.#files.get(file!)?.file;
+    if (opened === undefined) throw new Refusal('EBADF');
+    return opened;
+  }
+
   #destroyTable(handle: string): void {
     const table = this.#table(handle);
     if (table.domains.length > 0 || table.accesses.some((access) => access !== undefined)) {
@@ -253,7 +413,127 @@ export class NaiveIommufd {
     const length = BigInt(step.length!);
     if (iova === MAX || length === MAX) throw new Refusal('EOVERFLOW');
     if (step.prot === '') throw new Refusal('EINVAL');
-    return this.#table(step.ioas).map(iova, BigInt(step.uptr!), length, step.prot!);
+    return this.#table(step.ioas).map(iova, BigInt(step.uptr!), length, step.prot!, this.#charged);
+  }
+
+  get #charged(): Charged {
+    if (!this.#limited) return 'none';
+    return this.#rlimitMode === 1 ? 'mm' : 'user';
+  }
+
+  #mapFile(step: TraceStep): bigint {
+    const iova = optional(step.iova);
+    const length = BigInt(step.length!);
+    if (iova === MAX || length === MAX) throw new Refusal('EOVERFLOW');
+    if (step.prot === '') throw new Refusal('EINVAL');
+    const table = this.#table(step.ioas);
+    const request = { start: BigInt(step.start!), length, prot: step.prot!, charged: this.#charged };
+    return table.mapFile(iova, this.#files.get(step.file!)?.file, request);
+  }
+
+  #resize(step: TraceStep): void {
+    const descriptor = this.#files.get(step.file!);
+    if (descriptor === undefined) throw new Refusal('EBADF');
+    const { file, fixed } = descriptor;
+    if (fixed !== undefined) throw new Refusal(fixed);
+    if (file instanceof NaiveFile) this.world.resize(file, BigInt(step.size!));
+  }
+
+  #addQueue(step: TraceStep): void {
+    this.#helpers = true;
+    const domain = this.#domain(step.domain);
+    if (!domain.nest) throw new Refusal('EINVAL');
+    domain.viommu = true;
+    const iova = BigInt(step.iova!);
+    const length = BigInt(step.length!);
+    lastOf(iova, length);
+    const offset = iova % PAGE;
+    const whole = ((offset + length + PAGE - 1n) / PAGE) * PAGE;
+    if (whole > MAX) throw new Refusal('ERANGE');
+    if (whole / PAGE > MOST_QUEUE_PAGES) throw new Refusal('ENOMEM');
+    if (whole / PAGE > 2n ** 20n) throw new Refusal('ENOMEM');
+    const access = new NaiveAccess(this.world, true);
+    access.locks = true;
+    access.attach(domain.table);
+    try {
+      const pin = access.pin(iova - offset, whole, false);
+      const pages = NaiveAccess.pages(pin);
+      if (pages.some((page, at) => page.frame !== pages[0]!.frame + BigInt(at))) throw new Refusal('EFAULT');
+      const { slots, queues } = domain;
+      const index = step.index!;
+      if (index > 1) throw new Refusal('EINVAL');
+      if (slots[index] !== undefined) throw new Refusal('EEXIST');
+      if (index === 1 && slots[0] === undefined) throw new Refusal('EIO');
+      const queue = { access, needs: index === 1 ? slots[0] : undefined };
+      slots[index] = queue;
+      queues.push(queue);
+      this.#queues.set(step.queue!, { domain, queue });
+    } catch (refusal) {
+      access.release();
+      throw refusal;
+    }
+  }
+
+  #removeQueue(step: TraceStep): void {
+    const found = this.#queues.get(step.queue!);
+    if (found === undefined) throw new Refusal('ENOENT');
+    const { domain, queue } = found;
+    const { queues, slots } = domain;
+    if (queues.some(({ needs }) => needs === queue)) throw new Refusal('EBUSY');
+    queue.access.release();
+    queues.splice(queues.indexOf(queue), 1);
+    // The driver's own slip: whichever queue goes, it is the first slot that becomes free.
+    slots[0] = undefined;
+    this.#queues.delete(step.queue!);
+  }
+
+  #attachDevice(step: TraceStep): void {
+    this.#helpers = true;
+    const table = this.#table(step.ioas);
+    const before = this.#devices.get(step.device!);
+    if (before === table) return;
+    if (!this.#automatic.has(table)) {
+      const domain = naiveDomain(NO_IOMMU_SIZES, { start: 0n, last: MAX }, false, {
+        entries: true,
+        noIommu: true,
+      });
+      table.addDomain(domain);
+      this.#automatic.set(table, domain);
+    }
+    this.#devices.set(step.device!, table);
+    if (before !== undefined) this.#leave(before);
+  }
+
+  #detachDevice(device: number): void {
+    this.#helpers = true;
+    const table = this.#devices.get(device);
+    this.#devices.delete(device);
+    if (table !== undefined) this.#leave(table);
+  }
+
+  /** A device has left an address space: its page table goes with the last one. */
+  #leave(table: NaiveTable): void {
+    if ([...this.#devices.values()].includes(table)) return;
+    table.removeDomain(this.#automatic.get(table)!);
+    this.#automatic.delete(table);
+  }
+
+  #physicalAddress(step: TraceStep, out: Record<string, unknown>): void {
+    const iova = BigInt(step.iova!);
+    const length = BigInt(step.length!);
+    if (length === 0n) throw new Refusal('EINVAL');
+    if (iova === MAX) throw new Refusal('EOVERFLOW');
+    const table = this.#table(step.ioas);
+    const area = table.areaAt(iova);
+    if (area === undefined) throw new Refusal('ENOENT');
+    const physical = table.translate(iova);
+    if (physical === undefined && area.backing.source.kind === 'dma-buf') throw new Refusal('EINVAL');
+    if (table.domains[0]?.noIommu !== true) throw new Refusal('EOPNOTSUPP');
+    out.length = hex(min(length, runLastOf(area, iova) - iova + 1n));
+    const uptr = optional(step.uptr);
+    if (uptr === undefined) return;
+    const page = this.world.process.pageAt(uptr / PAGE);
+    out.match = page !== undefined && page.frame === frameOf(area.backing, byteAt(area, iova) / PAGE);
   }
 
   #unmap(step: TraceStep, out: Record<string, unknown>): void {
@@ -311,14 +591,23 @@ export class NaiveIommufd {
     this.#helpers = true;
     const table = this.#tables.get(step.ioas!);
     if (table === undefined) throw new Refusal('EINVAL');
+    const domain = this.#newDomain(step);
+    table.addDomain(domain);
+    const nest = step.nest === true;
+    this.#domains.set(step.domain!, { table, domain, nest, queues: [], slots: [], viommu: false });
+  }
+
+  #newDomain(step: TraceStep): NaiveDomain {
+    if (this.#rules.testPageTables === 'entries') {
+      if (step.huge) return naiveDomain(HUGE.pageSizes, HUGE.aperture, step.dirty, ENTRIES);
+      return naiveDomain(ORDINARY, MOCK_APERTURE, step.dirty, ENTRIES);
+    }
     const smallest = step.io_page === undefined ? MOCK_IO_PAGE : BigInt(step.io_page);
     const aperture =
       step.aperture === undefined
         ? MOCK_APERTURE
         : { start: BigInt(step.aperture[0]), last: BigInt(step.aperture[1]) };
-    const domain = naiveDomain(step.huge ? smallest | MOCK_HUGE_PAGE : smallest, aperture, step.dirty);
-    table.addDomain(domain);
-    this.#domains.set(step.domain!, { table, domain });
+    return naiveDomain(step.huge ? smallest | MOCK_HUGE_PAGE : smallest, aperture, step.dirty);
   }
 
   #checkMap(step: TraceStep): void {
@@ -326,13 +615,16 @@ export class NaiveIommufd {
     const length = BigInt(step.length!);
     const uptr = BigInt(step.uptr!);
     const object = this.#domains.get(step.domain!);
+    if (object === undefined && this.#rules.testMapChecks === 'table-first') throw new Refusal('ENOENT');
     const ioPage = object === undefined ? MOCK_IO_PAGE : lowestBit(object.domain.pageSizes);
     if ([iova, length, uptr].some((value) => value % ioPage !== 0n)) throw new Refusal('EINVAL');
     if (uptr + length > MAX) throw new Refusal('EINVAL');
     if (object === undefined) throw new Refusal('ENOENT');
     for (let at = 0n; at < length; at += ioPage) {
-      if (!this.world.process.accessible((uptr + at) / PAGE, false)) throw new Refusal('EFAULT');
-      if (object.table.translate(BigInt.asUintN(64, iova + at)) !== uptr + at) throw new Refusal('EINVAL');
+      const user = uptr + at;
+      if (!this.world.process.accessible(user / PAGE, false)) throw new Refusal('EFAULT');
+      const physical = this.world.process.pageAt(user / PAGE)!.frame * PAGE + (user % PAGE);
+      if (object.table.translate(BigInt.asUintN(64, iova + at)) !== physical) throw new Refusal('EINVAL');
     }
   }
 
@@ -341,7 +633,7 @@ export class NaiveIommufd {
     const runs: [number, number][] = [];
     for (let page = uptr / PAGE; page <= (uptr + length - 1n) / PAGE; page++) {
       if (!this.world.process.accessible(page, false)) throw new Refusal('EFAULT');
-      const pins = counts.get(page) ?? 0;
+      const pins = countedPins(counts, this.world.process.pageAt(page)!);
       const run = runs.at(-1);
       if (run?.[1] === pins) run[0] += 1;
       else runs.push([1, pins]);
@@ -354,7 +646,8 @@ export class NaiveIommufd {
     const counts = this.world.pins();
     for (let page = uptr / PAGE; page < (uptr + length) / PAGE; page++) {
       if (!this.world.process.accessible(page, false)) throw new Refusal('EFAULT');
-      if ((counts.get(page) ?? 0) !== refs) throw new Refusal('EIO');
+      const behind = this.world.process.pageAt(page)!;
+      if (!behind.huge && countedPins(counts, behind) !== refs) throw new Refusal('EIO');
     }
   }
 
@@ -376,9 +669,9 @@ export class NaiveIommufd {
     const uptr = optional(step.uptr);
     if (uptr !== undefined) {
       let page = BigInt.asUintN(64, uptr - (iova % PAGE)) / PAGE;
-      for (const pinned of NaiveAccess.userPages(pin)) {
+      for (const pinned of NaiveAccess.pages(pin)) {
         const memory = this.world.process.accessible(page, false);
-        if (!memory || pinned !== page) {
+        if (!memory || pinned !== this.world.process.pageAt(page)) {
           access.unpin(pin);
           throw new Refusal(memory ? 'EBADE' : 'EFAULT');
         }
@@ -407,16 +700,15 @@ export class NaiveIommufd {
     if (pageSize === 0n || length === 0n || iova % pageSize !== 0n || length % pageSize !== 0n) {
       throw new Refusal('EINVAL');
     }
+    if (length / pageSize > MOST_DIRTY_BITS) throw new Refusal('EOVERFLOW');
     const { table, domain } = this.#domain(step.domain);
     if (!domain.dirty?.tracking) throw new Refusal('EINVAL');
     const bits = Buffer.from(step.bitmap!, 'hex');
     let marked = 0;
     for (let bit = 0; BigInt(bit) < length / pageSize; bit++) {
       if (((bits[bit >> 3] ?? 0) & (1 << (bit & 7))) === 0) continue;
-      const page = iova + BigInt(bit) * pageSize;
-      if (table.translate(page) === undefined) continue;
-      domain.dirty.pages.add(page);
-      marked += 1;
+      const found = table.markDirty(domain, BigInt.asUintN(64, iova + BigInt(bit) * pageSize));
+      if (found || this.#rules.testDirtyCounts === 'all') marked += 1;
     }
     return marked;
   }
@@ -436,7 +728,11 @@ export class NaiveIommufd {
       while (bitmap.length <= byte) bitmap.push(0);
       bitmap[byte]! |= 1 << Number(bit % 8n);
     }
-    return Buffer.from(bitmap).toString('hex');
+    const asked = Number(BigInt(step.length!) / BigInt(step.page_size!) + 7n) / 8;
+    const wanted = this.#rules.dirtyPageAcross === 'from-start' ? Math.floor(asked) : bitmap.length;
+    return Buffer.from(bitmap.slice(0, wanted))
+      .toString('hex')
+      .replace(/(00)+$/, '');
   }
 
   #compatTable(): NaiveTable {
@@ -468,7 +764,13 @@ export class NaiveIommufd {
         out.value = this.#extension(step.extension!);
         break;
       case 'vfio_map':
-        this.#compatTable().map(BigInt(step.iova!), BigInt(step.uptr!), BigInt(step.length!), step.prot!);
+        this.#compatTable().map(
+          BigInt(step.iova!),
+          BigInt(step.uptr!),
+          BigInt(step.length!),
+          step.prot!,
+          this.#charged,
+        );
         break;
       case 'vfio_unmap':
         this.#vfioUnmap(step, out);
@@ -489,6 +791,7 @@ export class NaiveIommufd {
 
   #extension(extension: number): number {
     if ([1, 3, 9].includes(extension)) return 1;
+    if (extension === 8) return this.#noIommu > 0 ? 1 : 0;
     // Coherency: the mock page tables do not enforce it, so only a table without any counts as coherent.
     if (extension === 4) return this.#compatTable().domains.length === 0 ? 1 : 0;
     return 0;
@@ -515,6 +818,16 @@ export class NaiveIommufd {
       throw error;
     }
   }
+}
+
+/** What `page_pins` tells: of a huge page nothing. */
+function countedPins(pins: ReadonlyMap<NaivePage, number>, page: NaivePage): number {
+  return page.huge ? 0 : (pins.get(page) ?? 0);
+}
+
+function fileKindOf(kind: string): NaiveFileKind {
+  if (kind === 'memfd-huge') return 'huge';
+  return kind === 'null' || kind === 'dir' ? 'other' : 'memory';
 }
 
 function optional(value: string | null | undefined): bigint | undefined {

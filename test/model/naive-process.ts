@@ -1,11 +1,14 @@
 /**
  * Process memory of the naive model: pages that exist, are perhaps read-only, and have bytes.
  */
+import { type NaiveFile, NaiveFrames, NaivePage } from './naive-memory.js';
 import { PAGE, type Range } from './naive-ranges.js';
 
 /** A stretch of process memory; page aligned. */
 export interface Region extends Range {
   readonly writable: boolean;
+  /** The file that it shows, from its first page on; absent: memory of its own. */
+  readonly file?: NaiveFile | undefined;
 }
 
 /** Number of the last page of the 64-bit address space. */
@@ -21,17 +24,25 @@ export class NaiveProcess {
   /** The process has ended: nothing more can be pinned or touched. */
   exited = false;
   readonly #initial: (address: bigint) => number;
-  readonly #pages = new Map<bigint, Uint8Array>();
+  readonly #frameOf: (page: bigint) => bigint;
+  readonly #pages = new Map<bigint, NaivePage>();
   /** Pages that are no longer as their region says. */
   readonly #changed = new Map<bigint, 'read-only' | 'writable' | 'gone'>();
 
   /**
-   * @param initial - the byte that an address holds until it is written
+   * @param options - `initial`: the byte that an address holds until it is written; `frameOf`: the frame of a user
+   * page, by default one that follows no other
    */
   constructor(
     regions: readonly Region[],
-    options: { limitPages?: bigint | undefined; initial?: (address: bigint) => number } = {},
+    options: {
+      limitPages?: bigint | undefined;
+      initial?: (address: bigint) => number;
+      frameOf?: (page: bigint) => bigint;
+    } = {},
   ) {
+    const frames = new NaiveFrames();
+    this.#frameOf = options.frameOf ?? (() => frames.lonely());
     this.regions = regions;
     this.limitPages = options.limitPages;
     this.#initial = options.initial ?? (() => 0);
@@ -47,10 +58,25 @@ export class NaiveProcess {
     if (this.exited) return false;
     const changed = this.#changed.get(page);
     if (changed !== undefined) return changed === 'writable' || (changed === 'read-only' && !write);
+    const region = this.#region(page);
+    return region !== undefined && (region.writable || !write) && this.pageAt(page) !== undefined;
+  }
+
+  #region(page: bigint): Region | undefined {
     const at = page * PAGE;
-    return this.regions.some(
-      (region) => region.start <= at && at <= region.last && (region.writable || !write),
-    );
+    return this.regions.find((region) => region.start <= at && at <= region.last);
+  }
+
+  /** What is at a user page, whether or not the process can touch it; of a file only what it has now. */
+  pageAt(page: bigint): NaivePage | undefined {
+    const region = this.#region(page);
+    if (region?.file !== undefined) return region.file.page(page - region.start / PAGE);
+    let own = this.#pages.get(page);
+    if (own === undefined && region !== undefined) {
+      own = new NaivePage(this.#frameOf(page), (offset) => this.#initial(page * PAGE + BigInt(offset)));
+      this.#pages.set(page, own);
+    }
+    return own;
   }
 
   /**
@@ -69,15 +95,8 @@ export class NaiveProcess {
     return undefined;
   }
 
-  /** The bytes of a page. */
+  /** The bytes of a page that there is. */
   page(page: bigint): Uint8Array {
-    let bytes = this.#pages.get(page);
-    if (bytes === undefined) {
-      bytes = Uint8Array.from({ length: Number(PAGE) }, (_, offset) =>
-        this.#initial(page * PAGE + BigInt(offset)),
-      );
-      this.#pages.set(page, bytes);
-    }
-    return bytes;
+    return this.pageAt(page)!.bytes;
   }
 }

@@ -11,6 +11,7 @@
 import type { Rules } from '../../src/rules.js';
 import type { NaiveAccess } from './naive-access.js';
 import { chooseNaively } from './naive-choice.js';
+import { NaiveDmaBuf, type NaiveFile, type NaivePage } from './naive-memory.js';
 import type { NaiveProcess } from './naive-process.js';
 import { holes, lastOf, lowestBit, MAX, max, meets, min, PAGE, type Range, Refusal } from './naive-ranges.js';
 
@@ -20,14 +21,60 @@ export type Prot = '' | 'r' | 'w' | 'rw';
 /** The counters of locked memory: the user's, the process's, or none. */
 export type Charged = 'user' | 'mm' | 'none';
 
-/** The user pages that one `map` made available; copies and cuts share it. */
+/** Who may be charged for locked pages: a process, its user, and how much it may lock. */
+export interface NaiveOwner {
+  readonly user: object;
+  readonly mm: object;
+  /** The most (backing, page) pairs that may be charged; `undefined`: no limit. */
+  readonly limitPages: bigint | undefined;
+}
+
+/** Where pages come from: memory of a process, a file, or a dma-buf as it was after so many invalidations. */
+export type Source =
+  | { readonly kind: 'process'; readonly process: NaiveProcess }
+  | { readonly kind: 'file'; readonly file: NaiveFile }
+  | { readonly kind: 'dma-buf'; readonly buffer: NaiveDmaBuf; readonly invalidations: number };
+
+/** The pages that one `map` made available; copies and cuts share it. */
 export interface Backing {
-  /** User address of page 0; page aligned. */
-  readonly uptr: bigint;
+  readonly source: Source;
+  /** User address of page 0, or its offset in the file; page aligned. */
+  readonly start: bigint;
   /** Pinned for writing: the map that made it asked for it. */
   readonly writable: boolean;
   /** Which counter of locked memory its pages count in. */
   readonly charged: Charged;
+  /** Whose counter. */
+  owner: NaiveOwner;
+  /** Pages that are pinned and that the source has other ones for by now. */
+  readonly held: Map<bigint, NaivePage>;
+}
+
+/** A backing of which nothing is pinned. */
+export function newBacking(
+  source: Source,
+  start: bigint,
+  of: { readonly writable: boolean; readonly charged: Charged; readonly owner: NaiveOwner },
+): Backing {
+  return { source, start, ...of, held: new Map() };
+}
+
+/** A page of a backing: the pinned one, else what the source has there now. Of a dma-buf there is none. */
+export function pageOf(backing: Backing, index: bigint): NaivePage | undefined {
+  const held = backing.held.get(index);
+  if (held !== undefined) return held;
+  const { source, start } = backing;
+  if (source.kind === 'dma-buf') return undefined;
+  const page = start / PAGE + index;
+  return source.kind === 'file' ? source.file.page(page) : source.process.pageAt(page);
+}
+
+/** The frame of a page of a backing; `undefined` if there is none, or a dma-buf was taken back. */
+export function frameOf(backing: Backing, index: bigint): bigint | undefined {
+  const { source, start } = backing;
+  if (source.kind !== 'dma-buf') return pageOf(backing, index)?.frame;
+  if (source.invalidations !== source.buffer.invalidations) return undefined;
+  return source.buffer.frame + start / PAGE + index;
 }
 
 /** One mapping. */
@@ -38,6 +85,8 @@ export interface Area extends Range {
   readonly prot: Prot;
   /** An unmap has told the accesses to let go; it never becomes accessible to the CPU again. */
   closed: boolean;
+  /** The domains that it was filled into, and whether large pages were on then. */
+  readonly fills: Map<NaiveDomain, boolean>;
 }
 
 /** Page indexes of a backing that something needs pinned. */
@@ -75,16 +124,30 @@ export interface NaiveDomain {
   readonly aperture: Range;
   /** An IOVA at which the domain refuses to map anything (ENOENT). */
   poison: bigint | undefined;
-  /** Dirty tracking: `undefined` for a domain without it. */
+  /**
+   * Whether it keeps what is mapped in entries of its page sizes, as large as addresses and length allow; a dirty mark is
+   * that of an entry then. Otherwise marks are those of its smallest pages.
+   */
+  readonly entries: boolean;
+  /** Whether it is of devices without an IOMMU. */
+  readonly noIommu: boolean;
+  /** Dirty tracking, with the first byte of each dirty page or entry: `undefined` for a domain without it. */
   readonly dirty: { tracking: boolean; readonly pages: Set<bigint> } | undefined;
 }
 
 /** A new domain. */
-export function naiveDomain(pageSizes: bigint, aperture: Range, dirty = false): NaiveDomain {
+export function naiveDomain(
+  pageSizes: bigint,
+  aperture: Range,
+  dirty = false,
+  { entries = false, noIommu = false } = {},
+): NaiveDomain {
   return {
     pageSizes,
     aperture,
     poison: undefined,
+    entries,
+    noIommu,
     dirty: dirty ? { tracking: false, pages: new Set() } : undefined,
   };
 }
@@ -97,10 +160,13 @@ export class NaiveWorld {
   /** What the accesses were told, oldest first. */
   readonly notices: { readonly access: NaiveAccess; readonly iova: bigint; readonly length: bigint }[] = [];
 
+  /** Whom maps charge that do not say whom. */
+  readonly owner: NaiveOwner;
   #lockedAtExit: bigint | undefined;
 
   constructor(process: NaiveProcess) {
     this.process = process;
+    this.owner = { user: {}, mm: {}, limitPages: process.limitPages };
   }
 
   /** Everything that has to be pinned now, piece by piece, with repetitions. */
@@ -110,10 +176,11 @@ export class NaiveWorld {
     return [...filled.map(pieceOf), ...held];
   }
 
-  /** The pinned page indexes of every backing, if `more` had to be pinned as well. */
+  /** The pinned page indexes of every backing, if `more` had to be pinned as well. Those of dma-bufs never are. */
   pinned(more: readonly Piece[] = []): Map<Backing, Set<bigint>> {
     const pinned = new Map<Backing, Set<bigint>>();
     for (const { backing, first, last } of [...this.pieces(), ...more]) {
+      if (backing.source.kind === 'dma-buf') continue;
       const indexes = pinned.get(backing) ?? new Set();
       for (let index = first; index <= last; index++) indexes.add(index);
       pinned.set(backing, indexes);
@@ -121,16 +188,42 @@ export class NaiveWorld {
     return pinned;
   }
 
-  /** How many backings pin each user page; pages that none pins are absent. */
-  pins(): Map<bigint, number> {
-    const pins = new Map<bigint, number>();
+  /** How many backings pin each page; pages that none pins are absent. */
+  pins(): Map<NaivePage, number> {
+    const pins = new Map<NaivePage, number>();
     for (const [backing, indexes] of this.pinned()) {
       for (const index of indexes) {
-        const page = backing.uptr / PAGE + index;
+        const page = pageOf(backing, index)!;
         pins.set(page, (pins.get(page) ?? 0) + 1);
       }
     }
     return pins;
+  }
+
+  /** A file is cut or grows: what is pinned stays what it is. */
+  resize(file: NaiveFile, size: bigint): void {
+    for (const [backing, indexes] of this.pinned()) {
+      for (const index of indexes) backing.held.set(index, pageOf(backing, index)!);
+    }
+    file.resize(size);
+  }
+
+  /** To be called after each operation: forgets pages that are not pinned any more. */
+  settle(): void {
+    const held = new Set(this.#backings().filter((backing) => backing.held.size > 0));
+    if (held.size === 0) return;
+    const pinned = this.pinned();
+    for (const backing of held) {
+      for (const index of [...backing.held.keys()]) {
+        if (pinned.get(backing)?.has(index) !== true) backing.held.delete(index);
+      }
+    }
+  }
+
+  #backings(): Backing[] {
+    const shown = this.tables.flatMap(({ areas }) => areas).map(({ backing }) => backing);
+    const held = this.accesses.flatMap((access) => access.pins).flatMap((pin) => pin.pieces);
+    return [...new Set([...shown, ...held.map(({ backing }) => backing)])];
   }
 
   /** The process ends. Its own counter of locked memory ends with it: nothing is given back to it any more. */
@@ -139,35 +232,80 @@ export class NaiveWorld {
     this.process.exited = true;
   }
 
-  /** Number of (backing, page) pairs in a counter of locked memory, if `more` had to be pinned as well. */
+  /** Number of (backing, page) pairs in a counter of the process, if `more` had to be pinned as well. */
   locked(counter: Charged, more: readonly Piece[] = []): bigint {
+    if (counter === 'none') return 0n;
     if (counter === 'mm' && this.#lockedAtExit !== undefined) return this.#lockedAtExit;
+    return this.#lockedIn(this.owner[counter], more);
+  }
+
+  #lockedIn(counter: object, more: readonly Piece[]): bigint {
     let pages = 0n;
     for (const [backing, indexes] of this.pinned(more)) {
-      if (backing.charged === counter) pages += BigInt(indexes.size);
+      if (counterOf(backing) === counter) pages += BigInt(indexes.size);
     }
     return pages;
   }
 
-  /** Whether `piece` could be pinned on top of `before`: EFAULT or EOVERFLOW. Pages pinned already need nothing. */
+  /** Whether `piece` could be pinned on top of `before`. Pages pinned already need nothing. */
   requireMemory(piece: Piece, before: readonly Piece[]): void {
+    const { source, start, writable } = piece.backing;
+    if (source.kind === 'dma-buf') return;
     const pinned = this.pinned(before).get(piece.backing) ?? new Set();
-    const base = piece.backing.uptr / PAGE;
+    const base = start / PAGE;
     for (let index = piece.first; index <= piece.last; index++) {
       if (pinned.has(index)) continue;
       const last = lastUnpinned(pinned, index, piece.last);
-      const error = this.process.pinError(base + index, base + last, piece.backing.writable);
+      const error =
+        source.kind === 'file'
+          ? source.file.pinError(base + index, base + last)
+          : source.process.pinError(base + index, base + last, writable);
       if (error !== undefined) throw new Refusal(error);
       index = last;
     }
   }
 
-  /** ENOMEM if `more` on top of what is pinned exceeds the limit on locked memory. */
-  requireAllowance(more: readonly Piece[]): void {
-    const limit = this.process.limitPages;
-    if (limit === undefined) return;
-    if (this.locked('user', more) > limit || this.locked('mm', more) > limit) throw new Refusal('ENOMEM');
+  /** ENOMEM if the last of `pieces`, on top of the others, exceeds the limit on locked memory. */
+  requireAllowance(pieces: readonly Piece[]): void {
+    const { backing } = pieces.at(-1)!;
+    const { limitPages } = backing.owner;
+    const counter = counterOf(backing);
+    if (limitPages === undefined || counter === undefined) return;
+    if (counter === this.owner.mm && this.#lockedAtExit !== undefined) {
+      if (this.#lockedAtExit > limitPages) throw new Refusal('ENOMEM');
+      return;
+    }
+    const [before, after] = [this.#lockedIn(counter, pieces.slice(0, -1)), this.#lockedIn(counter, pieces)];
+    if (after > before && after > limitPages) throw new Refusal('ENOMEM');
   }
+
+  /** All file backings of all tables belong to `owner` from now on. */
+  changeOwner(owner: NaiveOwner): void {
+    const shown = this.tables.flatMap(({ areas }) => areas).map(({ backing }) => backing);
+    if (shown.some(({ source }) => source.kind !== 'file')) throw new Refusal('EINVAL');
+    const pinned = this.pinned();
+    const wanted = new Map<object, bigint>();
+    const moving = [...new Set(shown)].filter(({ charged, owner: before }) => {
+      if (charged === 'none') return false;
+      return before.mm !== owner.mm || (charged === 'user' && before.user !== owner.user);
+    });
+    for (const backing of moving) {
+      if (backing.charged === 'none') continue;
+      const counter = owner[backing.charged];
+      wanted.set(counter, (wanted.get(counter) ?? 0n) + BigInt(pinned.get(backing)?.size ?? 0));
+    }
+    for (const [counter, pages] of wanted) {
+      const { limitPages } = owner;
+      if (pages === 0n || limitPages === undefined) continue;
+      if (this.#lockedIn(counter, []) + pages > limitPages) throw new Refusal('ENOMEM');
+    }
+    for (const backing of shown) backing.owner = owner;
+  }
+}
+
+/** The counter that the pages of a backing count in. */
+function counterOf({ charged, owner }: Backing): object | undefined {
+  return charged === 'none' ? undefined : owner[charged];
 }
 
 /** The last index of the unpinned run that `index` is in, at most `last`. */
@@ -215,10 +353,11 @@ export class NaiveTable {
     return alignment;
   }
 
-  /** Number of pins in an area: one per pin item that goes through it. */
-  users(area: Area): number {
+  /** Number of pins in an area: one per pin item that goes through it; of those that lock it only, if `locks`. */
+  users(area: Area, locks = false): number {
     let users = 0;
     for (const access of this.world.accesses) {
+      if (locks && !access.locks) continue;
       for (const pin of access.pins) users += pin.pieces.filter((piece) => piece.area === area).length;
     }
     return users;
@@ -226,10 +365,53 @@ export class NaiveTable {
 
   /** Maps user memory at `iova`, or at an IOVA of the table's choice. Gives the IOVA. */
   map(iova: bigint | undefined, uptr: bigint, length: bigint, prot: Prot, charged: Charged = 'user'): bigint {
-    if (length > MAX - PAGE || length === 0n) throw new Refusal('EINVAL');
+    const badLength = length > MAX - PAGE || length === 0n;
+    if (badLength && this.rules.userRangeChecks === 'length-first') throw new Refusal('EINVAL');
     if (uptr + length > MAX) throw new Refusal('EOVERFLOW');
-    const offset = uptr % PAGE;
-    const backing = { uptr: uptr - offset, writable: prot.includes('w'), charged };
+    if (badLength) throw new Refusal('EINVAL');
+    const { process, owner } = this.world;
+    return this.#mapSource(iova, { kind: 'process', process }, { start: uptr, length, prot, charged, owner });
+  }
+
+  /** Maps `length` bytes of a file from byte `start` on. Gives the IOVA. */
+  mapFile(
+    iova: bigint | undefined,
+    file: NaiveFile | NaiveDmaBuf | undefined,
+    request: {
+      readonly start: bigint;
+      readonly length: bigint;
+      readonly prot: Prot;
+      readonly charged: Charged;
+    },
+  ): bigint {
+    const { start, length } = request;
+    lastOf(start, length);
+    const { owner } = this.world;
+    if (file instanceof NaiveDmaBuf) {
+      file.requireRange(start, length);
+      const { invalidations } = file;
+      const source = { kind: 'dma-buf', buffer: file, invalidations } as const;
+      return this.#mapSource(iova, source, { ...request, owner, charged: 'none' });
+    }
+    if (file === undefined) throw new Refusal('EBADF');
+    if (length > MAX - PAGE) throw new Refusal('EINVAL');
+    return this.#mapSource(iova, { kind: 'file', file }, { ...request, owner });
+  }
+
+  #mapSource(
+    iova: bigint | undefined,
+    source: Source,
+    request: {
+      readonly start: bigint;
+      readonly length: bigint;
+      readonly prot: Prot;
+      readonly charged: Charged;
+      readonly owner: NaiveOwner;
+    },
+  ): bigint {
+    const { start, length, prot, charged, owner } = request;
+    const offset = start % PAGE;
+    const backing = newBacking(source, start - offset, { writable: prot.includes('w'), charged, owner });
     return this.#place(iova, [{ backing, startByte: offset, length }], length, prot);
   }
 
@@ -258,7 +440,15 @@ export class NaiveTable {
     const areas: Area[] = [];
     let at = start;
     for (const { backing, startByte, length: bytes } of elements) {
-      areas.push({ start: at, last: at + bytes - 1n, backing, startByte, prot, closed: false });
+      areas.push({
+        start: at,
+        last: at + bytes - 1n,
+        backing,
+        startByte,
+        prot,
+        closed: false,
+        fills: new Map(),
+      });
       at += bytes;
     }
     if (this.domains.length > 0) this.#requireFill(areas, this.domains);
@@ -313,7 +503,7 @@ export class NaiveTable {
   }
 
   #choose(first: Element, length: bigint): bigint {
-    return chooseNaively(this, first.backing.uptr + first.startByte, length);
+    return chooseNaively(this, first.backing.start + first.startByte, length);
   }
 
   /** What filling `domains` with `areas`, one after the other, would be refused with. */
@@ -323,6 +513,7 @@ export class NaiveTable {
       const piece = pieceOf(area);
       this.world.requireMemory(piece, before);
       for (const domain of domains) {
+        if (area.prot === '' && !this.rules.mapsWithoutPermission) throw new Refusal('EINVAL');
         if (!conforms(area, lowestBit(domain.pageSizes))) throw new Refusal('EINVAL');
         const { poison } = domain;
         if (poison !== undefined && area.start <= poison && poison <= area.last) throw new Refusal('ENOENT');
@@ -333,7 +524,12 @@ export class NaiveTable {
   }
 
   #put(areas: readonly Area[]): void {
+    this.#noteFill(areas, this.domains);
     this.areas = [...this.areas, ...areas].sort((a, b) => (a.start < b.start ? -1 : 1));
+  }
+
+  #noteFill(areas: readonly Area[], domains: readonly NaiveDomain[]): void {
+    for (const { fills } of areas) for (const domain of domains) fills.set(domain, this.largePages);
   }
 
   #drop(area: Area): void {
@@ -371,6 +567,7 @@ export class NaiveTable {
     for (;;) {
       const area = this.areas.find((candidate) => meets(candidate, { start, last }));
       if (area === undefined) return bytes;
+      if (this.users(area, true) > 0) throw new Refusal('EBUSY', bytes);
       if (area.start < start || area.last > last) throw new Refusal('ENOENT', bytes);
       if (area.start !== start) tries = 0;
       if (this.users(area) > 0) {
@@ -405,10 +602,15 @@ export class NaiveTable {
     }
   }
 
-  /** The user address behind `iova`, or `undefined` if nothing is mapped there. */
+  /** The area at `iova`. */
+  areaAt(iova: bigint): Area | undefined {
+    return this.areas.find((candidate) => candidate.start <= iova && iova <= candidate.last);
+  }
+
+  /** The physical address behind `iova`, or `undefined` if nothing is mapped there. */
   translate(iova: bigint): bigint | undefined {
-    const area = this.areas.find((candidate) => candidate.start <= iova && iova <= candidate.last);
-    return area && area.backing.uptr + byteAt(area, iova);
+    const area = this.areaAt(iova);
+    return area && physicalAt(area, iova);
   }
 
   /** EADDRINUSE if an area does not fit `alignment`. */
@@ -430,6 +632,7 @@ export class NaiveTable {
     this.#requireFill(this.areas, [domain]);
     this.reserved.push(...outside);
     this.domains.push(domain);
+    this.#noteFill(this.areas, [domain]);
   }
 
   /** Detaches a domain. */
@@ -438,6 +641,7 @@ export class NaiveTable {
     const moved = this.domains.pop();
     if (moved !== undefined && moved !== domain) this.domains[at] = moved;
     domain.dirty?.pages.clear();
+    for (const { fills } of this.areas) fills.delete(domain);
     this.removeReserved(domain);
   }
 
@@ -515,6 +719,7 @@ export class NaiveTable {
       const right = x + 1n;
       const rightByte = byteAt(area, right);
       if (area.closed) throw new Refusal('EBUSY');
+      if (area.backing.source.kind === 'dma-buf') throw new Refusal('EOPNOTSUPP');
       if (right % this.alignment !== 0n || rightByte % this.alignment !== 0n) throw new Refusal('EINVAL');
       if (this.users(area) > 0) throw new Refusal('EINVAL');
       if (this.domains.length > 0 && this.largePages) throw new Refusal('EINVAL');
@@ -547,19 +752,76 @@ export class NaiveTable {
     const { dirty } = domain;
     if (dirty === undefined) throw new Refusal('EOPNOTSUPP');
     const bits = new Set<bigint>();
-    if (!dirty.tracking) return bits;
+    if (!dirty.tracking && !this.rules.dirtyReadsWhileOff) return bits;
     const granule = lowestBit(pageSize);
-    const ioPage = lowestBit(domain.pageSizes);
-    this.walk(iova, last, (_, first, until) => {
-      for (const page of [...dirty.pages]) {
-        if (page < first || page > until) continue;
-        const lastBit = (page + ioPage - 1n - iova) / granule;
-        for (let bit = (page - iova) / granule; bit <= lastBit; bit++) bits.add(bit);
-        if (!keep) dirty.pages.delete(page);
+    const wholePages = this.rules.dirtyPageAcross === 'from-start';
+    this.walk(iova, last, (area, first, until) => {
+      for (const page of dirtyUnits(area, domain)) {
+        if (!dirty.pages.has(page.start) || !meets(page, { start: first, last: until })) continue;
+        if (!wholePages && page.start < first) continue;
+        if (!keep) dirty.pages.delete(page.start);
+        if (page.start < iova) continue;
+        const lastBit = (page.last - iova) / granule;
+        for (let bit = (page.start - iova) / granule; bit <= lastBit; bit++) bits.add(bit);
       }
     });
     return bits;
   }
+
+  /** What a device's write to `iova` makes dirty. */
+  markDirty(domain: NaiveDomain, iova: bigint): boolean {
+    const area = this.areaAt(iova);
+    if (area === undefined) return false;
+    const unit = dirtyUnits(area, domain).find(({ start, last }) => start <= iova && iova <= last);
+    if (unit !== undefined) domain.dirty?.pages.add(unit.start);
+    return unit !== undefined;
+  }
+}
+
+function physicalAt(area: Area, iova: bigint): bigint | undefined {
+  const byte = byteAt(area, iova);
+  const frame = frameOf(area.backing, byte / PAGE);
+  return frame === undefined ? undefined : frame * PAGE + (byte % PAGE);
+}
+
+/** The parts of an area that a domain has a dirty mark for. */
+function dirtyUnits(area: Area, domain: NaiveDomain): Range[] {
+  if (domain.entries) return entriesOf(area, domain);
+  const size = lowestBit(domain.pageSizes);
+  const units: Range[] = [];
+  for (let start = area.start; start <= area.last; start += size) {
+    if (physicalAt(area, start) !== undefined) units.push({ start, last: start + size - 1n });
+  }
+  return units;
+}
+
+/** The entries that a domain has of an area: each the largest that suits both addresses and what is left of its run. */
+export function entriesOf(area: Area, domain: NaiveDomain): Range[] {
+  const largePages = area.fills.get(domain);
+  if (largePages === undefined) return [];
+  const entries: Range[] = [];
+  let iova = area.start;
+  while (iova <= area.last) {
+    const physical = physicalAt(area, iova);
+    if (physical === undefined) return entries;
+    const runLast = runLastOf(area, iova, largePages);
+    let size = lowestBit(domain.pageSizes);
+    for (let larger = size; larger <= runLast - iova + 1n; larger *= 2n) {
+      if ((domain.pageSizes & larger) !== 0n && (iova | physical) % larger === 0n) size = larger;
+    }
+    entries.push({ start: iova, last: iova + size - 1n });
+    iova += size;
+  }
+  return entries;
+}
+
+/** The last byte of the run of consecutive memory that `iova` is in, as it was given to the domain. */
+export function runLastOf(area: Area, iova: bigint, largePages = true): bigint {
+  let last = iova + (PAGE - 1n - (byteAt(area, iova) % PAGE));
+  while (largePages && last < area.last && physicalAt(area, last + 1n) === physicalAt(area, last)! + 1n) {
+    last += PAGE;
+  }
+  return min(last, area.last);
 }
 
 function conforms(area: Area, alignment: bigint): boolean {

@@ -99,8 +99,6 @@ export class Pairs {
   readonly notices: Notice[] = [];
   /** Frame number of each user page; it stays so. */
   readonly frames: ReadonlyMap<bigint, bigint>;
-  /** The user page of each frame number. */
-  readonly userPages: ReadonlyMap<bigint, bigint>;
 
   constructor({ profile, limitPages, latePortion, remote = false, sync = false }: LockStepOptions) {
     this.sync = sync;
@@ -111,8 +109,13 @@ export class Pairs {
       this.memory.mmap({ uptr, length, writable, frames });
       return { start: uptr, last: uptr + length - 1n, writable };
     });
+    this.frames = new Map(USER_PAGES.map((page) => [page, BigInt(this.memory.frameOf(page * PAGE))]));
+    assert.equal(new Set(this.frames.values()).size, USER_PAGES.length, 'each page is a frame of its own');
     this.world = new NaiveWorld(
-      new NaiveProcess(regions, { limitPages: limitPages === undefined ? undefined : BigInt(limitPages) }),
+      new NaiveProcess(regions, {
+        limitPages: limitPages === undefined ? undefined : BigInt(limitPages),
+        frameOf: (page) => this.frames.get(page)!,
+      }),
     );
     const late = latePortion === undefined ? this.memory : new LateMemory(this.memory, latePortion);
     const memory = remote ? new RemoteMemory(this.memory) : late;
@@ -122,9 +125,6 @@ export class Pairs {
     }));
     this.domains = domainPairs();
     this.accesses = [true, true, true, false].map((needsPin) => this.#accessPair(needsPin));
-    this.frames = new Map(USER_PAGES.map((page) => [page, BigInt(this.memory.frameOf(page * PAGE))]));
-    this.userPages = new Map([...this.frames].map(([page, frame]) => [frame, page]));
-    assert.equal(this.userPages.size, USER_PAGES.length, 'each page is a frame of its own');
   }
 
   #accessPair(needsPin: boolean): AccessPair {

@@ -15,7 +15,7 @@ import { decodeVfioInfo } from '../../src/uapi/vfio-info-bytes.js';
 import { layout, MAX, u16, u32, u64 } from './program.js';
 
 const NAMES = Object.keys(COMMANDS) as CommandName[];
-const WIDTHS = { u8: 8n, u16: 16n, u32: 32n, u64: 64n } as const;
+const WIDTHS = { u8: 8n, u16: 16n, u32: 32n, s32: 32n, u64: 64n } as const;
 
 /** The table of a command. */
 function fieldsOf(name: CommandName): [string, Field][] {
@@ -30,10 +30,9 @@ function values(name: CommandName): fc.Arbitrary<Record<string, number | bigint>
   );
   const record: Record<string, fc.Arbitrary<number | bigint>> = {};
   for (const [field, { type }] of fields) {
-    const whole = fc.oneof(
-      fc.bigInt({ min: 0n, max: 2n ** WIDTHS[type] - 1n }),
-      fc.constantFrom(0n, 2n ** WIDTHS[type] - 1n),
-    );
+    const min = type === 's32' ? -(2n ** 31n) : 0n;
+    const max = min + 2n ** WIDTHS[type] - 1n;
+    const whole = fc.oneof(fc.bigInt({ min, max }), fc.constantFrom(0n, min, max));
     record[field] = type === 'u64' ? whole : whole.map(Number);
   }
   return fc.record(record);
@@ -63,7 +62,8 @@ describe.each(NAMES)('%s', (name) => {
           const width = Number(WIDTHS[type]) / 8;
           const there = Math.max(0, Math.min(width, bytes.length - at));
           const cut = BigInt.asUintN(there * 8, BigInt(value));
-          expected[field] = type === 'u64' ? cut : Number(cut);
+          const signed = type === 's32' ? BigInt.asIntN(32, cut) : cut;
+          expected[field] = type === 'u64' ? cut : Number(signed);
         }
         expect(decode(name, bytes)).toEqual(expected);
         expect(decode(name, whole)).toEqual(expected);
@@ -128,11 +128,11 @@ describe('a C program would write', () => {
 
   test('these numbers', () => {
     const requests = NAMES.filter((name) => !name.startsWith('TEST_')).map((name) => COMMANDS[name].request);
-    expect(requests).toEqual([...Array.from({ length: 15 }, (_, at) => 0x3b80 + at), 0x3b70, 0x3b71, 0x3b72]);
+    expect(requests).toEqual([...Array.from({ length: 22 }, (_, at) => 0x3b80 + at), 0x3b70, 0x3b71, 0x3b72]);
     expect(VFIO_REQUEST).toEqual({ GET_API_VERSION: 0x3b64, CHECK_EXTENSION: 0x3b65, SET_IOMMU: 0x3b66 });
     const tests = NAMES.filter((name) => name.startsWith('TEST_'));
     expect(tests.map((name) => COMMANDS[name]).map((row) => ('op' in row ? row.op : 0))).toEqual(
-      Array.from({ length: 15 }, (_, at) => at + 1),
+      Array.from({ length: 23 }, (_, at) => at + 1),
     );
   });
 });

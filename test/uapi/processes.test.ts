@@ -325,7 +325,7 @@ test('a device that the host binds is a device of the program', async () => {
     },
   });
   const info = await program.call(0x3b8a, struct(40, u32(8, bound.id)));
-  expect([info.result, info.u32(12), info.u32(24), info.u64(32)]).toEqual([0, 0, 0, 0n]);
+  expect([info.result, info.u32(12), info.u32(24), info.u64(32)]).toEqual([0, 0, 0, 8n]);
   expect((await program.call(0x3b80, struct(8, u32(4, bound.id)))).result).toBe(EBUSY);
   // What is wrong with the host is told to the host.
   program.memory.write(ROOM, struct(48, u32(8, bound.id), u32(12, ioas)));

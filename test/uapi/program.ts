@@ -2,11 +2,11 @@
  * A program as it would be written in C: it lays bytes out by hand and knows nothing of the library's tables.
  */
 import { expect } from 'vitest';
-import type { Caller } from '../../src/iommufd/caller.js';
 import type { ProcessMemory } from '../../src/memory/process-memory.js';
 import { createMemory } from '../../src/testing/create-memory.js';
 import { testCommands } from '../../src/testing/uapi-test-commands.js';
 import { IommufdDevice, type IommufdDeviceOptions } from '../../src/uapi/device.js';
+import type { DeviceCaller } from '../../src/uapi/device-caller.js';
 
 /** 2 MiB that may be mapped; the next 64 KiB are read-only. */
 export const RAM = 0x1_0000_0000n;
@@ -18,10 +18,14 @@ export const APERTURE = 0x100_0000n;
 export const MAX = 0xffff_ffff_ffff_ffffn;
 export const PAGE = 0x1000n;
 
+/** The kernels that have the device. */
+export const LINUX = ['linux-6.12', 'linux-7.3'] as const;
+
 /** Errno numbers, negative as ioctl gives them. */
 export const EPERM = -1;
 export const ENOENT = -2;
 export const EIO = -5;
+export const ENXIO = -6;
 export const E2BIG = -7;
 export const EBADF = -9;
 export const ENOMEM = -12;
@@ -30,7 +34,9 @@ export const EBUSY = -16;
 export const EEXIST = -17;
 export const ENODEV = -19;
 export const EINVAL = -22;
+export const EMFILE = -24;
 export const ENOTTY = -25;
+export const ERANGE = -34;
 export const EBADE = -52;
 export const EOVERFLOW = -75;
 export const EBADFD = -77;
@@ -51,6 +57,10 @@ export function u16(at: number, value: number): Put {
 
 export function u32(at: number, value: number): Put {
   return (view) => view.setUint32(at, value, true);
+}
+
+export function s32(at: number, value: number): Put {
+  return (view) => view.setInt32(at, value, true);
 }
 
 export function u64(at: number, value: bigint): Put {
@@ -112,7 +122,7 @@ export class Program {
   readonly memory: ProcessMemory;
   readonly device: IommufdDevice;
   /** Who calls, if not the opener of the device. */
-  caller: Caller = {};
+  caller: DeviceCaller = {};
 
   constructor(options: Partial<IommufdDeviceOptions> & { memory?: ProcessMemory } = {}) {
     this.memory = options.memory ?? programMemory();
@@ -168,6 +178,11 @@ export class Program {
     expect(answer.result).toBe(0);
     expect(answer.u32(8)).toBe(pt);
     return { stdev: answer.u32(16), hwpt: answer.u32(20), idev: answer.u32(24) };
+  }
+
+  /** MOCK_DOMAIN, which must be refused. */
+  async mockDomainRefused(pt: number, errno: number): Promise<void> {
+    expect((await this.test(2, u32(8, pt))).result).toBe(errno);
   }
 
   /** The test command. */

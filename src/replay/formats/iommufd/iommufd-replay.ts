@@ -8,6 +8,7 @@ import type { IommuDomain } from '../../../domain/iommu-domain.js';
 import type { BoundDevice } from '../../../iommufd/bound-device.js';
 import { hwptAlloc } from '../../../iommufd/hwpt-alloc.js';
 import { Iommufd } from '../../../iommufd/iommufd.js';
+import { isAtLeast, rulesOf } from '../../../rules.js';
 import { compared, type ReplayStep } from '../../figures.js';
 import { measureHoles } from '../../holes.js';
 import { type EventHandlers, type FormatReplay, handlerOf, type LogModel } from '../../log-format.js';
@@ -65,6 +66,13 @@ interface Context {
   objects: number;
 }
 
+/** The first Linux in which files can be mapped. */
+const MAP_FILE_SINCE = '6.13';
+const UNKNOWN_CALL: Answer = {
+  code: 'ENOTTY',
+  unmapped: 0n,
+  because: `this kernel cannot map files; Linux can from ${MAP_FILE_SINCE} on`,
+};
 /** Freed address spaces whose calls are still answered as a kernel does. */
 const MOST_FREED = 1024;
 
@@ -86,7 +94,7 @@ export class IommufdReplay implements FormatReplay<IommufdEvent> {
     'iommufd-disconnect': async ({ users, fd }) => (users === 0 ? this.#end(fd) : undefined),
     'iommufd-alloc-ioas': (event) => this.#allocIoas(event),
     'iommufd-map-dma': (event) => this.#map(event),
-    'iommufd-map-file-dma': (event) => this.#map(event),
+    'iommufd-map-file-dma': (event) => this.#mapFile(event),
     'iommufd-unmap-dma': (event) => this.#unmap(event),
     'iommufd-unmap-dma-non-exist': (event) => this.#unmap(event),
     'iommufd-alloc-hwpt': (event) => this.#allocHwpt(event),
@@ -238,22 +246,37 @@ export class IommufdReplay implements FormatReplay<IommufdEvent> {
     return given;
   }
 
-  async #map(event: IommufdMapDma | IommufdMapFileDma): Promise<ReplayStep> {
-    const { iova, length } = event;
+  async #map(event: IommufdMapDma): Promise<ReplayStep> {
+    const { iova, length, uptr } = event;
     const context = this.#context(event.iommufd);
     const ioas = await this.#ioas(context, event.ioas);
     const prot = event.readonly ? 'r' : 'rw';
-    const [uptr, memory] =
-      event.type === 'iommufd-map-dma'
-        ? [event.uptr, undefined]
-        : [event.start, this.#model.fileMemory(event.fd)];
     const map = () =>
       onIoas(ioas, event.ioas, async (id) => {
-        await context.iommufd.ioasMap({ ioas: id, iova, length, uptr, prot, memory });
+        await context.iommufd.ioasMap({ ioas: id, iova, length, uptr, prot });
         return MAPPED;
       });
     const given = await mapAsLogged(this.#model, loggedAnswer(event), { uptr, length }, map);
     return this.#compare(event, given, ioas.space, changedBy(iova, length));
+  }
+
+  async #mapFile(event: IommufdMapFileDma): Promise<ReplayStep> {
+    const { iova, length, fd, start } = event;
+    const context = this.#context(event.iommufd);
+    const ioas = await this.#ioas(context, event.ioas);
+    const changed = changedBy(iova, length);
+    if (!isAtLeast(rulesOf(this.#model.profile).commands, MAP_FILE_SINCE)) {
+      return this.#compare(event, UNKNOWN_CALL, ioas.space, changed);
+    }
+    const file = this.#model.file(fd);
+    const prot = event.readonly ? 'r' : 'rw';
+    const map = () =>
+      onIoas(ioas, event.ioas, async (id) => {
+        await context.iommufd.ioasMapFile({ ioas: id, iova, length, file, start, prot });
+        return MAPPED;
+      });
+    const given = await (loggedAnswer(event) === 'EINVAL' ? file.without(map) : map());
+    return this.#compare(event, given, ioas.space, changed);
   }
 
   async #unmap(event: IommufdUnmapDma): Promise<ReplayStep> {
@@ -278,7 +301,9 @@ export class IommufdReplay implements FormatReplay<IommufdEvent> {
     let made: number | undefined;
     const given = await onIoas(ioas, event.parent, async (ptId) => {
       const flags = Number(event.flags & 0xffff_ffffn);
-      const fields = { flags, devId: device.id, ptId, dataType: 0, dataLen: event.dataLength };
+      // A length without a type is refused before anybody reads the data.
+      const data = { dataType: 0, dataLen: event.dataLength, readData: () => new Uint8Array(0) };
+      const fields = { flags, devId: device.id, ptId, faultId: 0, ...data };
       made = await context.iommufd.context.run('hwpt_alloc', () =>
         hwptAlloc(context.iommufd.context, fields),
       );

@@ -1,11 +1,12 @@
 /** Replaying a trace of an iommufd. */
 import type { IoPagetable } from '../../../io-pagetable.js';
 import { type IovaRanges, PartialAnswerError } from '../../../iommufd/ioas-commands.js';
-import type { ProcessMemory } from '../../../memory/process-memory.js';
+import type { Rules } from '../../../rules.js';
 import { MOCK_ACCESS, MOCK_FLAGS } from '../../../testing/index.js';
-import { hex } from '../../../u64.js';
+import { hex, PAGE_SIZE } from '../../../u64.js';
 import type { TraceArguments } from './trace-arguments.js';
-import type { TraceDriver, TraceIommufd, TraceKernel } from './trace-kernel.js';
+import type { TraceDriver, TraceHost, TraceIommufd, TraceKernel } from './trace-kernel.js';
+import type { TraceProcess } from './trace-process.js';
 import {
   type Answer,
   DONE,
@@ -25,11 +26,20 @@ const NO_FILE = 0xffff_ffff;
 /** An item number that is never used. */
 const NO_ITEM = 0xffff_ffff;
 
+/** Type of the test driver's virtual IOMMUs, and of their queues. */
+const MOCK_VIOMMU_TYPE = 0xdead_beef;
+/** How the test driver is told to make a page table with huge pages, where that is told with the page table. */
+const HUGE_TABLE = { type: 0xdead, bytes: Uint8Array.of(0, 0, 0, 0, 1, 0, 0, 0) } as const;
+const PAGE = BigInt(PAGE_SIZE);
+
 /** One process with one iommufd. */
 export class IommufdTrace implements TraceTarget {
   readonly operations: ReadonlyMap<string, TraceOperation>;
   readonly #iommufd: TraceIommufd;
   readonly #driver: TraceDriver;
+  readonly #host: TraceHost;
+  readonly #process: TraceProcess;
+  readonly #hugeByTable: boolean;
   /** Ids of address spaces and page tables, file numbers of accesses and numbers of pinned items, by handle. */
   readonly #spaces = new Map<string, number>();
   readonly #domains = new Map<string, number>();
@@ -37,17 +47,27 @@ export class IommufdTrace implements TraceTarget {
   readonly #items = new Map<string, number>();
   /** The devices that page tables are made for, with and without huge pages. */
   readonly #devices = new Map<boolean, number>();
+  /** Ids of the virtual IOMMUs of page tables, by the handle of the table, and of hardware queues. */
+  readonly #viommus = new Map<string, number>();
+  readonly #queues = new Map<string, number>();
 
-  /** @param memory - the memory of the process that uses the kernel */
-  constructor({ iommufd, driver, inspector }: TraceKernel, memory: ProcessMemory) {
+  /** @param process - the process that uses the kernel */
+  constructor({ iommufd, driver, host, inspector }: TraceKernel, process: TraceProcess, rules: Rules) {
+    const { memory } = process;
     this.#iommufd = iommufd;
     this.#driver = driver;
+    this.#host = host;
+    this.#process = process;
+    this.#hugeByTable = rules.testHugePages === 'table-data';
     this.operations = new Map([
       ...this.#spaceOperations(),
       ...this.#domainOperations(),
       ...this.#accessOperations(),
       ...this.#dirtyOperations(),
       ...this.#vfioOperations(),
+      ...this.#fileOperations(),
+      ...this.#queueOperations(),
+      ...this.#noIommuOperations(),
       ...memoryOperations(memory, inspector),
     ]);
   }
@@ -180,8 +200,11 @@ export class IommufdTrace implements TraceTarget {
           const ioas = this.#ioas(fields);
           const huge = fields.flag('huge');
           const dirtyTracking = fields.flag('dirty');
-          const device = await this.#device(huge);
-          this.#domains.set(handle, await this.#iommufd.hwptAlloc({ device, ioas, dirtyTracking }));
+          const nestParent = fields.has('nest') && fields.flag('nest');
+          const device = await this.#device(huge && !this.#hugeByTable);
+          const data = huge && this.#hugeByTable ? HUGE_TABLE : undefined;
+          const request = { device, ioas, dirtyTracking, nestParent, data };
+          this.#domains.set(handle, await this.#iommufd.hwptAlloc(request));
           return DONE;
         },
       ],
@@ -189,6 +212,9 @@ export class IommufdTrace implements TraceTarget {
         'domain_remove',
         async (fields) => {
           const handle = fields.text('domain');
+          const viommu = this.#viommus.get(handle);
+          if (viommu !== undefined) await this.#iommufd.destroy(viommu);
+          this.#viommus.delete(handle);
           await this.#iommufd.destroy(this.#domains.get(handle) ?? NO_OBJECT);
           this.#domains.delete(handle);
           return DONE;
@@ -298,17 +324,15 @@ export class IommufdTrace implements TraceTarget {
       [
         'dirty_get',
         async (fields) => {
-          const bitmap = await this.#iommufd.getDirtyBitmap({
-            hwpt: this.#hwpt(fields),
-            ...fields.iovaRange(),
-            pageSize: fields.hex('page_size'),
-            noClear: fields.flag('no_clear'),
-          });
-          return {
-            bitmap: Buffer.from(bitmap)
-              .toString('hex')
-              .replace(/(00)+$/, ''),
-          };
+          const { length, ...rest } = { ...fields.iovaRange(), pageSize: fields.hex('page_size') };
+          const noClear = fields.flag('no_clear');
+          const hwpt = this.#hwpt(fields);
+          const bitmap = await this.#iommufd.getDirtyBitmap({ hwpt, length, ...rest, noClear });
+          // Whole pages may set bits beyond the request, which are no part of the answer.
+          const bits = Number(length / rest.pageSize);
+          const asked = bitmap.subarray(0, Math.ceil(bits / 8));
+          const set = asked.subarray(0, asked.findLastIndex((byte) => byte !== 0) + 1);
+          return { bitmap: Buffer.from(set).toString('hex') };
         },
       ],
     ];
@@ -375,6 +399,133 @@ export class IommufdTrace implements TraceTarget {
         },
       ],
     ];
+  }
+
+  #fileOperations(): [string, TraceOperation][] {
+    const host = this.#host;
+    const { files } = this.#process;
+    return [
+      [
+        'map_file',
+        async (fields) => {
+          const request = { ioas: this.#ioas(fields), fd: this.#fd(fields), ...fields.fileMapping() };
+          return { iova: hex(await host.mapFile(request)) };
+        },
+      ],
+      [
+        'file_resize',
+        async (fields) => {
+          files.resize(fields.text('file'), fields.hex('size'));
+          return DONE;
+        },
+      ],
+      [
+        'file_close',
+        async (fields) => {
+          files.close(fields.text('file'));
+          return DONE;
+        },
+      ],
+      [
+        'change_process',
+        async (fields) => {
+          await host.changeProcess(fields.number('process'));
+          return DONE;
+        },
+      ],
+      [
+        'dmabuf_create',
+        async (fields) => {
+          const handle = fields.text('file');
+          files.name(handle, await host.openDmaBuf(fields.hex('length')));
+          return DONE;
+        },
+      ],
+      [
+        'dmabuf_revoke',
+        async (fields) => {
+          const fd = this.#fd(fields);
+          await host.revokeDmaBuf(fd, fields.flag('revoked'));
+          return DONE;
+        },
+      ],
+    ];
+  }
+
+  #queueOperations(): [string, TraceOperation][] {
+    const iommufd = this.#iommufd;
+    return [
+      [
+        'queue_add',
+        async (fields) => {
+          const [handle, domain] = [fields.text('queue'), fields.text('domain')];
+          const hwpt = this.#hwpt(fields);
+          const range = fields.iovaRange();
+          const index = fields.number('index');
+          const viommu = await this.#viommu(domain, hwpt);
+          const request = { viommu, type: MOCK_VIOMMU_TYPE, index, ...range };
+          this.#queues.set(handle, await iommufd.hwQueueAlloc(request));
+          return DONE;
+        },
+      ],
+      [
+        'queue_remove',
+        async (fields) => {
+          const handle = fields.text('queue');
+          await iommufd.destroy(this.#queues.get(handle) ?? NO_OBJECT);
+          this.#queues.delete(handle);
+          return DONE;
+        },
+      ],
+    ];
+  }
+
+  /** The virtual IOMMU of a page table, which is made when it is first needed. */
+  async #viommu(domain: string, hwpt: number): Promise<number> {
+    const known = this.#viommus.get(domain);
+    if (known !== undefined) return known;
+    const device = await this.#device(false);
+    const viommu = await this.#iommufd.viommuAlloc({ device, type: MOCK_VIOMMU_TYPE, hwpt });
+    this.#viommus.set(domain, viommu);
+    return viommu;
+  }
+
+  #noIommuOperations(): [string, TraceOperation][] {
+    const host = this.#host;
+    const { memory } = this.#process;
+    return [
+      [
+        'noiommu_attach',
+        async (fields) => {
+          const ioas = this.#ioas(fields);
+          await host.attachDevice(fields.number('device'), ioas);
+          return DONE;
+        },
+      ],
+      [
+        'noiommu_detach',
+        async (fields) => {
+          await host.detachDevice(fields.number('device'));
+          return DONE;
+        },
+      ],
+      [
+        'get_pa',
+        async (fields) => {
+          const uptr = fields.hexOrNull('uptr');
+          const request = { ioas: this.#ioas(fields), ...fields.iovaRange() };
+          const { physical, length } = await this.#iommufd.ioasNoiommuGetPa(request);
+          if (uptr === undefined) return { length: hex(length) };
+          const frame = memory.frameAt(Number(uptr / PAGE));
+          const match = frame !== undefined && BigInt(frame) * PAGE + (uptr % PAGE) === physical;
+          return { length: hex(length), match };
+        },
+      ],
+    ];
+  }
+
+  #fd(fields: TraceArguments): number {
+    return this.#process.files.numberOf(fields.text('file'));
   }
 
   #ioas(fields: TraceArguments, name = 'ioas'): number {

@@ -103,6 +103,16 @@ export class TraceArguments {
     return { iova: this.hexOrNull('iova'), ...this.memoryRange() };
   }
 
+  /** What of a file is mapped, and where; anywhere if `iova` is undefined. */
+  fileMapping(): { iova: bigint | undefined; start: bigint; length: bigint; prot: Protection } {
+    return {
+      iova: this.hexOrNull('iova'),
+      start: this.hex('start'),
+      length: this.hex('length'),
+      prot: this.protection('prot'),
+    };
+  }
+
   /** What is copied, and where; anywhere if `iova` is undefined. */
   copying(): { srcIova: bigint; iova: bigint | undefined; length: bigint; prot: Protection } {
     return {

@@ -1,5 +1,6 @@
 /** The format of conformance traces: JSON lines, the first of which says what was recorded and how. */
 
+import type { Profile } from '../../../rules.js';
 import { LogError } from '../../log-error.js';
 import type { LogAction, LogListener, RecordingFormat } from '../../log-run.js';
 import { TraceReplayer } from './trace-replayer.js';
@@ -8,9 +9,9 @@ import { TraceReplayer } from './trace-replayer.js';
 export const TRACE_FORMAT: RecordingFormat = {
   begins: (first) => first.startsWith('{'),
 
-  open(name, header, lines, { profile, lockedLimit }, listener) {
-    const replayer = openTrace(name, header, listener);
-    if (profile !== undefined && profile !== replayer.profile) {
+  open(name, header, lines, { profile, anyProfile, lockedLimit }, listener) {
+    const replayer = openTrace(name, header, listener, anyProfile === true ? profile : undefined);
+    if (profile !== undefined && profile !== replayer.model) {
       const recorded = `${name} was recorded under ${replayer.profile}`;
       throw new LogError('ERR_LOG_OPTIONS', `${recorded}; --profile ${profile} cannot change that`);
     }
@@ -19,7 +20,7 @@ export const TRACE_FORMAT: RecordingFormat = {
       throw new LogError('ERR_LOG_OPTIONS', `${name} ${says}`);
     }
     const { userAddress } = replayer;
-    return { profile: replayer.profile, userAddress, actions: actionsOf(replayer, lines), replayer };
+    return { profile: replayer.model, userAddress, actions: actionsOf(replayer, lines), replayer };
   },
 };
 
@@ -41,9 +42,14 @@ async function* actionsOf(
   }
 }
 
-function openTrace(name: string, header: string, listener: LogListener): TraceReplayer {
+function openTrace(
+  name: string,
+  header: string,
+  listener: LogListener,
+  profile: Profile | undefined,
+): TraceReplayer {
   try {
-    return new TraceReplayer(header, listener);
+    return new TraceReplayer(header, listener, profile);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw new LogError(

@@ -13,6 +13,42 @@ export interface TraceHeader {
   readonly lockedPages: number | undefined;
   /** Whom locked pages are charged to. */
   readonly accounting: 'user' | 'mm';
+  /** The files that the process has open at first. */
+  readonly files: readonly HeaderFile[];
+  /** Other processes, which only ever take over. */
+  readonly helpers: readonly HeaderProcess[];
+  /** How many devices there are that have no IOMMU; absent where the kernel was built without them. */
+  readonly noIommu: number | undefined;
+}
+
+const FILE_KINDS = [
+  'memfd',
+  'tmpfs',
+  'memfd-rdonly',
+  'memfd-sealed',
+  'memfd-huge',
+  'null',
+  'dir',
+  'closed',
+  'path',
+] as const;
+
+/** What a descriptor is of: `closed` is none, `path` one that can only be closed. */
+export type HeaderFileKind = (typeof FILE_KINDS)[number];
+
+/** An open file. */
+export interface HeaderFile {
+  readonly file: string;
+  readonly kind: HeaderFileKind;
+  /** Where all of it is mapped, and how large it is; absent for one that has no pages. */
+  readonly mapped: { readonly uptr: bigint; readonly size: bigint } | undefined;
+}
+
+/** A process beside the one of the trace. */
+export interface HeaderProcess {
+  readonly lockedPages: number;
+  /** Whether it is one of the same user. */
+  readonly sameUser: boolean;
 }
 
 const FORMAT = 1;
@@ -34,8 +70,28 @@ export function readHeader(line: unknown): TraceHeader {
   const lockedPages = limited ? fields.number('memlock_pages') : undefined;
   const mode = limited && fields.has('rlimit_mode') ? fields.number('rlimit_mode') : 0;
   require(mode <= 1, 'rlimit_mode is neither 0 nor 1');
+  const files = fields.has('files') ? fields.list('files').map(readFile) : [];
+  const helpers = limited && fields.has('processes') ? fields.list('processes').map(readProcess) : [];
+  const noIommu = fields.has('noiommu') ? fields.number('noiommu') : undefined;
   requireAllRead(fields);
-  return { profile, memory, lockedPages, accounting: mode === 1 ? 'mm' : 'user' };
+  return { profile, memory, lockedPages, accounting: mode === 1 ? 'mm' : 'user', files, helpers, noIommu };
+}
+
+function readFile(value: unknown): HeaderFile {
+  const fields = new TraceArguments(readObject(value, 'a file'));
+  const [file, name] = [fields.text('file'), fields.text('kind')];
+  const kind = FILE_KINDS.find((known) => known === name);
+  require(kind !== undefined, `files of kind ${name} are not known`);
+  const mapped = fields.has('uptr') ? { uptr: fields.hex('uptr'), size: fields.hex('size') } : undefined;
+  requireAllRead(fields);
+  return { file, kind, mapped };
+}
+
+function readProcess(value: unknown): HeaderProcess {
+  const fields = new TraceArguments(readObject(value, 'a process'));
+  const process = { lockedPages: fields.number('memlock_pages'), sameUser: fields.flag('same_user') };
+  requireAllRead(fields);
+  return process;
 }
 
 /** Whose answers the trace has. @throws TraceError if it is a kernel that is not known */

@@ -60,13 +60,19 @@ export class TraceReplayer {
 
   /**
    * @param header - the first line
+   * @param profile - on whose model it is replayed; by default on that of the kernel that it was recorded on
    * @throws SyntaxError or TraceError if it is no header, or of something that is not known
    */
-  constructor(header: string, listener: TraceListener = {}) {
-    this.#trace = openTrace(header);
+  constructor(header: string, listener: TraceListener = {}, profile?: Profile) {
+    this.#trace = openTrace(header, { profile });
     this.#listener = listener;
     const { target } = this.#trace;
     this.#spaces = new TraceSpaces((ioas) => target.table(ioas));
+  }
+
+  /** Whose behaviour the model has. */
+  get model(): Profile {
+    return this.#trace.profile;
   }
 
   /** Whose behaviour was recorded. */
@@ -82,7 +88,7 @@ export class TraceReplayer {
 
   /** Pages that are pinned now; a page counts once for each pin. */
   get pinnedPages(): number {
-    return this.#trace.memory.physical.pinned;
+    return this.#trace.process.memory.physical.pinned;
   }
 
   /** The IOVA spaces that there are now. */
@@ -136,7 +142,7 @@ export class TraceReplayer {
     const step = { line, operation, space, changed };
     if (got !== undefined && canonical(got) === canonical(read.expected)) {
       const code = String(got.errno);
-      return { ...step, logged: code, answer: { code, because, error } };
+      return { ...step, logged: code, answer: { code, whole: answerInWords(got), because, error } };
     }
     const logged = answerInWords(read.expected);
     const answered = got === undefined ? describeThrown(error) : answerInWords(got);

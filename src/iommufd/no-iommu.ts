@@ -14,7 +14,7 @@ import type { IommuDevice } from './iommu-device.js';
 import { holding } from './object-table.js';
 
 /** Page sizes that the table of such devices says it has. */
-const PAGE_SIZES = 0xf_fff7_ffff_f000n;
+const PAGE_SIZES = 0xf_ff7f_ffff_f000n;
 
 /** A page table that no hardware reads. */
 class NoIommuDomain extends RadixDomain {

@@ -1,11 +1,14 @@
 /** A mock domain's page table with entries of several sizes, each of which has one dirty mark. */
 import { RadixTable } from '../domain/radix-table.js';
-import { FRAME_LIMIT } from '../domain/table-entry.js';
+import { FRAME_LIMIT, INDEX_BITS, TOP_LEAF_LEVEL } from '../domain/table-entry.js';
 import { refuse } from '../errors.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import { READ, WRITE } from '../protection.js';
 import { hex, MAX_U64 } from '../u64.js';
 import type { MockEntry, MockMapRequest, MockTable, MockTableEvents } from './mock-table.js';
+
+/** Levels of a table that pages can be of. */
+const LEVELS = Array.from({ length: TOP_LEAF_LEVEL + 1 }, (_, level) => level);
 
 /**
  * The page table of later kernels' mock domains. A request is cut into entries, each time the largest that the IOVA and
@@ -25,9 +28,10 @@ export class EntryTable implements MockTable {
     this.pageSizeBitmap = sizes.reduce((bitmap, size) => bitmap | size, 0n);
     this.#granule = granule;
     this.#events = events;
+    const orders = sizes.map((size) => Math.log2(Number(size / granule)));
     this.#table = new RadixTable({
-      leafLevels: [0],
-      contiguousOrders: sizes.map((size) => Math.log2(Number(size / granule))),
+      leafLevels: LEVELS.filter((level) => orders.includes(level * INDEX_BITS)),
+      contiguousOrders: orders,
       firstPage: 0,
       lastPage: Number(MAX_U64 / granule),
     });

@@ -182,7 +182,7 @@ describe('a device faults', () => {
 describe('dirty marks of a device', () => {
   test.each([
     ['RadixDomain', () => new RadixDomain({ dirty: true }), 0x1000n],
-    ['MockDomain', () => new MockDomain({ dirty: true }), 0x800n],
+    ['MockDomain', () => new MockDomain({ profile: 'linux-6.12', dirty: true }), 0x800n],
   ])('are left by writes, not by reads, while a %s tracks them', (_, make, ioPage) => {
     const memory = new Frames(4);
     const domain = make();

@@ -1,4 +1,4 @@
-/** Dirty tracking: rows Y of docs/checks.md. */
+/** Dirty tracking: rows Y of docs/checks.md. The pages of the domain are kept one by one, as in Linux 6.12. */
 import { describe, expect, test } from 'vitest';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { IommuError } from '../../src/errors.js';
@@ -20,8 +20,8 @@ function bits(bitmap: Uint8Array): number[] {
 /** A table with a mock domain that tracks, and areas of 4 and 2 pages in a row from BASE on, and one after a gap. */
 async function tracked() {
   const world = new World();
-  const table = world.table();
-  const domain = await world.domain(table, new MockDomain({ dirty: true }));
+  const table = world.table({ profile: 'linux-6.12' });
+  const domain = await world.domain(table, new MockDomain({ profile: 'linux-6.12', dirty: true }));
   await table.map({ uptr: USER, iova: BASE, length: 4n * PAGE, prot: 'rw' });
   await table.map({ uptr: USER + 8n * PAGE, iova: BASE + 4n * PAGE, length: 2n * PAGE, prot: 'rw' });
   await table.map({ uptr: USER + 16n * PAGE, iova: BASE + 8n * PAGE, length: 2n * PAGE, prot: 'rw' });
@@ -215,8 +215,9 @@ describe('a read', () => {
 
   test('gives the bits to a function in ascending order, clipped to the request', async () => {
     const world = new World();
-    const table = world.table();
-    const domain = await world.domain(table, new MockDomain({ dirty: true, huge: true }));
+    const table = world.table({ profile: 'linux-6.12' });
+    const mock = new MockDomain({ profile: 'linux-6.12', dirty: true, huge: true });
+    const domain = await world.domain(table, mock);
     world.process.mmap({ uptr: 0x5000_0000n, length: 0x20_0000n });
     await table.map({ uptr: 0x5000_0000n, iova: BASE, length: 0x20_0000n, prot: 'rw' });
     await table.map({ uptr: USER, iova: BASE + 0x20_0000n, length: 4n * PAGE, prot: 'rw' });

@@ -294,9 +294,10 @@ class FuzzedMachine {
     }
     const { noIommu } = known;
     const ioas = known.ioas.at(-1) ?? 0;
+    const detaches = random.chance(30);
     if (noIommu?.hwpt === undefined) await noIommu?.attach(ioas).catch(accepted);
-    else if (random.chance(30)) await noIommu.replace(ioas).catch(accepted);
-    else if (random.chance(30)) await noIommu.detach().catch(accepted);
+    else if (detaches) await noIommu.detach().catch(accepted);
+    else await noIommu.replace(ioas).catch(accepted);
   }
 
   /** Closes a file through a device that knows it: those without test commands know none. */

@@ -63,6 +63,7 @@ declare const ERRNO: Readonly<{
     readonly E2BIG: 7;
     readonly EAGAIN: 11;
     readonly ENOMEM: 12;
+    readonly EACCES: 13;
     readonly EFAULT: 14;
     readonly EBUSY: 16;
     readonly EEXIST: 17;
@@ -142,7 +143,7 @@ declare class IommuError extends Error {
     constructor(code: ErrorCode, reason: ErrorReason);
     advice(): Promise<string>;
 }
-type Profile = "linux-6.12" | "rfc-v1";
+type Profile = "linux-7.3" | "linux-6.12" | "rfc-v1";
 type ProfileName = Profile | "linux";
 declare const PROFILES: readonly Profile[];
 declare class IovaSpace {
@@ -228,6 +229,13 @@ declare class LockedMemory {
     credit(pages: number): void;
 }
 type AccountingMode = "none" | "user" | "mm";
+interface DmaBuf {
+    readonly pfn: number;
+    readonly size: bigint;
+    readonly revoked: boolean;
+    readonly invalidations: number;
+    onInvalidate(listener: () => void | PromiseLike<void>): () => void;
+}
 interface MemoryLayout {
     readonly current: boolean;
 }
@@ -248,18 +256,20 @@ interface PinRecord {
     readonly pinned: number;
     pins(pfn: number): number;
 }
-interface UserMemory {
-    pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number>;
+interface PinHolder {
     unpin(pfn: number, count: number, dirty: boolean): void;
     unpinAll?(frames: FrameRuns, dirty: boolean): void;
     frames?(pfn: number, count: number): Uint8Array | undefined;
     copyFromFrames?(pfn: number, offset: number, target: Uint8Array, targetOffset: number, length: number): number | Promise<number>;
     copyToFrames?(pfn: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number | Promise<number>;
+    readonly pinRecord?: PinRecord | undefined;
+}
+interface UserMemory extends PinHolder {
+    pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number>;
     copyFromUser(page: number, offset: number, target: Uint8Array, targetOffset: number, length: number): number | Promise<number>;
     copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number | Promise<number>;
     resident?(page: number, count: number, write: boolean): boolean;
     window?(page: number): MemoryWindow | undefined;
-    readonly pinRecord?: PinRecord | undefined;
     readonly exited?: boolean;
     readonly locked?: {
         readonly user: LockedMemory;
@@ -267,6 +277,10 @@ interface UserMemory {
     } | undefined;
 }
 type FrameMemory = Pick<UserMemory, "frames" | "copyFromFrames" | "copyToFrames">;
+interface UserFile extends PinHolder {
+    pin(page: number, count: number, into: FrameRuns): number | Promise<number>;
+    resident?(page: number, count: number): boolean;
+}
 interface MappedArea extends Interval {
     readonly index: number;
     readonly lastIndex: number;
@@ -304,14 +318,19 @@ declare class PinnedStore {
 interface PagesAccess {
     users: number;
 }
+interface PagesFile {
+    readonly file: UserFile;
+    readonly owner: UserMemory | undefined;
+}
 declare class IoptPages {
-    readonly memory: UserMemory;
-    readonly userPage: number;
+    readonly memory: UserMemory | undefined;
+    readonly firstPage: number;
     readonly npages: number;
     readonly writable: boolean;
     readonly mode: AccountingMode;
-    readonly account: LockedMemory | undefined;
+    account: LockedMemory | undefined;
     faults?: FaultInjector;
+    file?: PagesFile;
     readonly mutex: RwLock;
     references: number;
     npinned: number;
@@ -319,10 +338,13 @@ declare class IoptPages {
     store: PinnedStore | undefined;
     accessTree: IntervalTree<PagesAccess> | undefined;
     domainsTree: DomainsTree | undefined;
-    constructor(memory: UserMemory, userPage: number, npages: number, writable: boolean, mode: AccountingMode);
-    get uptr(): bigint;
+    constructor(memory: UserMemory | undefined, firstPage: number, npages: number, writable: boolean, mode: AccountingMode);
+    get uptr(): bigint | undefined;
+    get fileOffset(): bigint | undefined;
     get length(): bigint;
-    userAddress(index: number, offset: number): Address;
+    get owner(): UserMemory | undefined;
+    showFile(file: UserFile, owner: UserMemory | undefined): void;
+    addressOf(index: number, offset: number): Address;
 }
 type Protection = "" | "r" | "w" | "rw";
 declare class IoptArea implements MappedArea {
@@ -337,24 +359,23 @@ declare class IoptArea implements MappedArea {
     pages: IoptPages | undefined;
     storageDomain: IommuDomain | undefined;
     pins: number;
+    locks: number;
     preventAccess: boolean;
     get iova(): bigint;
     get lastIova(): bigint;
     get length(): bigint;
     get protection(): Protection;
     get uptr(): bigint | undefined;
+    get fileOffset(): bigint | undefined;
 }
-interface AttachedAccess {
-    readonly iovaAlignment: number;
+interface UnmapNotice {
+    readonly iova: bigint;
+    readonly length: bigint;
 }
 interface TransferOptions extends Abortable {
     readonly slow?: boolean;
     readonly caller?: UserMemory;
     readonly kernelThread?: boolean;
-}
-interface UnmapNotice {
-    readonly iova: bigint;
-    readonly length: bigint;
 }
 interface IoptAccessOptions {
     readonly needsPin: boolean;
@@ -363,7 +384,7 @@ interface IoptAccessOptions {
 interface PinOptions extends Abortable {
     readonly write?: boolean;
 }
-declare class IoptAccess implements AttachedAccess {
+declare class IoptAccess {
     #private;
     readonly needsPin: boolean;
     readonly iovaAlignment: number;
@@ -420,12 +441,19 @@ interface RadixHandle {
 }
 interface RadixDomainOptions {
     readonly pageSizes?: Iterable<U64Input> | undefined;
+    readonly contiguous?: boolean | undefined;
     readonly aperture?: {
         readonly start: U64Input;
         readonly last: U64Input;
     } | undefined;
     readonly dirty?: boolean | undefined;
     readonly shared?: boolean | undefined;
+}
+interface RadixPage {
+    readonly iova: bigint;
+    readonly size: bigint;
+    readonly physical: bigint;
+    readonly dirty: boolean;
 }
 declare class RadixDomain implements IommuDomain {
     #private;
@@ -447,6 +475,7 @@ declare class RadixDomain implements IommuDomain {
     iovaToPhys(iova: bigint): bigint | undefined;
     iovaToPhys(iova: number): number | undefined;
     translate(iova: U64Input): Translation | undefined;
+    pageAt(iova: U64Input): RadixPage | undefined;
     share(): RadixHandle;
     unshare(handle: RadixHandle): void;
     quiesce(): Promise<void>;
@@ -628,6 +657,16 @@ interface MapOptions extends Abortable {
     readonly prot: Protection;
     readonly memory?: UserMemory | undefined;
     readonly accounting?: AccountingMode | undefined;
+    readonly file?: undefined;
+}
+interface MapFileOptions extends Abortable {
+    readonly iova?: U64Input | undefined;
+    readonly file: UserFile | DmaBuf;
+    readonly start: U64Input;
+    readonly length: U64Input;
+    readonly prot: Protection;
+    readonly memory?: UserMemory | undefined;
+    readonly accounting?: AccountingMode | undefined;
 }
 interface CopyOptions extends Abortable {
     readonly from: IoPagetable;
@@ -647,8 +686,8 @@ interface ReadDirtyOptions extends Abortable {
 declare class IoPagetable extends IovaSpace {
     #private;
     constructor(options?: IoPagetableOptions);
-    map(options: MapOptions): Promise<bigint>;
-    mapSync(options: MapOptions): bigint;
+    map(options: MapOptions | MapFileOptions): Promise<bigint>;
+    mapSync(options: MapOptions | MapFileOptions): bigint;
     copy(options: CopyOptions): Promise<bigint>;
     copySync(options: CopyOptions): bigint;
     unmap(iova: U64Input, length: U64Input, options?: Abortable): Promise<bigint>;
@@ -709,6 +748,7 @@ declare class IommufdAccess extends IommufdObject {
     writeSync(iova: U64Input, source: Uint8Array, options?: TransferOptions): void;
 }
 interface DomainRequest {
+    readonly data?: Uint8Array | undefined;
     readonly dirtyTracking: boolean;
     readonly nestParent: boolean;
 }
@@ -837,6 +877,14 @@ interface IoasMapRequest extends Caller, Abortable {
     readonly prot: Protection;
     readonly iova?: U64Input | undefined;
 }
+interface IoasMapFileRequest extends Caller, Abortable {
+    readonly ioas: number;
+    readonly file: UserFile | DmaBuf;
+    readonly start: U64Input;
+    readonly length: U64Input;
+    readonly prot: Protection;
+    readonly iova?: U64Input | undefined;
+}
 interface IoasCopyRequest extends Abortable {
     readonly from: number;
     readonly srcIova: U64Input;
@@ -889,6 +937,8 @@ declare class Iommufd implements AsyncDisposable {
         readonly ranges: Iterable<IovaRange>;
     } & Abortable): Promise<void>;
     ioasMap(request: IoasMapRequest): Promise<bigint>;
+    ioasMapFile(request: IoasMapFileRequest): Promise<bigint>;
+    changeProcess(memory: UserMemory, options?: Abortable): Promise<void>;
     ioasCopy(request: IoasCopyRequest): Promise<bigint>;
     ioasUnmap(request: IoasUnmapRequest): Promise<bigint>;
     option(request: IommufdOptionRequest): Promise<bigint>;
@@ -927,6 +977,39 @@ type IommufdOptionRequest = Caller & Abortable & {
     readonly option: "huge-pages";
     readonly ioas: number;
 });
+interface WebAssemblyMemory {
+    readonly buffer: ArrayBuffer | SharedArrayBuffer;
+    readonly byteOffset?: never;
+}
+type MemorySource = ArrayBuffer | SharedArrayBuffer | WebAssemblyMemory;
+declare class PhysicalMemory implements PinRecord {
+    #private;
+    get pinned(): number;
+    pins(pfn: number): number;
+    frames(pfn: number, count: number): Uint8Array;
+    unpin(pfn: number, count: number): void;
+    unpinAll(frames: FrameRuns): void;
+}
+interface DmaBufOptions {
+    readonly physical?: PhysicalMemory | undefined;
+    readonly size?: U64Input | undefined;
+    readonly buffer?: ArrayBuffer | SharedArrayBuffer | undefined;
+}
+declare class DmaBufExporter implements DmaBuf {
+    #private;
+    readonly physical: PhysicalMemory;
+    readonly buffer: ArrayBuffer | SharedArrayBuffer;
+    readonly size: bigint;
+    constructor(options: DmaBufOptions);
+    get pfn(): number;
+    get revoked(): boolean;
+    get invalidations(): number;
+    onInvalidate(listener: () => void | PromiseLike<void>): () => void;
+    revoke(): Promise<void>;
+    restore(): void;
+    invalidate(): Promise<void>;
+    free(): Promise<void>;
+}
 declare class ForwardingMemory<Behind extends UserMemory = UserMemory> implements UserMemory {
     readonly memory: Behind;
     constructor(memory: Behind);
@@ -942,24 +1025,45 @@ declare class ForwardingMemory<Behind extends UserMemory = UserMemory> implement
     copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number | Promise<number>;
     resident(page: number, count: number, write: boolean): boolean;
 }
+type FileKind = "memfd" | "tmpfs" | "hugetlb" | "disk" | "device" | "directory";
+type FileSeal = "seal" | "shrink" | "grow" | "write";
+interface MemoryFileOptions {
+    readonly size?: U64Input | undefined;
+    readonly physical?: PhysicalMemory | undefined;
+    readonly kind?: FileKind | undefined;
+    readonly buffer?: ArrayBuffer | SharedArrayBuffer | undefined;
+    readonly seals?: readonly FileSeal[] | undefined;
+    readonly writable?: boolean | undefined;
+    readonly frames?: "contiguous" | "scattered" | undefined;
+}
+declare class MemoryFile implements UserFile {
+    #private;
+    readonly writable: boolean;
+    constructor(options?: MemoryFileOptions);
+    get physical(): PhysicalMemory;
+    get kind(): FileKind;
+    get size(): bigint;
+    get seals(): readonly FileSeal[];
+    reopen(options?: {
+        readonly writable?: boolean | undefined;
+    }): MemoryFile;
+    addSeals(...seals: FileSeal[]): void;
+    truncate(size: U64Input): void;
+    read(offset: U64Input, length: U64Input): Uint8Array;
+    write(offset: U64Input, bytes: Uint8Array): void;
+    frameAt(page: number): number | undefined;
+    pinsAt(page: number): number | undefined;
+    pin(page: number, count: number, into: FrameRuns): number;
+    unpin(pfn: number, count: number): void;
+    unpinAll(frames: FrameRuns): void;
+    frames(pfn: number, count: number): Uint8Array;
+    get pinRecord(): PinRecord | undefined;
+}
 interface MemoryRegion {
     readonly uptr: bigint;
     readonly length: bigint;
     readonly writable: boolean;
     readonly bytes: Uint8Array | undefined;
-}
-interface WebAssemblyMemory {
-    readonly buffer: ArrayBuffer | SharedArrayBuffer;
-    readonly byteOffset?: never;
-}
-type MemorySource = ArrayBuffer | SharedArrayBuffer | WebAssemblyMemory;
-declare class PhysicalMemory implements PinRecord {
-    #private;
-    get pinned(): number;
-    pins(pfn: number): number;
-    frames(pfn: number, count: number): Uint8Array;
-    unpin(pfn: number, count: number): void;
-    unpinAll(frames: FrameRuns): void;
 }
 interface SharedRange {
     readonly pfn: number;
@@ -985,6 +1089,8 @@ interface MmapOptions {
     readonly uptr?: U64Input | undefined;
     readonly buffer?: MemorySource | undefined;
     readonly bufferOffset?: U64Input | undefined;
+    readonly file?: MemoryFile | undefined;
+    readonly offset?: U64Input | undefined;
     readonly writable?: boolean | undefined;
     readonly frames?: "contiguous" | "scattered" | undefined;
     readonly sparse?: boolean | undefined;
@@ -1020,11 +1126,11 @@ declare class ProcessMemory implements UserMemory {
     window(page: number): MemoryWindow | undefined;
     get pinRecord(): PinRecord | undefined;
 }
-interface IoPage {
-    readonly frame: number;
-    readonly boundary: boolean;
+interface MockEntry {
+    readonly iova: bigint;
+    readonly size: bigint;
+    readonly physical: bigint;
     readonly dirty: boolean;
-    readonly huge: boolean;
 }
 interface MockMapCall {
     readonly iova: bigint;
@@ -1033,6 +1139,7 @@ interface MockMapCall {
     readonly count: bigint;
 }
 interface MockDomainOptions {
+    readonly profile?: ProfileName | undefined;
     readonly huge?: boolean | undefined;
     readonly dirty?: boolean | undefined;
     readonly strict?: boolean | undefined;
@@ -1054,9 +1161,8 @@ declare class MockDomain implements IommuDomain {
     readonly dirty?: DirtyOperations;
     readonly warnings: string[];
     constructor(options?: MockDomainOptions);
-    get entries(): number;
     get mappedBytes(): bigint;
-    entry(iova: U64Input): IoPage | undefined;
+    entry(iova: U64Input): MockEntry | undefined;
     map(iova: U64Input, physical: U64Input, size: U64Input, _protection?: number): void;
     unmap(iova: U64Input, size: U64Input): void;
     iovaToPhys(iova: U64Input): bigint | undefined;
@@ -1500,6 +1606,7 @@ declare class AccessFiles {
 }
 interface CheckMapRequest {
     readonly domain: () => IommuDomain;
+    readonly domainFirst?: boolean | undefined;
     readonly memory: TestMemory;
     readonly iova: U64Input;
     readonly length: U64Input;
@@ -1539,17 +1646,29 @@ declare const MOCK_FLAGS: Readonly<{
     readonly NO_DIRTY: 1;
     readonly HUGE_IOVA: 2;
 }>;
+declare function mockTableData(options: {
+    readonly huge: boolean;
+}): {
+    type: number;
+    bytes: Uint8Array;
+};
 interface MockDeviceOptions {
     readonly name?: string | undefined;
     readonly flags?: number | undefined;
+    readonly profile?: ProfileName | undefined;
 }
 declare class MockDevice implements IommuDevice {
     #private;
     readonly name: string;
     readonly dirtyTracking: boolean;
     readonly hardwareInfo: HardwareInfo;
+    readonly pageTableData?: {
+        readonly type: number;
+        readonly least: number;
+        readonly most: number;
+    };
     constructor(options?: MockDeviceOptions);
-    createDomain({ dirtyTracking }: DomainRequest): MockDomain;
+    createDomain({ dirtyTracking, data }: DomainRequest): MockDomain;
     freeDomain(domain: MockDomain): void;
     attach(domain: MockDomain): void;
 }

@@ -18,7 +18,7 @@ import {
 import { checkDomain, type IommuDomain } from './domain/iommu-domain.js';
 import { during, wouldWait } from './errors.js';
 import type { Explanation } from './explain/explanation.js';
-import { type ExplainRequest, readRequest } from './explain/request.js';
+import type { ExplainRequest } from './explain/request.js';
 import { checkFaults, type FaultInjector } from './faults.js';
 import { checkTable } from './inspect/check.js';
 import { snapshotTable, type TableSnapshot } from './inspect/snapshot.js';
@@ -525,10 +525,12 @@ export class IoPagetable extends IovaSpace {
   }
 
   *#explain(request: ExplainRequest): Operation<Explanation> {
-    const asked = { table: this.state, memory: this.#memory, accounting: this.#accounting };
-    const { subject, call } = readRequest(request, asked);
-    const explainCall = (yield loadExplainCall) as Awaited<ReturnType<typeof loadExplainCall>>;
-    return yield* explainCall(subject, call);
+    checkObject(request, 'request');
+    // What is asked must not change while the code that reads it is loaded.
+    const asked = { ...request };
+    const explainRequest = (yield loadExplainRequest) as Awaited<ReturnType<typeof loadExplainRequest>>;
+    const table = { table: this.state, memory: this.#memory, accounting: this.#accounting };
+    return yield* explainRequest(asked, table);
   }
 
   // The calls as parts of larger operations
@@ -651,9 +653,9 @@ export class IoPagetable extends IovaSpace {
 }
 
 /** Few programs ask for explanations; the others need not load what makes them. */
-async function loadExplainCall() {
-  const { explainCall } = await import('./explain/explain.js');
-  return explainCall;
+async function loadExplainRequest() {
+  const { explainRequest } = await import('./explain/explain.js');
+  return explainRequest;
 }
 
 function checkOwner(owner: object | null, name: string): void {

@@ -1,21 +1,21 @@
 /** The `debug` namespaces of the library. Callers test `enabled` first, so nothing is formatted while they are off. */
-import createDebug from 'debug';
+import { createLogger } from './logger.js';
 
 /** `iopt:map` */
-export const logMap = createDebug('iopt:map');
+export const logMap = createLogger('iopt:map');
 /** `iopt:unmap` */
-export const logUnmap = createDebug('iopt:unmap');
+export const logUnmap = createLogger('iopt:unmap');
 /** `iopt:copy` */
-export const logCopy = createDebug('iopt:copy');
+export const logCopy = createLogger('iopt:copy');
 /** `iopt:access` */
-export const logAccess = createDebug('iopt:access');
+export const logAccess = createLogger('iopt:access');
 /** `iopt:domain` */
-export const logDomain = createDebug('iopt:domain');
+export const logDomain = createLogger('iopt:domain');
 /** `iopt:lock` */
-export const logLock = createDebug('iopt:lock');
+export const logLock = createLogger('iopt:lock');
 /** `iopt:pages` */
-export const logPages = createDebug('iopt:pages');
+export const logPages = createLogger('iopt:pages');
 /** `iopt:uapi` */
-export const logUapi = createDebug('iopt:uapi');
+export const logUapi = createLogger('iopt:uapi');
 /** `iopt:vfio-user` */
-export const logVfioUser = createDebug('iopt:vfio-user');
+export const logVfioUser = createLogger('iopt:vfio-user');

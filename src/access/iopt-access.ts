@@ -7,41 +7,22 @@ import {
   checkedInterval,
   checkFlag,
   checkObject,
-  invalidType,
   readU64,
 } from '../arguments.js';
 import { during, refuse, wouldWait } from '../errors.js';
-import { logAccess } from '../log.js';
 import { byteCount, checkBytes, viewOf } from '../memory/bytes.js';
 import { FrameRuns } from '../memory/frame-runs.js';
-import {
-  type Abortable,
-  answerOf,
-  finish,
-  isThenable,
-  mustWait,
-  type Operation,
-  start,
-  unstoppable,
-} from '../operation.js';
-import { RwLock } from '../rw-lock.js';
-import { addAccess, removeAccess } from '../table/access-list.js';
-import { IovaSpace } from '../table/iova-space.js';
-import { withBoth } from '../table/table-locks.js';
-import type { AttachedAccess, TableState } from '../table/table-state.js';
-import { firstOf, hex, type Interval, lengthOf, MAX_U64, PAGE_SIZE, type U64Input } from '../u64.js';
+import { type Abortable, finish, type Operation, start } from '../operation.js';
+import type { IovaSpace } from '../table/iova-space.js';
+import type { U64Input } from '../u64.js';
 import { AreaWindows } from './area-windows.js';
-import { type PinnedPart, pinRange, unpinRange } from './pin.js';
+import { Attachment, type UnmapNotice } from './attachment.js';
 import { type TransferOptions, transferRange } from './transfer.js';
+
+export type { UnmapNotice } from './attachment.js';
 
 /** The options of a transfer that asks for nothing special. */
 const PLAIN: TransferOptions = Object.freeze({});
-
-/** What an access is told to let go of: `length` bytes from `iova` on. */
-export interface UnmapNotice {
-  readonly iova: bigint;
-  readonly length: bigint;
-}
 
 /** How an access is made. */
 export interface IoptAccessOptions {
@@ -62,17 +43,12 @@ export interface PinOptions extends Abortable {
 }
 
 /** A CPU user of a page table (the kernel's `iommufd_access`). */
-export class IoptAccess implements AttachedAccess {
+export class IoptAccess {
   /** Whether the access can pin. */
   readonly needsPin: boolean;
   /** The alignment it demands, in bytes. */
   readonly iovaAlignment: number;
-  readonly #onUnmap: ((area: UnmapNotice) => void | PromiseLike<void>) | undefined;
-  readonly #mutex = new RwLock();
-  /** Where new pins, reads and writes go. */
-  #table: IovaSpace | undefined;
-  /** Where unpins go; differs from `#table` only while `onUnmap` runs for a change of table. */
-  #unpinTable: IovaSpace | undefined;
+  readonly #attachment: Attachment;
   /** Made at the first synchronous transfer. */
   #windows: AreaWindows | undefined;
 
@@ -82,13 +58,13 @@ export class IoptAccess implements AttachedAccess {
     checkBoolean(needsPin, 'options.needsPin');
     checkCallback(onUnmap, 'options.onUnmap');
     this.needsPin = needsPin;
-    this.iovaAlignment = needsPin ? PAGE_SIZE : 1;
-    this.#onUnmap = onUnmap;
+    this.#attachment = new Attachment(needsPin, onUnmap);
+    this.iovaAlignment = this.#attachment.iovaAlignment;
   }
 
   /** The table the access is attached to. */
   get table(): IovaSpace | undefined {
-    return this.#table;
+    return this.#attachment.table;
   }
 
   /**
@@ -97,12 +73,7 @@ export class IoptAccess implements AttachedAccess {
    * @internal
    */
   get detached(): boolean {
-    return this.#table === undefined && this.#unpinTable === undefined;
-  }
-
-  /** @internal */
-  notifyUnmap(area: UnmapNotice): void | PromiseLike<void> {
-    return this.#onUnmap?.(area);
+    return this.#attachment.detached;
   }
 
   /**
@@ -136,68 +107,17 @@ export class IoptAccess implements AttachedAccess {
 
   /** @internal */
   attachment(table: IovaSpace): Operation<void> {
-    return this.#change('attach', () => {
-      if (this.#table !== undefined) throw refuse('EINVAL', 'state', 'the access is attached already');
-      return checkTable(table);
-    });
+    return this.#attachment.attaching(table);
   }
 
   /** @internal */
   replacement(table: IovaSpace): Operation<void> {
-    return this.#change('replace', () => {
-      if (this.#table === undefined) throw notAttached();
-      return checkTable(table);
-    });
+    return this.#attachment.replacing(table);
   }
 
   /** @internal */
   detachment(): Operation<void> {
-    return this.#change('detach', () => undefined);
-  }
-
-  *#change(syscall: string, to: () => IovaSpace | undefined): Operation<void> {
-    if (!this.#mutex.tryWrite()) yield () => this.#mutex.write();
-    const old = this.#table;
-    let joined: IovaSpace | undefined;
-    try {
-      const next = to();
-      if (next === old) return;
-      if (old !== this.#unpinTable) {
-        throw refuse('EBUSY', 'state', 'the access is just leaving another table');
-      }
-      if (logAccess.enabled) logAccess('%s', syscall);
-      this.#table = undefined;
-      if (next !== undefined) {
-        yield* withBoth(next.state, () => addAccess(next.state, this));
-        joined = next;
-      }
-      if (old !== undefined) {
-        if (this.#onUnmap !== undefined) yield* this.#leave();
-        yield* withBoth(old.state, () => removeAccess(old.state, this));
-      }
-      this.#table = next;
-      this.#unpinTable = next;
-    } catch (error) {
-      if (joined !== undefined) {
-        const { state } = joined;
-        yield* unstoppable(withBoth(state, () => removeAccess(state, this)));
-      }
-      this.#table = old;
-      throw during(error, syscall);
-    } finally {
-      this.#mutex.releaseWrite();
-    }
-  }
-
-  /** Has everything unpinned, with the mutex free so that the callback can. */
-  *#leave(): Operation<void> {
-    this.#mutex.releaseWrite();
-    try {
-      const answer = this.notifyUnmap({ iova: 0n, length: MAX_U64 });
-      if (isThenable(answer)) yield* answerOf(answer);
-    } finally {
-      if (!this.#mutex.tryWrite()) yield mustWait(() => this.#mutex.write());
-    }
+    return this.#attachment.detaching();
   }
 
   /**
@@ -227,7 +147,7 @@ export class IoptAccess implements AttachedAccess {
     const frames = new FrameRuns();
     try {
       this.#checkPins();
-      for (const part of yield* this.#pinRange(checkedInterval(from, bytes), write === true)) {
+      for (const part of yield* this.#attachment.pinning(checkedInterval(from, bytes), write === true)) {
         frames.append(part.frames);
       }
     } catch (error) {
@@ -236,27 +156,9 @@ export class IoptAccess implements AttachedAccess {
     return frames;
   }
 
-  /** @internal */
-  *pinningOf(range: Interval, write: boolean): Operation<PinnedPart[]> {
-    try {
-      this.#checkPins();
-      return yield* this.#pinRange(range, write);
-    } catch (error) {
-      throw during(error, 'pin', firstOf(range), lengthOf(range));
-    }
-  }
-
   #checkPins(): void {
-    if (this.needsPin && this.#onUnmap !== undefined) return;
+    if (this.needsPin && this.#attachment.letsGo) return;
     throw refuse('EINVAL', 'state', 'only an access made with needsPin and an onUnmap callback can pin');
-  }
-
-  #pinRange(range: Interval, write: boolean): Operation<PinnedPart[]> {
-    if (logAccess.enabled) logAccess('pin %s + %s', hex(firstOf(range)), hex(lengthOf(range)));
-    return this.#locked(
-      () => this.#table,
-      (table) => pinRange(table, range, write),
-    );
   }
 
   /**
@@ -279,26 +181,10 @@ export class IoptAccess implements AttachedAccess {
     const from = readU64(iova, 'iova');
     const bytes = readU64(length, 'length');
     try {
-      yield* this.#unpinRange(checkedInterval(from, bytes));
+      yield* this.#attachment.unpinning(checkedInterval(from, bytes));
     } catch (error) {
       throw during(error, 'unpin', from, bytes);
     }
-  }
-
-  /** @internal */
-  *unpinningOf(range: Interval): Operation<void> {
-    try {
-      yield* this.#unpinRange(range);
-    } catch (error) {
-      throw during(error, 'unpin', firstOf(range), lengthOf(range));
-    }
-  }
-
-  #unpinRange(range: Interval): Operation<void> {
-    return this.#locked(
-      () => this.#unpinTable,
-      (table) => unpinRange(table, range),
-    );
   }
 
   /**
@@ -331,8 +217,8 @@ export class IoptAccess implements AttachedAccess {
 
   /** The quick way of a transfer without options; `false` where the long way has to be gone. */
   #transferNow(iova: U64Input, buffer: Uint8Array, options: TransferOptions, write: boolean): boolean {
-    const table = this.#table;
-    if (options !== PLAIN || table === undefined || !this.#mutex.free) return false;
+    const { table, idle } = this.#attachment;
+    if (options !== PLAIN || table === undefined || !idle) return false;
     const { page, offset } = readU64(iova, 'iova');
     if (!(buffer instanceof Uint8Array) || !table.state.iovaLock.tryRead()) return false;
     if (this.#windows?.space !== table) this.#windows = new AreaWindows(table);
@@ -366,47 +252,19 @@ export class IoptAccess implements AttachedAccess {
       const range = checkedInterval(from, size);
       const write = syscall === 'write';
       const bytes = viewOf(buffer, 0, length);
-      yield* this.#locked(
-        () => this.#table,
-        (table) =>
-          transferRange(table, range, {
-            slow: slow === true,
-            caller,
-            kernelThread: kernelThread === true,
-            buffer: bytes,
-            length,
-            write,
-            now,
-          }),
+      yield* this.#attachment.withTable((table) =>
+        transferRange(table, range, {
+          slow: slow === true,
+          caller,
+          kernelThread: kernelThread === true,
+          buffer: bytes,
+          length,
+          write,
+          now,
+        }),
       );
     } catch (error) {
       throw during(error, syscall, from, size);
     }
   }
-
-  /** Runs a step with the access's mutex and the table's iova lock held. */
-  *#locked<T>(tableOf: () => IovaSpace | undefined, step: (table: TableState) => Operation<T>): Operation<T> {
-    if (!this.#mutex.tryWrite()) yield () => this.#mutex.write();
-    try {
-      const table = tableOf()?.state;
-      if (table === undefined) throw notAttached();
-      if (!table.iovaLock.tryRead()) yield () => table.iovaLock.read();
-      try {
-        return yield* step(table);
-      } finally {
-        table.iovaLock.releaseRead();
-      }
-    } finally {
-      this.#mutex.releaseWrite();
-    }
-  }
-}
-
-function notAttached() {
-  return refuse('ENOENT', 'state', 'the access is not attached to a table');
-}
-
-function checkTable(table: IovaSpace): IovaSpace {
-  if (!(table instanceof IovaSpace)) throw invalidType(table, 'table', 'an IoPagetable');
-  return table;
 }

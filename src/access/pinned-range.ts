@@ -8,7 +8,7 @@ import { type Abortable, type Operation, start, unstoppable } from '../operation
 import { RwLock } from '../rw-lock.js';
 import type { IovaSpace } from '../table/iova-space.js';
 import { byteLength, type Interval, intersects, intervalOf, join, PAGE_SIZE, split } from '../u64.js';
-import { IoptAccess, type UnmapNotice } from './iopt-access.js';
+import { Attachment, type UnmapNotice } from './attachment.js';
 import type { PinnedPart } from './pin.js';
 
 /** How a range is to be pinned. */
@@ -32,7 +32,7 @@ export class PinnedRange implements Disposable {
   readonly iova: bigint;
   /** Length in bytes. */
   readonly length: bigint;
-  readonly #access: IoptAccess;
+  readonly #access: Attachment;
   readonly #range: Interval;
   readonly #parts: readonly PinnedPart[];
   #views: Views | undefined;
@@ -41,7 +41,7 @@ export class PinnedRange implements Disposable {
   #released = false;
 
   /** @internal */
-  constructor(access: IoptAccess, range: Interval, parts: readonly PinnedPart[]) {
+  constructor(access: Attachment, range: Interval, parts: readonly PinnedPart[]) {
     this.iova = join(range.page, range.offset);
     this.length = byteLength(range);
     this.#access = access;
@@ -82,10 +82,10 @@ export class PinnedRange implements Disposable {
     if (!this.#releasing.tryWrite()) yield () => this.#releasing.write();
     try {
       if (!this.#released) {
-        yield* this.#access.unpinningOf(this.#range);
+        yield* this.#access.unpinning(this.#range);
         this.#released = true;
       }
-      yield* this.#access.detachment();
+      yield* this.#access.detaching();
     } finally {
       this.#releasing.releaseWrite();
     }
@@ -146,19 +146,16 @@ export function* pinForUse(
   { write, onUnmap }: Pinning,
 ): Operation<PinnedRange> {
   let pinned: PinnedRange | undefined;
-  const access = new IoptAccess({
-    needsPin: true,
-    onUnmap(area) {
-      if (pinned === undefined || pinned.released || !reaches(area, range)) return undefined;
-      return onUnmap === undefined ? pinned.release() : onUnmap(area, pinned);
-    },
+  const access = new Attachment(true, (area) => {
+    if (pinned === undefined || pinned.released || !reaches(area, range)) return undefined;
+    return onUnmap === undefined ? pinned.release() : onUnmap(area, pinned);
   });
-  yield* access.attachment(table);
+  yield* access.attaching(table);
   try {
-    pinned = new PinnedRange(access, range, yield* access.pinningOf(range, write === true));
+    pinned = new PinnedRange(access, range, yield* access.pinning(range, write === true));
     return pinned;
   } catch (error) {
-    yield* unstoppable(access.detachment());
+    yield* unstoppable(access.detaching());
     throw error;
   }
 }

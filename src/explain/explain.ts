@@ -11,12 +11,19 @@ import { candidatesFor } from './candidates.js';
 import type { MissingPages } from './dry-memory.js';
 import { DryRun } from './dry-run.js';
 import type { Alternative, AlternativeStep, ExplainedCall, Explanation, PlannedCall } from './explanation.js';
+import { type AskedTable, type ExplainRequest, readRequest } from './request.js';
 import { describeCall, failureText, successText } from './words.js';
 
 /** More alternatives are not looked for. */
 const MOST_ALTERNATIVES = 4;
 /** More areas are not listed. */
 const MOST_AREAS = 16;
+
+/** Reads a request and explains the call. @throws as `readRequest` and `explainCall` */
+export function explainRequest(request: ExplainRequest, asked: AskedTable): Operation<Explanation> {
+  const { subject, call } = readRequest(request, asked);
+  return explainCall(subject, call);
+}
 
 /**
  * Says what a call would do. Nothing changes: it is run on a copy of what it can see.
@@ -26,7 +33,7 @@ const MOST_AREAS = 16;
  *
  * @throws what the user memory throws that is no `IommuError`, as the call would
  */
-export function* explainCall(subject: Subject, call: PlannedCall): Operation<Explanation> {
+function* explainCall(subject: Subject, call: PlannedCall): Operation<Explanation> {
   const dry = new DryRun();
   const about = { call: describeCall(call), areas: areasOf(subject, call), letGo: dry.letGo };
   let result: CallResult;

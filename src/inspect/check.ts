@@ -1,7 +1,7 @@
 /**
  * The invariants of a table, checked at a moment when no call is in progress.
  */
-import { IoptAccess } from '../access/iopt-access.js';
+import { Attachment } from '../access/attachment.js';
 import { checkDomain, type DomainGeometry, type IommuDomain } from '../domain/iommu-domain.js';
 import type { TreeNode } from '../interval-tree.js';
 import { FrameRuns } from '../memory/frame-runs.js';
@@ -129,7 +129,7 @@ function checkAccesses(table: TableState): void {
   const accesses = table.accesses.filter((access) => access !== undefined);
   if (new Set(accesses).size !== accesses.length) broken('accesses are distinct', 'one is there twice');
   for (const access of accesses) {
-    if (access instanceof IoptAccess && access.table?.state !== table) {
+    if (access instanceof Attachment && access.table?.state !== table) {
       broken('accesses are attached to their table', 'one is attached to another, or to none');
     }
   }

@@ -20,11 +20,7 @@ const FRAMES: Interval = { page: FIRST_FRAME, offset: 0, lastPage: LAST_FRAME, l
 const HUGE_PAGE = 2 ** 9;
 const GIGANTIC_PAGE = 2 ** 18;
 
-/**
- * Frames and what is in them, mapped any number of times.
- *
- * @internal
- */
+/** Frames and what is in them, mapped any number of times. */
 export class Backing {
   /** First of its frames. */
   readonly pfn: number;

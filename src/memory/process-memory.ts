@@ -86,7 +86,7 @@ const LAST_CHOICE = 0x7_ffef_ffff;
  *   are placed so that 2 MiB (1 GiB) boundaries of the first mapping's user addresses are also boundaries of
  *   physical addresses, as transparent huge pages and hugetlbfs do: a domain can use huge pages there.
  */
-export class ProcessMemory implements UserMemory, FileMapper {
+export class ProcessMemory implements UserMemory {
   /** The machine the process runs on. */
   readonly physical: PhysicalMemory;
   #locked: { readonly user: LockedMemory; readonly mm: LockedMemory } | undefined;
@@ -95,6 +95,8 @@ export class ProcessMemory implements UserMemory, FileMapper {
   readonly #regions = new IntervalTree<Region>();
   #lastHit: Region | undefined;
   #layout = { current: true };
+  /** What files whose pages are shown here tell of their changes. */
+  readonly #mapper: FileMapper = { fileChanged: (file, page) => this.#fileChanged(file, page) };
 
   /**
    * An empty address space.
@@ -213,8 +215,7 @@ export class ProcessMemory implements UserMemory, FileMapper {
     return { uptr: join(page, 0), length: join(pages, 0), writable, bytes: undefined };
   }
 
-  /** @internal */
-  fileChanged(file: FilePages, page: number): void {
+  #fileChanged(file: FilePages, page: number): void {
     const changed: TreeNode<Region>[] = [];
     const parts: Region[] = [];
     for (let node = this.#regions.head(); node !== undefined; node = this.#regions.next(node)) {
@@ -608,13 +609,13 @@ export class ProcessMemory implements UserMemory, FileMapper {
   #replace(removed: readonly TreeNode<Region>[], regions: readonly Region[]): void {
     for (const { backing, view, writable } of regions) {
       backing.mappings++;
-      view?.file.addMapping(this, writable);
+      view?.file.addMapping(this.#mapper, writable);
     }
     for (const node of removed) {
       const { backing, view, writable } = node.value;
       this.#regions.delete(node);
       this.physical.unmap(backing);
-      view?.file.removeMapping(this, writable);
+      view?.file.removeMapping(this.#mapper, writable);
     }
     for (const region of regions) this.#regions.insert(mirrored(region.page, region.lastPage), region);
     this.#lastHit = undefined;

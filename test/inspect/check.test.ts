@@ -1,5 +1,6 @@
 /** Each invariant is broken by hand in a live table, and it is the one that is named. */
 import { describe, expect, test } from 'vitest';
+import { Attachment } from '../../src/access/attachment.js';
 import { IoptAccess } from '../../src/access/iopt-access.js';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { checkTables, InvariantError } from '../../src/inspect/check.js';
@@ -373,11 +374,11 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
     'an area that nobody waits for any more',
     ({ state, area }) => state.asking.set(area, { calls: 1, times: 1 }),
   ],
-  ['accesses are distinct', 'one twice', ({ state, access }) => state.accesses.push(access)],
+  ['accesses are distinct', 'one twice', ({ state }) => state.accesses.push(state.accesses[0])],
   [
     'accesses are attached to their table',
     'one that knows nothing of it',
-    ({ state }) => state.accesses.push(new IoptAccess({ needsPin: false })),
+    ({ state }) => state.accesses.push(new Attachment(false, undefined)),
   ],
   [
     'areas are where the tree has them',

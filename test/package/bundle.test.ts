@@ -88,15 +88,29 @@ describe('tree shaking', () => {
 });
 
 describe('what is loaded later', () => {
+  const table = () =>
+    loadingOf(`export { IoPagetable } from 'io-pagetable';`, { absWorkingDir: root, alias });
+
   test('is what explains a call', async () => {
-    const { first, later } = await loadingOf(`export { IoPagetable } from 'io-pagetable';`, {
-      absWorkingDir: root,
-      alias,
-    });
-    const explains = (path: string) => path.startsWith('src/explain/') && !path.endsWith('/request.ts');
+    const { first, later } = await table();
+    const explains = (path: string) => path.startsWith('src/explain/');
     expect(later.filter(explains).length).toBeGreaterThan(5);
     expect(first.sources.filter(explains)).toEqual([]);
     expect(first.sources).toContain('src/table/map.ts');
+  });
+
+  test('is what prints logs', async () => {
+    const { first, later } = await table();
+    const prints = (path: string) => /^node_modules\/(debug|ms)\//.test(path);
+    expect(later.filter(prints).length).toBeGreaterThan(2);
+    expect(first.sources.filter(prints)).toEqual([]);
+    expect(first.sources).toContain('src/browser-logger.ts');
+  });
+
+  test('or never is what only an IoptAccess does: reading and writing', async () => {
+    const { first } = await table();
+    expect(first.sources).not.toContain('src/access/transfer.ts');
+    expect(first.sources).not.toContain('src/access/area-windows.ts');
   });
 });
 

@@ -1,5 +1,5 @@
 /** Serving a device at a socket. */
-import { lstatSync, unlinkSync } from 'node:fs';
+import { accessSync, constants, lstatSync, unlinkSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { checkObject, checkWord, invalidType } from '../arguments.js';
 import { IommuError, refuse } from '../errors.js';
@@ -69,6 +69,7 @@ export async function serve(device: PciDevice, options: ServeOptions): Promise<D
   }
   checkWord(descriptors, 'options.descriptors', ['auto', 'always', 'never']);
   readProfile(profile, 'options.profile');
+  if (memoryPath !== undefined) accessSync(memoryPath, constants.R_OK | constants.W_OK);
   const { support, advice } = await supportFor(descriptors);
   if (!device.take()) throw refuse('EBUSY', 'state', 'the device is served already');
   const server = new Server(device, { socket, memoryPath, profile, support });

@@ -96,8 +96,9 @@ export function describeGuests(iommu: GuestIommu): void {
       const edu = new Edu({ descriptors });
       const nvme = new NvmeController({ disk: memoryDisk(bytes), descriptors });
       const sockets = ['edu', 'nvme'].map((name) => machine.socket(name));
-      await using _edu = await serve(edu.device, { socket: sockets[0]! });
-      await using _nvme = await serve(nvme.device, { socket: sockets[1]! });
+      const passed = descriptors ? 'always' : 'never';
+      await using _edu = await serve(edu.device, { socket: sockets[0]!, descriptors: passed });
+      await using _nvme = await serve(nvme.device, { socket: sockets[1]!, descriptors: passed });
       machine.start(sockets);
       for (const run of [1, 2]) {
         await machine.answer('edu.finished', run);

@@ -94,7 +94,8 @@ export class ConfigSpace {
   addCapability(id: number, data: Uint8Array): number {
     const at = this.#free;
     const past = at + 2 + data.length;
-    if (past > CONVENTIONAL_SIZE) throw new RangeError(`no room for a capability of ${2 + data.length} bytes`);
+    if (past > CONVENTIONAL_SIZE)
+      throw new RangeError(`no room for a capability of ${2 + data.length} bytes`);
     this.#bytes[this.#lastCapability + 1] = at;
     this.#bytes[at] = id;
     this.#bytes.set(data, at + 2);

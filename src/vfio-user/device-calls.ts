@@ -41,6 +41,11 @@ export class DeviceCalls {
     if (isThenable(answer)) answer.then(undefined, this.#report);
   }
 
+  /** Reports an error that nobody else is told of. */
+  failed(error: unknown): void {
+    this.#report(error);
+  }
+
   /** Runs a handler; nobody else is told of what it throws. */
   notify(handler: () => unknown): void {
     try {

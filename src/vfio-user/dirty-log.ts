@@ -90,7 +90,11 @@ export class DirtyLog implements IommuDomain {
     }
     if (into.frames === before + count) return;
     into.truncate(before);
-    throw refuse('EFAULT', 'domain', `one of ${count} pages from page 0x${page.toString(16)} on is not mapped`);
+    throw refuse(
+      'EFAULT',
+      'domain',
+      `one of ${count} pages from page 0x${page.toString(16)} on is not mapped`,
+    );
   }
 
   *#runsIn(page: number, lastPage: number): Generator<{ first: number; last: number; run: Run }> {

@@ -1,5 +1,5 @@
 /** DMA_READ and DMA_WRITE: memory that is reached by asking the client. */
-import { ERRNO, type ErrorCode, IommuError, refuse } from '../errors.js';
+import { ERRNO, type ErrorCode, type IommuError, refuse } from '../errors.js';
 import { COMMAND, DMA_ACCESS, HEADER, HEADER_SIZE, MESSAGE_FLAG } from './protocol.js';
 import type { Message, Transport } from './transport.js';
 

@@ -3,6 +3,8 @@
  * whose DMA goes through an `IoPagetable`. Needs Node.
  */
 export type { DescriptorSupport, MappedFile } from './descriptors.js';
+export { DeviceDma, type DmaSegment } from './dma.js';
+export { PciDevice, type PciDeviceEvents } from './pci-device.js';
 export type {
   AccessWidth,
   BarOptions,
@@ -14,4 +16,5 @@ export type {
   VendorCapability,
   WriteHandler,
 } from './pci-options.js';
+export { type DeviceServer, type ServeOptions, serve } from './server.js';
 export type { Acceptor, FrameLimits, Header, Message, Transport, TransportListener } from './transport.js';

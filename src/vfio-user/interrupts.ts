@@ -1,9 +1,8 @@
 /** A device's interrupts: the pin, MSI and MSI-X, and the event descriptors by which a client hears of them. */
-import { closeDescriptor } from './close-descriptor.js';
 import { refuse } from '../errors.js';
 import type { MsiCapability, MsixCapability } from './capabilities.js';
 import { COMMAND_BIT, CONFIG, type ConfigSpace, STATUS_BIT } from './config-space.js';
-import { EventFd } from './event-fd.js';
+import type { DescriptorSupport } from './descriptors.js';
 import type { MsixTable } from './msix-table.js';
 import { IRQ, IRQ_COUNT, IRQ_FLAG, IRQ_SET_FLAG } from './protocol.js';
 
@@ -38,16 +37,17 @@ const ACTION = IRQ_SET_FLAG.MASK | IRQ_SET_FLAG.UNMASK | IRQ_SET_FLAG.TRIGGER;
 export class Interrupts {
   readonly #parts: InterruptParts;
   /** By kind, and by vector. */
-  readonly #eventFds: readonly Map<number, EventFd>[];
+  readonly #eventFds: readonly Map<number, number>[];
   /** Whether the line is high. */
   #high = false;
   /** Whether the client has heard of the line, and not answered yet. */
   #masked = false;
   #send: MessageSender | undefined;
+  #descriptors: DescriptorSupport | undefined;
 
   constructor(parts: InterruptParts) {
     this.#parts = parts;
-    this.#eventFds = Array.from({ length: IRQ_COUNT }, () => new Map<number, EventFd>());
+    this.#eventFds = Array.from({ length: IRQ_COUNT }, () => new Map<number, number>());
   }
 
   /** How many interrupts of a kind there are, and what they can do. */
@@ -75,7 +75,8 @@ export class Interrupts {
     try {
       this.#set(request, taken);
     } finally {
-      for (const descriptor of request.descriptors) if (!taken.has(descriptor)) closeDescriptor(descriptor);
+      for (const descriptor of request.descriptors)
+        if (!taken.has(descriptor)) this.#descriptors?.close(descriptor);
     }
   }
 
@@ -112,7 +113,7 @@ export class Interrupts {
     else {
       for (let at = 0; at < count; at++) {
         if (data === IRQ_SET_FLAG.DATA_NONE || chosen[at] !== 0) {
-          this.#eventFds[index]!.get(start + at)?.signal();
+          this.#signal(this.#eventFds[index]!.get(start + at));
         }
       }
     }
@@ -125,14 +126,18 @@ export class Interrupts {
     descriptors: readonly number[],
     taken: Set<number>,
   ): void {
-    const fresh = descriptors.map((descriptor) => new EventFd(descriptor));
-    for (const descriptor of descriptors) taken.add(descriptor);
+    for (const descriptor of descriptors) {
+      if (this.#descriptors?.isEventfd(descriptor)) continue;
+      throw refuse('EINVAL', 'argument', `descriptor ${descriptor} is no eventfd`);
+    }
     const eventFds = this.#eventFds[index]!;
     for (let at = 0; at < count; at++) {
-      eventFds.get(start + at)?.close();
-      eventFds.delete(start + at);
-      const eventFd = fresh[at];
-      if (eventFd !== undefined) eventFds.set(start + at, eventFd);
+      const old = eventFds.get(start + at);
+      if (old !== undefined) this.#descriptors?.close(old);
+      const descriptor = descriptors[at];
+      if (descriptor === undefined) eventFds.delete(start + at);
+      else eventFds.set(start + at, descriptor);
+      if (descriptor !== undefined) taken.add(descriptor);
     }
     if (index === IRQ.INTX) this.#mask(false);
     if (index === IRQ.MSIX) this.deliverPending();
@@ -140,13 +145,14 @@ export class Interrupts {
 
   #takeAway(index: number): void {
     const eventFds = this.#eventFds[index]!;
-    for (const eventFd of eventFds.values()) eventFd.close();
+    for (const eventFd of eventFds.values()) this.#descriptors?.close(eventFd);
     eventFds.clear();
   }
 
-  /** From now on there is a client. */
-  connect(send: MessageSender): void {
+  /** From now on there is a client. @param descriptors - absent: none come from it */
+  connect(send: MessageSender, descriptors: DescriptorSupport | undefined): void {
     this.#send = send;
+    this.#descriptors = descriptors;
   }
 
   /** The client has gone, and its descriptors with it. */
@@ -154,6 +160,7 @@ export class Interrupts {
     this.#send = undefined;
     this.#masked = false;
     for (let index = 0; index < IRQ_COUNT; index++) this.#takeAway(index);
+    this.#descriptors = undefined;
   }
 
   /**
@@ -169,10 +176,18 @@ export class Interrupts {
     }
     if (msix !== undefined && (msix.enabled || this.#eventFds[IRQ.MSIX]!.size > 0)) this.#raiseMsix(vector);
     else if (msi?.enabled) this.#raiseMsi(msi, vector);
-    else if (pin) {
-      this.#setLine(true);
-      this.#signalLine();
-    }
+    else if (pin) this.raiseLine();
+  }
+
+  /** Whether the line is high. */
+  get high(): boolean {
+    return this.#high;
+  }
+
+  /** Makes the line high. */
+  raiseLine(): void {
+    this.#setLine(true);
+    this.#signalLine();
   }
 
   /** Lowers the line. */
@@ -197,7 +212,7 @@ export class Interrupts {
     if (msix!.masked || table!.masked(vector)) return false;
     const eventFd = this.#eventFds[IRQ.MSIX]!.get(vector);
     if (eventFd !== undefined) {
-      eventFd.signal();
+      this.#signal(eventFd);
       return true;
     }
     const message = table!.message(vector);
@@ -219,7 +234,7 @@ export class Interrupts {
   #raiseMsi(msi: MsiCapability, vector: number): void {
     const used = vector % msi.granted;
     const eventFd = this.#eventFds[IRQ.MSI]!.get(used);
-    if (eventFd !== undefined) eventFd.signal();
+    if (eventFd !== undefined) this.#signal(eventFd);
     else if (this.#mastering) this.#send?.(msi.address, msi.data(used));
   }
 
@@ -238,7 +253,11 @@ export class Interrupts {
     const eventFd = this.#eventFds[IRQ.INTX]!.get(0);
     if (!this.#high || this.#masked || off || eventFd === undefined) return;
     this.#masked = true;
-    eventFd.signal();
+    this.#signal(eventFd);
+  }
+
+  #signal(eventFd: number | undefined): void {
+    if (eventFd !== undefined) this.#descriptors?.signal(eventFd);
   }
 
   /** After a write of configuration space. */

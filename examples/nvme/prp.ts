@@ -38,7 +38,10 @@ export async function followPrps(
       appendPage(segments, view.getBigUint64(8 * at, true), size);
       left -= size;
     }
-    if (chained) list = view.getBigUint64(8 * pages, true);
+    if (!chained) continue;
+    list = view.getBigUint64(8 * pages, true);
+    // So each list but the first has 511 pages: none leads to itself for ever.
+    if ((list & OFFSET_MASK) !== 0n) throw new NvmeError(STATUS.INVALID_FIELD);
   }
   return segments;
 }

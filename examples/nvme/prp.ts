@@ -10,7 +10,7 @@ interface Segment extends DmaSegment {
 
 /** Follows the two entries of a command, and the lists that the second may lead to, for `length` bytes. */
 export async function followPrps(
-  dma: DeviceDma,
+  dma: Pick<DeviceDma, 'read'>,
   prp1: bigint,
   prp2: bigint,
   length: number,

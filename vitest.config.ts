@@ -34,6 +34,18 @@ export default defineConfig({
       { extends: true, test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: ['test/browser/**'] } },
       { extends: true, test: { name: 'browser', include: ['test/browser/**/*.test.ts'] } },
       { extends: true, test: { name: 'stories', include: ['test/stories/**/*.story.ts'] } },
+      {
+        extends: true,
+        test: {
+          name: 'guest',
+          include: ['test/guest/**/*.guest.ts'],
+          globalSetup: 'test/guest/setup.ts',
+          // Every guest is a processor and 256 MiB.
+          maxWorkers: 2,
+          testTimeout: 900_000,
+          hookTimeout: 900_000,
+        },
+      },
     ],
   },
 });

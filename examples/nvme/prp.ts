@@ -10,7 +10,7 @@ interface Segment extends DmaSegment {
 
 /** Follows the two entries of a command, and the lists that the second may lead to, for `length` bytes. */
 export async function followPrps(
-  dma: DeviceDma,
+  dma: Pick<DeviceDma, 'read'>,
   prp1: bigint,
   prp2: bigint,
   length: number,
@@ -38,7 +38,10 @@ export async function followPrps(
       appendPage(segments, view.getBigUint64(8 * at, true), size);
       left -= size;
     }
-    if (chained) list = view.getBigUint64(8 * pages, true);
+    if (!chained) continue;
+    list = view.getBigUint64(8 * pages, true);
+    // So each list but the first has 511 pages: none leads to itself for ever.
+    if ((list & OFFSET_MASK) !== 0n) throw new NvmeError(STATUS.INVALID_FIELD);
   }
   return segments;
 }

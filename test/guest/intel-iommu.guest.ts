@@ -1,0 +1,3 @@
+import { describeGuests } from './guests.js';
+
+describeGuests('intel-iommu');

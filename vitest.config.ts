@@ -42,8 +42,8 @@ export default defineConfig({
           globalSetup: 'test/guest/setup.ts',
           // Every guest is a processor and 256 MiB.
           maxWorkers: 2,
-          testTimeout: 400_000,
-          hookTimeout: 400_000,
+          testTimeout: 900_000,
+          hookTimeout: 900_000,
         },
       },
     ],

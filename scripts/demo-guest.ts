@@ -8,7 +8,7 @@
  */
 import { ok, strictEqual } from 'node:assert/strict';
 import { NvmeController } from '../examples/nvme/controller.js';
-import { memoryDisk } from '../examples/nvme/disk.js';
+import { MemoryStorage } from '../examples/nvme/storage.js';
 import type { TableSnapshot } from '../src/index.js';
 import { renderText } from '../src/render/index.js';
 import { serve } from '../src/vfio-user/index.js';
@@ -54,7 +54,7 @@ interface Run {
 }
 
 async function runGuest(root: string, profile: Profile): Promise<Run> {
-  const controller = new NvmeController({ disk: memoryDisk(new Uint8Array(4 << 20)), descriptors: false });
+  const controller = new NvmeController(new MemoryStorage(4 << 20));
   await using machine = new Machine({
     root,
     initramfs: initramfs(root, { script: SCRIPT }),
@@ -63,11 +63,11 @@ async function runGuest(root: string, profile: Profile): Promise<Run> {
     control: true,
   });
   const socket = machine.socket('nvme');
-  await using _server = await serve(controller.device, { socket, profile });
+  await using _server = await serve(controller.pci, { socket, profile, descriptors: 'never' });
   machine.start([socket]);
   const qmp = await Qmp.connect(machine.controlSocket);
   await machine.answer('using');
-  const { table } = controller.device.dma;
+  const { table } = controller.pci.dma;
   ok(table !== undefined, 'QEMU has gone');
   const before = table.snapshot();
   machine.tell('');

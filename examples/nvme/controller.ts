@@ -1,368 +1,372 @@
-/**
- * An NVMe controller with one namespace over a disk: what a guest's own driver needs to have a file system on it. As in
- * the public specification "NVM Express" 1.4, without what is optional there.
- */
-import { type AccessWidth, PciDevice } from 'io-pagetable/vfio-user';
-import type { Disk } from './disk.js';
-import { BLOCK_SIZE, identify, MAX_TRANSFER_SHIFT, NAMESPACE, VERSION } from './identify.js';
-import { dataPieces, type Piece } from './prp.js';
-import { Command, CompletionQueue, SUBMISSION_SIZE, SubmissionQueue } from './queues.js';
+/** An NVMe controller with one namespace: what a guest's own driver needs to make a file system on it. */
+import { PciDevice } from 'io-pagetable/vfio-user';
+import {
+  identifyController,
+  identifyNamespace,
+  MAX_TRANSFER_SHIFT,
+  namespaceDescriptors,
+  namespaceList,
+} from './identify.js';
+import {
+  ADMIN,
+  BLOCK_SIZE,
+  decodeCommand,
+  FEATURE_QUEUES,
+  IO,
+  type NvmeCommand,
+  NvmeError,
+  PAGE_SIZE,
+  REGISTER,
+  SQE_SIZE,
+  STATUS,
+} from './protocol.js';
+import { followPrps } from './prp.js';
+import { CompletionQueue, type SubmissionQueue } from './queues.js';
+import type { Storage } from './storage.js';
 
-const Register = {
-  capabilities: 0x00,
-  capabilitiesHigh: 0x04,
-  version: 0x08,
-  configuration: 0x14,
-  status: 0x1c,
-  adminSizes: 0x24,
-  adminSubmission: 0x28,
-  adminCompletion: 0x30,
-  doorbells: 0x1000,
-} as const;
-
-const MAX_ENTRIES = 256;
-/** Pairs of queues beside the admin queues. */
-const IO_QUEUES = 4;
-/** Contiguous queues only; ready within 10 seconds. The high half: the NVM command set; pages of 4096 bytes. */
-const CAPABILITIES = (20 << 24) | (1 << 16) | (MAX_ENTRIES - 1);
-const CAPABILITIES_HIGH = 1 << 5;
-
+const MOST_ENTRIES = 256;
+/** Pairs of I/O queues. */
+const MOST_QUEUES = 4;
+const MOST_ASYNC = 4;
+/** Bytes of a log page that are given at once. */
+const LARGEST_LOG = 2 ** 17;
+/** Queues are contiguous, the NVM command set is there, and a start takes at most 10 s. */
+const CAPABILITIES = BigInt(MOST_ENTRIES - 1) | (1n << 16n) | (20n << 24n) | (1n << 37n);
 const ENABLED = 1;
-const SHUTDOWN = 3 << 14;
 const READY = 1;
 const FATAL = 2;
-const SHUTDOWN_DONE = 2 << 2;
+const SHUTDOWN_DONE = 8;
 
-const Admin = {
-  deleteSubmission: 0x00,
-  createSubmission: 0x01,
-  getLogPage: 0x02,
-  deleteCompletion: 0x04,
-  createCompletion: 0x05,
-  identify: 0x06,
-  abort: 0x08,
-  setFeatures: 0x09,
-  getFeatures: 0x0a,
-  asyncEvent: 0x0c,
-} as const;
-
-const Io = { flush: 0x00, write: 0x01, read: 0x02 } as const;
-
-const NUMBER_OF_QUEUES = 0x07;
-
-/** Status codes: what is wrong, and the type of the code in the upper byte. */
-const Status = {
-  success: 0,
-  invalidOpcode: 0x01,
-  invalidField: 0x02,
-  dataTransfer: 0x04,
-  invalidNamespace: 0x0b,
-  outOfRange: 0x80,
-  invalidCompletionQueue: 0x100,
-  invalidQueueId: 0x101,
-  invalidQueueSize: 0x102,
-  invalidLogPage: 0x109,
-  /** The completion queue still has submission queues. */
-  invalidDeletion: 0x10c,
-} as const;
-
-/** The answer to a command: a status, or the result of one that succeeded. */
-type Answer = { readonly status: number } | { readonly result: number };
-const DONE: Answer = { result: 0 };
-const failed = (status: number): Answer => ({ status });
-
-/** What the controller is made of and plugged into. */
-export interface NvmeOptions {
-  readonly disk: Disk;
-  /** Whether the VMM passes descriptors: MSI-X needs them, MSI does not. */
-  readonly descriptors: boolean;
-}
-
+/** An NVMe controller over some storage. */
 export class NvmeController {
-  readonly device: PciDevice;
-  readonly #disk: Disk;
-  readonly #blocks: number;
-  readonly #vectors: number;
-  #configuration = 0;
-  #status = 0;
-  /** The registers of the admin queues: sizes, a gap, two addresses. */
-  readonly #admin = new DataView(new ArrayBuffer(0x38 - Register.adminSizes));
+  readonly pci: PciDevice;
+  readonly #storage: Storage;
   readonly #submissions = new Map<number, SubmissionQueue>();
   readonly #completions = new Map<number, CompletionQueue>();
+  readonly #features = new Map<number, number>();
+  #config = 0;
+  #status = 0;
+  #adminSizes = 0;
+  #adminSubmission = 0n;
+  #adminCompletion = 0n;
+  #asyncRequests = 0;
+  /** Commands of before a reset belong to another one, and are not answered. */
+  #session = {};
 
-  constructor({ disk, descriptors }: NvmeOptions) {
-    this.#disk = disk;
-    this.#blocks = Math.floor(disk.size / BLOCK_SIZE);
-    this.#vectors = descriptors ? IO_QUEUES + 1 : 1;
-    this.device = new PciDevice({
+  constructor(storage: Storage) {
+    this.#storage = storage;
+    this.pci = new PciDevice({
       vendor: 0x1b36,
       device: 0x0010,
       class: 0x010802,
-      express: true,
-      powerManagement: true,
+      revision: 2,
+      subsystemVendor: 0x1af4,
+      subsystem: 0x1100,
       bars: {
         0: {
           size: 0x4000,
           kind: 'memory64',
-          read: (offset, width) => this.#read(offset, width),
-          write: (offset, width, value) => this.#write(offset, width, value),
+          read: (offset) => this.#read(offset),
+          write: (offset, _width, value) => this.#write(offset, value),
         },
       },
-      ...(descriptors ? { msix: { vectors: this.#vectors, bar: 2 } } : { msi: { vectors: 1 } }),
+      intx: 'A',
+      msi: { vectors: 1 },
+      msix: { vectors: MOST_QUEUES + 1, bar: 0, tableOffset: 0x2000, pendingOffset: 0x3000 },
     });
-    this.device.on('reset', () => {
-      this.#disable();
-      this.#configuration = 0;
-      this.#status = 0;
+    this.pci.on('reset', () => {
+      this.#config = 0;
+      this.#adminSizes = 0;
+      this.#adminSubmission = 0n;
+      this.#adminCompletion = 0n;
+      this.#stop();
     });
   }
 
-  #read(offset: number, width: AccessWidth): number {
-    if (width !== 4) return 0;
-    if (offset >= Register.adminSizes && offset < Register.adminSizes + this.#admin.byteLength) {
-      return this.#admin.getUint32(offset - Register.adminSizes, true);
-    }
+  #read(offset: number): number {
     switch (offset) {
-      case Register.capabilities:
-        return CAPABILITIES;
-      case Register.capabilitiesHigh:
-        return CAPABILITIES_HIGH;
-      case Register.version:
-        return VERSION;
-      case Register.configuration:
-        return this.#configuration;
-      case Register.status:
+      case REGISTER.CAP:
+        return Number(CAPABILITIES & 0xffff_ffffn);
+      case REGISTER.CAP + 4:
+        return Number(CAPABILITIES >> 32n);
+      case REGISTER.VS:
+        return 0x0001_0400;
+      case REGISTER.CC:
+        return this.#config;
+      case REGISTER.CSTS:
         return this.#status;
+      case REGISTER.AQA:
+        return this.#adminSizes;
+      case REGISTER.ASQ:
+        return Number(this.#adminSubmission & 0xffff_ffffn);
+      case REGISTER.ASQ + 4:
+        return Number(this.#adminSubmission >> 32n);
+      case REGISTER.ACQ:
+        return Number(this.#adminCompletion & 0xffff_ffffn);
+      case REGISTER.ACQ + 4:
+        return Number(this.#adminCompletion >> 32n);
       default:
         return 0;
     }
   }
 
-  #write(offset: number, width: AccessWidth, value: number): Promise<void> | undefined {
-    if (width !== 4) return;
-    if (offset >= Register.doorbells) return this.#ring((offset - Register.doorbells) / 4, value & 0xffff);
-    if (offset >= Register.adminSizes && offset < Register.adminSizes + this.#admin.byteLength) {
-      this.#admin.setUint32(offset - Register.adminSizes, value, true);
-    } else if (offset === Register.configuration) {
-      this.#configure(value);
+  #write(offset: number, value: number): void {
+    if (offset >= REGISTER.DOORBELLS) {
+      this.#ring((offset - REGISTER.DOORBELLS) / 4, value);
+      return;
     }
-    return;
+    switch (offset) {
+      case REGISTER.CC:
+        this.#configure(value);
+        break;
+      case REGISTER.AQA:
+        this.#adminSizes = value;
+        break;
+      case REGISTER.ASQ:
+        this.#adminSubmission = (this.#adminSubmission & ~0xffff_ffffn) | BigInt(value & ~0xfff);
+        break;
+      case REGISTER.ASQ + 4:
+        this.#adminSubmission = (this.#adminSubmission & 0xffff_ffffn) | (BigInt(value) << 32n);
+        break;
+      case REGISTER.ACQ:
+        this.#adminCompletion = (this.#adminCompletion & ~0xffff_ffffn) | BigInt(value & ~0xfff);
+        break;
+      case REGISTER.ACQ + 4:
+        this.#adminCompletion = (this.#adminCompletion & 0xffff_ffffn) | (BigInt(value) << 32n);
+        break;
+    }
   }
 
   #configure(value: number): void {
-    const before = this.#configuration;
-    this.#configuration = value;
-    if ((value & ENABLED) !== 0 && (before & ENABLED) === 0) this.#enable();
-    if ((value & ENABLED) === 0 && (before & ENABLED) !== 0) this.#disable();
-    if ((value & SHUTDOWN) !== 0) this.#status |= SHUTDOWN_DONE;
+    const was = this.#config & ENABLED;
+    this.#config = value;
+    if (was === 0 && (value & ENABLED) !== 0) this.#start();
+    if (was !== 0 && (value & ENABLED) === 0) this.#stop();
+    // A shutdown has nothing to write back: what is written is in the storage.
+    if (((value >> 14) & 3) !== 0) this.#status |= SHUTDOWN_DONE;
   }
 
-  #enable(): void {
-    const at = (register: number) => register - Register.adminSizes;
-    const sizes = this.#admin.getUint32(0, true);
-    const submission = this.#admin.getBigUint64(at(Register.adminSubmission), true);
-    const completion = this.#admin.getBigUint64(at(Register.adminCompletion), true);
-    const completions = new CompletionQueue(0, completion, ((sizes >>> 16) & 0xfff) + 1, 0);
+  #start(): void {
+    const completions = new CompletionQueue(this.pci, {
+      id: 0,
+      address: this.#adminCompletion,
+      size: ((this.#adminSizes >> 16) & 0xfff) + 1,
+      vector: 0,
+      interrupts: true,
+    });
     this.#completions.set(0, completions);
-    this.#submissions.set(0, new SubmissionQueue(0, submission, (sizes & 0xfff) + 1, completions));
+    this.#addSubmission(0, this.#adminSubmission, (this.#adminSizes & 0xfff) + 1, completions);
     this.#status = READY;
   }
 
-  #disable(): void {
-    for (const queue of [...this.#submissions.values(), ...this.#completions.values()]) queue.gone = true;
+  #stop(): void {
+    this.#session = {};
     this.#submissions.clear();
     this.#completions.clear();
+    this.#features.clear();
+    this.#asyncRequests = 0;
     this.#status = 0;
+    this.pci.clearInterrupt();
   }
 
-  /** A doorbell: the driver has added commands to a queue, or has seen completions. */
-  #ring(doorbell: number, value: number): Promise<void> | undefined {
+  #addSubmission(id: number, address: bigint, size: number, completions: CompletionQueue): void {
+    completions.users += 1;
+    this.#submissions.set(id, { id, address, size, completions, head: 0, tail: 0, fetching: false });
+  }
+
+  /** A doorbell: even ones are of submission queues, odd ones of completion queues. */
+  #ring(doorbell: number, value: number): void {
     const id = doorbell >> 1;
-    if ((doorbell & 1) === 0) {
+    if (doorbell % 2 === 0) {
       const queue = this.#submissions.get(id);
-      if (queue === undefined || value >= queue.entries) return;
+      if (queue === undefined || value >= queue.size) return;
       queue.tail = value;
-      return queue.busy ? undefined : this.#fetch(queue);
+      if (!queue.fetching) void this.#fetch(queue);
+      return;
     }
-    const queue = this.#completions.get(id);
-    if (queue === undefined || value >= queue.entries) return;
-    queue.head = value;
-    return this.#complete(queue);
+    if (this.#completions.get(id)?.seen(value) !== true) return;
+    if ([...this.#completions.values()].every(({ empty }) => empty)) this.pci.clearInterrupt();
   }
 
-  /** Takes commands out of a queue until there is none; they run side by side. */
+  /** Fetches commands until there are no more, and begins them. */
   async #fetch(queue: SubmissionQueue): Promise<void> {
-    queue.busy = true;
+    const session = this.#session;
+    queue.fetching = true;
     try {
-      while (queue.head !== queue.tail && !queue.gone) {
-        // All up to the tail, or to the end of the ring.
-        const last = queue.tail > queue.head ? queue.tail : queue.entries;
-        const bytes = new Uint8Array((last - queue.head) * SUBMISSION_SIZE);
-        await this.device.dma.read(queue.iova + BigInt(queue.head * SUBMISSION_SIZE), bytes);
-        if (queue.gone) return;
-        queue.head = last % queue.entries;
-        for (let at = 0; at < bytes.length; at += SUBMISSION_SIZE) {
-          void this.#run(queue, new Command(bytes.subarray(at, at + SUBMISSION_SIZE)));
+      while (queue.head !== queue.tail && this.#session === session) {
+        const last = queue.tail > queue.head ? queue.tail : queue.size;
+        const entries = new Uint8Array((last - queue.head) * SQE_SIZE);
+        await this.pci.dma.read(queue.address + BigInt(queue.head * SQE_SIZE), entries);
+        if (this.#session !== session) return;
+        queue.head = last % queue.size;
+        for (let at = 0; at < entries.length; at += SQE_SIZE) {
+          void this.#run(queue, decodeCommand(entries.subarray(at, at + SQE_SIZE)), session);
         }
       }
     } catch {
-      this.#fail(queue);
+      if (this.#session === session) this.#status |= FATAL;
     } finally {
-      queue.busy = false;
+      queue.fetching = false;
     }
   }
 
-  /** The queues themselves cannot be reached: nothing goes any more until the driver resets the controller. */
-  #fail(queue: { readonly gone: boolean }): void {
-    if (!queue.gone) this.#status |= FATAL;
-  }
-
-  async #run(queue: SubmissionQueue, command: Command): Promise<void> {
-    const answer = await (queue.id === 0 ? this.#admitted(command) : this.#io(command)).catch(() =>
-      failed(Status.dataTransfer),
-    );
-    if (answer === undefined || queue.gone) return;
-    const { result, status } = { result: 0, status: Status.success, ...answer };
-    queue.completions.waiting.push({ queue, command: command.id, result, status });
-    await this.#complete(queue.completions);
-  }
-
-  /** Writes the completions that there is room for, and interrupts. */
-  async #complete(queue: CompletionQueue): Promise<void> {
-    const written: Promise<unknown>[] = [];
-    while (queue.waiting.length > 0 && !queue.full && !queue.gone) {
-      const { iova, bytes } = queue.place(queue.waiting.shift()!);
-      written.push(this.device.dma.write(iova, bytes));
-    }
-    if (written.length === 0) return;
+  async #run(queue: SubmissionQueue, command: NvmeCommand, session: object): Promise<void> {
+    let status: number = STATUS.SUCCESS;
+    let result: number | undefined = 0;
     try {
-      await Promise.all(written);
-    } catch {
-      this.#fail(queue);
-      return;
+      result = queue.id === 0 ? await this.#admin(command) : await this.#io(command);
+    } catch (error) {
+      status = error instanceof NvmeError ? error.status : STATUS.DATA_TRANSFER_ERROR;
     }
-    if (!queue.gone && queue.vector !== undefined) this.device.interrupt(queue.vector % this.#vectors);
+    if (result === undefined || this.#session !== session) return;
+    queue.completions.complete({ queue, command: command.id, status, result });
   }
 
-  /** An admin command; nothing is answered to requests for events, of which there are none. */
-  async #admitted(command: Command): Promise<Answer | undefined> {
+  /** Runs an admin command and gives its result; `undefined`: it is answered some other time. */
+  async #admin(command: NvmeCommand): Promise<number | undefined> {
+    const [word10 = 0, word11 = 0] = command.words;
     switch (command.opcode) {
-      case Admin.createCompletion:
-        return this.#createCompletionQueue(command);
-      case Admin.createSubmission:
-        return this.#createSubmissionQueue(command);
-      case Admin.deleteSubmission:
-        return this.#deleteSubmissionQueue(command.word(10) & 0xffff);
-      case Admin.deleteCompletion:
-        return this.#deleteCompletionQueue(command.word(10) & 0xffff);
-      case Admin.identify: {
-        const answer = identify(command.word(10) & 0xff, this.#blocks);
-        if (answer === undefined) return failed(Status.invalidField);
-        await this.#toGuest(command, answer);
-        return DONE;
+      case ADMIN.IDENTIFY:
+        await this.#give(command, this.#identify(word10 & 0xff, command.namespace));
+        return 0;
+      case ADMIN.CREATE_CQ:
+        this.#createCompletion(word10, word11, command.prp1);
+        return 0;
+      case ADMIN.CREATE_SQ:
+        this.#createSubmission(word10, word11, command.prp1);
+        return 0;
+      case ADMIN.DELETE_CQ:
+        this.#deleteCompletion(word10 & 0xffff);
+        return 0;
+      case ADMIN.DELETE_SQ:
+        this.#deleteSubmission(word10 & 0xffff);
+        return 0;
+      case ADMIN.GET_LOG_PAGE: {
+        const size = ((word11 & 0xffff) * 0x1_0000 + (word10 >>> 16) + 1) * 4;
+        const page = word10 & 0xff;
+        if (page < 1 || page > 3) throw new NvmeError(STATUS.INVALID_LOG_PAGE);
+        if (size > LARGEST_LOG) throw new NvmeError(STATUS.INVALID_FIELD);
+        await this.#give(command, new Uint8Array(size));
+        return 0;
       }
-      case Admin.getLogPage: {
-        // Errors, health, firmware: nothing has happened.
-        if (![1, 2, 3].includes(command.word(10) & 0xff)) return failed(Status.invalidLogPage);
-        const words = ((command.word(10) >>> 16) | ((command.word(11) & 0xffff) << 16)) + 1;
-        if (words < 1 || words > 1024) return failed(Status.invalidField);
-        await this.#toGuest(command, new Uint8Array(words * 4));
-        return DONE;
-      }
-      case Admin.setFeatures:
-      case Admin.getFeatures:
-        if ((command.word(10) & 0xff) !== NUMBER_OF_QUEUES) return DONE;
-        return { result: ((IO_QUEUES - 1) << 16) | (IO_QUEUES - 1) };
-      case Admin.abort:
-        return { result: 1 }; // not aborted
-      case Admin.asyncEvent:
+      case ADMIN.SET_FEATURES:
+        return this.#setFeature(word10 & 0xff, word11);
+      case ADMIN.GET_FEATURES:
+        return this.#features.get(word10 & 0xff) ?? 0;
+      case ADMIN.ABORT:
+        // Too late: nothing takes long.
+        return 1;
+      case ADMIN.ASYNC_EVENT_REQUEST:
+        if (this.#asyncRequests === MOST_ASYNC) throw new NvmeError(STATUS.ASYNC_LIMIT);
+        this.#asyncRequests += 1;
         return undefined;
       default:
-        return failed(Status.invalidOpcode);
+        throw new NvmeError(STATUS.INVALID_OPCODE);
     }
   }
 
-  #createCompletionQueue(command: Command): Answer {
-    const { id, entries } = queueOf(command);
-    const flags = command.word(11);
-    if (id === 0 || id > IO_QUEUES || this.#completions.has(id)) return failed(Status.invalidQueueId);
-    if (entries < 2 || entries > MAX_ENTRIES) return failed(Status.invalidQueueSize);
-    if ((flags & 1) === 0) return failed(Status.invalidField);
-    const vector = (flags & 2) !== 0 ? flags >>> 16 : undefined;
-    this.#completions.set(id, new CompletionQueue(id, command.prp1, entries, vector));
-    return DONE;
+  #identify(what: number, namespace: number): Uint8Array {
+    switch (what) {
+      case 0:
+        if (namespace !== 1) throw new NvmeError(STATUS.INVALID_NAMESPACE);
+        return identifyNamespace(this.#storage.size);
+      case 1:
+        return identifyController();
+      case 2:
+        return namespaceList(namespace);
+      case 3:
+        if (namespace !== 1) throw new NvmeError(STATUS.INVALID_NAMESPACE);
+        return namespaceDescriptors();
+      default:
+        throw new NvmeError(STATUS.INVALID_FIELD);
+    }
   }
 
-  #createSubmissionQueue(command: Command): Answer {
-    const { id, entries } = queueOf(command);
-    const flags = command.word(11);
-    const completions = this.#completions.get(flags >>> 16);
-    if (completions === undefined || completions.id === 0) return failed(Status.invalidCompletionQueue);
-    if (id === 0 || id > IO_QUEUES || this.#submissions.has(id)) return failed(Status.invalidQueueId);
-    if (entries < 2 || entries > MAX_ENTRIES) return failed(Status.invalidQueueSize);
-    if ((flags & 1) === 0) return failed(Status.invalidField);
-    this.#submissions.set(id, new SubmissionQueue(id, command.prp1, entries, completions));
-    return DONE;
+  #setFeature(feature: number, value: number): number {
+    if (feature === 0 || feature > 0x20) throw new NvmeError(STATUS.INVALID_FIELD);
+    const pairs = Math.min(value & 0xffff, value >>> 16, MOST_QUEUES - 1);
+    const result = feature === FEATURE_QUEUES ? pairs | (pairs << 16) : value;
+    this.#features.set(feature, result);
+    return feature === FEATURE_QUEUES ? result : 0;
   }
 
-  #deleteSubmissionQueue(id: number): Answer {
-    const queue = this.#submissions.get(id);
-    if (queue === undefined || id === 0) return failed(Status.invalidQueueId);
-    queue.gone = true;
-    this.#submissions.delete(id);
-    return DONE;
+  #createCompletion(word10: number, word11: number, address: bigint): void {
+    const { id, size } = this.#newQueue(word10, word11, this.#completions);
+    const vector = word11 >>> 16;
+    if (vector > MOST_QUEUES) throw new NvmeError(STATUS.INVALID_VECTOR);
+    const interrupts = (word11 & 2) !== 0;
+    this.#completions.set(id, new CompletionQueue(this.pci, { id, address, size, vector, interrupts }));
   }
 
-  #deleteCompletionQueue(id: number): Answer {
+  #createSubmission(word10: number, word11: number, address: bigint): void {
+    const { id, size } = this.#newQueue(word10, word11, this.#submissions);
+    const completions = this.#completions.get(word11 >>> 16);
+    if (completions === undefined || completions.id === 0) throw new NvmeError(STATUS.INVALID_CQ);
+    this.#addSubmission(id, address, size, completions);
+  }
+
+  #newQueue(word10: number, word11: number, queues: ReadonlyMap<number, unknown>) {
+    const id = word10 & 0xffff;
+    const size = (word10 >>> 16) + 1;
+    if (id === 0 || id > MOST_QUEUES || queues.has(id)) throw new NvmeError(STATUS.INVALID_QUEUE);
+    if (size < 2 || size > MOST_ENTRIES) throw new NvmeError(STATUS.INVALID_QUEUE_SIZE);
+    if ((word11 & 1) === 0) throw new NvmeError(STATUS.INVALID_FIELD);
+    return { id, size };
+  }
+
+  #deleteCompletion(id: number): void {
     const queue = this.#completions.get(id);
-    if (queue === undefined || id === 0) return failed(Status.invalidQueueId);
-    if ([...this.#submissions.values()].some(({ completions }) => completions === queue)) {
-      return failed(Status.invalidDeletion);
-    }
-    queue.gone = true;
+    if (queue === undefined || id === 0 || queue.users > 0) throw new NvmeError(STATUS.INVALID_QUEUE);
     this.#completions.delete(id);
-    return DONE;
   }
 
-  async #io(command: Command): Promise<Answer> {
-    if (command.opcode === Io.flush) {
-      await this.#disk.flush();
-      return DONE;
+  #deleteSubmission(id: number): void {
+    const queue = this.#submissions.get(id);
+    if (queue === undefined || id === 0) throw new NvmeError(STATUS.INVALID_QUEUE);
+    queue.completions.users -= 1;
+    this.#submissions.delete(id);
+  }
+
+  async #io(command: NvmeCommand): Promise<number> {
+    if (command.opcode === IO.FLUSH) {
+      await this.#storage.flush();
+      return 0;
     }
-    if (command.opcode !== Io.read && command.opcode !== Io.write) return failed(Status.invalidOpcode);
-    if (command.namespace !== NAMESPACE) return failed(Status.invalidNamespace);
-    const blocks = (command.word(12) & 0xffff) + 1;
-    const length = blocks * BLOCK_SIZE;
-    if (length > 4096 << MAX_TRANSFER_SHIFT) return failed(Status.invalidField);
-    if (command.firstBlock + BigInt(blocks) > BigInt(this.#blocks)) return failed(Status.outOfRange);
-    const offset = Number(command.firstBlock) * BLOCK_SIZE;
-    const bytes = new Uint8Array(length);
-    if (command.opcode === Io.read) {
-      await this.#disk.read(offset, bytes);
-      await this.#toGuest(command, bytes);
-    } else {
-      await this.#fromGuest(command, bytes);
-      await this.#disk.write(offset, bytes);
+    if (command.namespace !== 1) throw new NvmeError(STATUS.INVALID_NAMESPACE);
+    const [low = 0, high = 0, word12 = 0] = command.words;
+    const offset = (high * 2 ** 32 + low) * BLOCK_SIZE;
+    const length = ((word12 & 0xffff) + 1) * BLOCK_SIZE;
+    if (offset + length > this.#storage.size) throw new NvmeError(STATUS.LBA_OUT_OF_RANGE);
+    switch (command.opcode) {
+      case IO.READ: {
+        const bytes = this.#newBuffer(length);
+        await this.#storage.read(offset, bytes);
+        await this.#give(command, bytes);
+        return 0;
+      }
+      case IO.WRITE: {
+        const bytes = this.#newBuffer(length);
+        const { dma } = this.pci;
+        await dma.readList(await followPrps(dma, command.prp1, command.prp2, length), bytes);
+        await this.#storage.write(offset, bytes);
+        return 0;
+      }
+      case IO.WRITE_ZEROES:
+        await this.#storage.write(offset, new Uint8Array(length));
+        return 0;
+      default:
+        throw new NvmeError(STATUS.INVALID_OPCODE);
     }
-    return DONE;
   }
 
-  async #toGuest(command: Command, bytes: Uint8Array): Promise<void> {
-    await this.device.dma.writeList(await this.#dataOf(command, bytes.length), bytes);
+  #newBuffer(length: number): Uint8Array {
+    if (length > PAGE_SIZE * 2 ** MAX_TRANSFER_SHIFT) throw new NvmeError(STATUS.INVALID_FIELD);
+    return new Uint8Array(length);
   }
 
-  async #fromGuest(command: Command, bytes: Uint8Array): Promise<void> {
-    await this.device.dma.readList(await this.#dataOf(command, bytes.length), bytes);
-  }
-
-  #dataOf({ prp1, prp2 }: Command, length: number): Promise<Piece[]> {
-    const { dma } = this.device;
-    return dataPieces((iova, target) => dma.read(iova, target), prp1, prp2, length);
+  /** Writes the data of a command into the guest's memory. */
+  async #give({ prp1, prp2 }: NvmeCommand, bytes: Uint8Array): Promise<void> {
+    const { dma } = this.pci;
+    await dma.writeList(await followPrps(dma, prp1, prp2, bytes.length), bytes);
   }
 }
-
-/** The queue that is to be made. */
-const queueOf = (command: Command) => ({
-  id: command.word(10) & 0xffff,
-  entries: (command.word(10) >>> 16) + 1,
-});

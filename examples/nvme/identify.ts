@@ -1,64 +1,66 @@
-/** What the controller says of itself: the answers to Identify. */
+/** What the controller and its namespace say of themselves. */
+import { BLOCK_SIZE } from './protocol.js';
 
-/** Bytes of a block. */
-export const BLOCK_SIZE = 512;
-const BLOCK_SHIFT = 9;
-export const VERSION = 0x00010400;
-/** The largest transfer of one command is 2^5 pages: 128 KiB. */
+/** A transfer has at most 2 to this power pages: 128 KiB. */
 export const MAX_TRANSFER_SHIFT = 5;
-const STRUCT_SIZE = 4096;
-export const NAMESPACE = 1;
 
-/** What is identified, by the number of Identify's CNS field. */
-export function identify(what: number, blocks: number): Uint8Array | undefined {
-  switch (what) {
-    case 0:
-      return namespace(blocks);
-    case 1:
-      return controller();
-    case 2:
-      return namespaceList();
-    case 3:
-      return namespaceNames();
-    default:
-      return undefined;
-  }
-}
+const NAME = 'io-pagetable NVMe';
+const SERIAL = 'IOPT0001';
+const QUALIFIED_NAME = 'nqn.2014-08.org.nvmexpress:uuid:696f7074-0000-4000-8000-000000000001';
+const UNIQUE_ID = Uint8Array.from({ length: 8 }, (_, at) => 0x10 + at);
 
-function controller(): Uint8Array {
-  const bytes = Buffer.alloc(STRUCT_SIZE);
-  bytes.writeUInt16LE(0x1b36, 0); // vendor
-  bytes.write('io-pagetable'.padEnd(20), 4); // serial number
-  bytes.write('NVMe in TypeScript'.padEnd(40), 24); // model
-  bytes.write('1'.padEnd(8), 64); // firmware
-  bytes.writeUInt8(MAX_TRANSFER_SHIFT, 77);
-  bytes.writeUInt32LE(VERSION, 80);
-  bytes.writeUInt8(1, 111); // an I/O controller
-  bytes.writeUInt8(0x66, 512); // submissions of 64 bytes
-  bytes.writeUInt8(0x44, 513); // completions of 16 bytes
-  bytes.writeUInt32LE(1, 516); // namespaces
-  bytes.writeUInt8(1, 525); // there is a write cache, so flushes mean something
-  bytes.write('nqn.2014-08.org.nvmexpress:uuid:2f1b4a5c-7d52-4d6e-8b0e-696f2d706167', 768);
+/** The controller. */
+export function identifyController(): Uint8Array {
+  const bytes = new Uint8Array(4096);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, 0x1b36, true);
+  view.setUint16(2, 0x1af4, true);
+  text(bytes, 4, 20, SERIAL);
+  text(bytes, 24, 40, NAME);
+  text(bytes, 64, 8, '1.0');
+  bytes[77] = MAX_TRANSFER_SHIFT;
+  view.setUint32(80, 0x0001_0400, true);
+  // Four asynchronous events may be asked for; one firmware slot, which is read-only.
+  bytes[259] = 3;
+  bytes[260] = 3;
+  bytes[512] = 0x66;
+  bytes[513] = 0x44;
+  view.setUint32(516, 1, true);
+  // WRITE ZEROES, and a write cache that is flushed.
+  view.setUint16(520, 8, true);
+  bytes[525] = 1;
+  text(bytes, 768, QUALIFIED_NAME.length, QUALIFIED_NAME);
   return bytes;
 }
 
-function namespace(blocks: number): Uint8Array {
-  const bytes = Buffer.alloc(STRUCT_SIZE);
-  for (const offset of [0, 8, 16]) bytes.writeBigUInt64LE(BigInt(blocks), offset); // size, capacity, use
-  bytes.writeUInt8(BLOCK_SHIFT, 130); // of the only format
+/** The namespace. */
+export function identifyNamespace(size: number): Uint8Array {
+  const bytes = new Uint8Array(4096);
+  const view = new DataView(bytes.buffer);
+  const blocks = BigInt(Math.floor(size / BLOCK_SIZE));
+  for (const at of [0, 8, 16]) view.setBigUint64(at, blocks, true);
+  bytes.set(UNIQUE_ID, 120);
+  bytes[130] = Math.log2(BLOCK_SIZE);
   return bytes;
 }
 
-function namespaceList(): Uint8Array {
-  const bytes = Buffer.alloc(STRUCT_SIZE);
-  bytes.writeUInt32LE(NAMESPACE, 0);
+/** The numbers of all namespaces above one. */
+export function namespaceList(above: number): Uint8Array {
+  const bytes = new Uint8Array(4096);
+  if (above < 1) bytes[0] = 1;
   return bytes;
 }
 
-function namespaceNames(): Uint8Array {
-  const bytes = Buffer.alloc(STRUCT_SIZE);
-  bytes.writeUInt8(3, 0); // a UUID
-  bytes.writeUInt8(16, 1);
-  bytes.write('2f1b4a5c7d524d6e8b0e696f2d706174', 4, 'hex');
+/** What the namespace is known by: a 64-bit identifier. */
+export function namespaceDescriptors(): Uint8Array {
+  const bytes = new Uint8Array(4096);
+  bytes[0] = 1;
+  bytes[1] = UNIQUE_ID.length;
+  bytes.set(UNIQUE_ID, 4);
   return bytes;
+}
+
+function text(bytes: Uint8Array, at: number, length: number, value: string): void {
+  bytes.fill(0x20, at, at + length);
+  bytes.set(new TextEncoder().encode(value), at);
 }

@@ -1,54 +1,60 @@
-/** Where the data of a command is: one or two pages, or a list of pages that is in the guest's memory itself. */
+/** Physical region pages: where the data of a command is. */
+import type { DeviceDma, DmaSegment } from 'io-pagetable/vfio-user';
+import { NvmeError, PAGE_SIZE, STATUS } from './protocol.js';
 
-const PAGE_SIZE = 4096;
-const ENTRY_SIZE = 8;
+const OFFSET_MASK = BigInt(PAGE_SIZE - 1);
 
-/** A part of the data that is in a row. */
-export interface Piece {
+interface Segment extends DmaSegment {
   readonly iova: bigint;
-  readonly length: number;
 }
 
-/**
- * The pieces of `length` bytes.
- *
- * @param read - fills a buffer with guest memory
- * @throws RangeError (rejects with it) if anything but the first piece or list begins within a page
- */
-export async function dataPieces(
-  read: (iova: bigint, target: Uint8Array) => Promise<unknown>,
+/** Follows the two entries of a command, and the lists that the second may lead to, for `length` bytes. */
+export async function followPrps(
+  dma: Pick<DeviceDma, 'read'>,
   prp1: bigint,
   prp2: bigint,
   length: number,
-): Promise<Piece[]> {
-  const first = Math.min(length, PAGE_SIZE - pageOffset(prp1));
-  const pieces: Piece[] = [{ iova: prp1, length: first }];
+): Promise<DmaSegment[]> {
+  const segments: Segment[] = [];
+  const first = Math.min(length, PAGE_SIZE - Number(prp1 & OFFSET_MASK));
+  append(segments, prp1, first);
   let left = length - first;
-  const add = (iova: bigint) => {
-    checkAligned(iova);
-    const part = Math.min(left, PAGE_SIZE);
-    pieces.push({ iova, length: part });
-    left -= part;
-  };
-  if (left > 0 && left <= PAGE_SIZE) add(prp2);
-  for (let list = prp2; left > 0; ) {
-    // A list ends with its page; its last entry then leads to the next one.
-    const room = (PAGE_SIZE - pageOffset(list)) / ENTRY_SIZE;
-    const wanted = Math.ceil(left / PAGE_SIZE);
-    const entries = new BigUint64Array(Math.min(room, wanted));
-    await read(list, new Uint8Array(entries.buffer));
-    const continued = wanted > room;
-    for (const iova of continued ? entries.subarray(0, -1) : entries) add(iova);
-    if (!continued) continue;
-    list = entries.at(-1)!;
-    // So each list but the first has 511 pages: none leads to itself for ever.
-    checkAligned(list);
+  if (left === 0) return segments;
+  if (left <= PAGE_SIZE) {
+    appendPage(segments, prp2, left);
+    return segments;
   }
-  return pieces;
+  for (let list = prp2; left > 0; ) {
+    if ((list & 7n) !== 0n) throw new NvmeError(STATUS.INVALID_FIELD);
+    const entries = (PAGE_SIZE - Number(list & OFFSET_MASK)) / 8;
+    const needed = Math.ceil(left / PAGE_SIZE);
+    const chained = needed > entries;
+    const bytes = new Uint8Array(8 * (chained ? entries : needed));
+    await dma.read(list, bytes);
+    const view = new DataView(bytes.buffer);
+    const pages = chained ? entries - 1 : needed;
+    for (let at = 0; at < pages; at++) {
+      const size = Math.min(left, PAGE_SIZE);
+      appendPage(segments, view.getBigUint64(8 * at, true), size);
+      left -= size;
+    }
+    if (!chained) continue;
+    list = view.getBigUint64(8 * pages, true);
+    // So each list but the first has 511 pages: none leads to itself for ever.
+    if ((list & OFFSET_MASK) !== 0n) throw new NvmeError(STATUS.INVALID_FIELD);
+  }
+  return segments;
 }
 
-const pageOffset = (iova: bigint) => Number(iova & BigInt(PAGE_SIZE - 1));
+function appendPage(segments: Segment[], iova: bigint, length: number): void {
+  if ((iova & OFFSET_MASK) !== 0n) throw new NvmeError(STATUS.INVALID_FIELD);
+  append(segments, iova, length);
+}
 
-function checkAligned(iova: bigint): void {
-  if (pageOffset(iova) !== 0) throw new RangeError(`0x${iova.toString(16)} is not the begin of a page`);
+/** Pages in a row become one segment. */
+function append(segments: Segment[], iova: bigint, length: number): void {
+  const last = segments.at(-1);
+  if (last !== undefined && last.iova + BigInt(last.length) === iova) {
+    segments[segments.length - 1] = { iova: last.iova, length: last.length + length };
+  } else segments.push({ iova, length });
 }

@@ -1,102 +1,107 @@
-/** The two kinds of queues that a driver and the controller share in the guest's memory. */
+/** The queues that a driver and its controller share. */
+import type { PciDevice } from 'io-pagetable/vfio-user';
+import { CQE_SIZE } from './protocol.js';
 
-export const SUBMISSION_SIZE = 64;
-export const COMPLETION_SIZE = 16;
-
-/** A command as it is fetched from a submission queue. */
-export class Command {
-  readonly #view: DataView;
-
-  constructor(bytes: Uint8Array) {
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, SUBMISSION_SIZE);
-  }
-
-  get opcode(): number {
-    return this.#view.getUint8(0);
-  }
-  get id(): number {
-    return this.#view.getUint16(2, true);
-  }
-  get namespace(): number {
-    return this.#view.getUint32(4, true);
-  }
-  get prp1(): bigint {
-    return this.#view.getBigUint64(24, true);
-  }
-  get prp2(): bigint {
-    return this.#view.getBigUint64(32, true);
-  }
-  /** A 32-bit word of the command, by its number: 10 to 15. */
-  word(number: number): number {
-    return this.#view.getUint32(number * 4, true);
-  }
-  /** The first block that a read or write is about. */
-  get firstBlock(): bigint {
-    return this.#view.getBigUint64(40, true);
-  }
+/** Where commands come from: a ring of 64-byte entries. */
+export interface SubmissionQueue {
+  readonly id: number;
+  readonly address: bigint;
+  readonly size: number;
+  readonly completions: CompletionQueue;
+  /** The next entry that is fetched. */
+  head: number;
+  /** The driver's: the entry after the last one. */
+  tail: number;
+  /** Whether entries are being fetched. */
+  fetching: boolean;
 }
 
-/** Commands: the driver writes them, and moves the tail. */
-export class SubmissionQueue {
-  head = 0;
-  tail = 0;
-  /** Whether commands are being fetched. */
-  busy = false;
-  /** Whether a reset or the driver has taken the queue away: what is under way for it is dropped. */
-  gone = false;
-
-  constructor(
-    readonly id: number,
-    readonly iova: bigint,
-    readonly entries: number,
-    readonly completions: CompletionQueue,
-  ) {}
-}
-
-/** How a command went. */
-export interface Completion {
+/** An answer. */
+interface Completion {
   readonly queue: SubmissionQueue;
   readonly command: number;
-  readonly result: number;
   readonly status: number;
+  readonly result: number;
 }
 
-/** What became of commands: the controller writes it, and the driver moves the head. */
+/** Where answers go: a ring of 16-byte entries. */
 export class CompletionQueue {
-  head = 0;
-  /** Completions that wait for room. */
-  readonly waiting: Completion[] = [];
-  gone = false;
+  readonly id: number;
+  readonly size: number;
+  readonly vector: number;
+  readonly #pci: PciDevice;
+  readonly #address: bigint;
+  readonly #interrupts: boolean;
+  readonly #waiting: Completion[] = [];
+  #head = 0;
   #tail = 0;
   #phase = 1;
+  /** How many submission queues use it. */
+  users = 0;
 
   constructor(
-    readonly id: number,
-    readonly iova: bigint,
-    readonly entries: number,
-    /** The interrupt vector, if there is one. */
-    readonly vector: number | undefined,
-  ) {}
-
-  get full(): boolean {
-    return (this.#tail + 1) % this.entries === this.head;
+    pci: PciDevice,
+    parts: {
+      readonly id: number;
+      readonly address: bigint;
+      readonly size: number;
+      readonly vector: number;
+      readonly interrupts: boolean;
+    },
+  ) {
+    this.#pci = pci;
+    this.id = parts.id;
+    this.size = parts.size;
+    this.vector = parts.vector;
+    this.#address = parts.address;
+    this.#interrupts = parts.interrupts;
   }
 
-  /** The next entry, and where it goes. */
-  place({ queue, command, result, status }: Completion): { iova: bigint; bytes: Uint8Array } {
-    const bytes = new Uint8Array(COMPLETION_SIZE);
-    const view = new DataView(bytes.buffer);
-    view.setUint32(0, result, true);
-    view.setUint16(8, queue.head, true);
-    view.setUint16(10, queue.id, true);
-    view.setUint16(12, command, true);
-    view.setUint16(14, (status << 1) | this.#phase, true);
-    const iova = this.iova + BigInt(this.#tail * COMPLETION_SIZE);
-    this.#tail += 1;
-    if (this.#tail === this.entries) {
-      this.#tail = 0;
-      this.#phase ^= 1;
+  /** Whether the driver has seen all answers. */
+  get empty(): boolean {
+    return this.#head === this.#tail;
+  }
+
+  /** The driver has seen all before entry `head`. Gives `false` if there is no such entry. */
+  seen(head: number): boolean {
+    if (head >= this.size) return false;
+    this.#head = head;
+    this.#post();
+    return true;
+  }
+
+  /** Answers a command, once there is room. */
+  complete(completion: Completion): void {
+    this.#waiting.push(completion);
+    this.#post();
+  }
+
+  #post(): void {
+    for (let next = (this.#tail + 1) % this.size; next !== this.#head; next = (this.#tail + 1) % this.size) {
+      const completion = this.#waiting.shift();
+      if (completion === undefined) return;
+      const at = this.#address + BigInt(this.#tail * CQE_SIZE);
+      const entry = encode(completion, this.#phase);
+      this.#tail = next;
+      if (next === 0) this.#phase ^= 1;
+      this.#pci.dma.write(at, entry).then(
+        () => {
+          if (this.#interrupts) this.#pci.interrupt(this.vector);
+        },
+        // The driver has taken the memory away, or the client has gone: nobody is left to be told.
+        () => undefined,
+      );
     }
-    return { iova, bytes };
   }
+}
+
+function encode({ queue, command, status, result }: Completion, phase: number): Uint8Array {
+  const bytes = new Uint8Array(CQE_SIZE);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, result, true);
+  view.setUint16(8, queue.head, true);
+  view.setUint16(10, queue.id, true);
+  view.setUint16(12, command, true);
+  view.setUint16(14, (status << 1) | phase, true);
+  return bytes;
 }

@@ -102,9 +102,12 @@ function install(root: string, say: (line: string) => void): void {
   }
   say(`making a system with QEMU from ${QEMU_SUITE} (about a minute, once)`);
   const overTls = mirror.uri.startsWith('https:');
+  // In a namespace of its own, as it mounts things while it works.
   run(
-    'debootstrap',
+    'unshare',
     [
+      '--mount',
+      'debootstrap',
       '--variant=minbase',
       `--keyring=${mirror.keyring ?? KEYRING}`,
       ...(overTls ? ['--include=ca-certificates'] : []),

@@ -104,18 +104,7 @@ export class Bar {
 
   #readRegister(offset: number, width: AccessWidth): number {
     const { read } = this.options;
-    if (read === undefined) return 0;
-    const value: unknown = this.#calls.read(() => read(offset, width));
-    if (typeof value === 'number') return value;
-    if (isThenable(value)) {
-      value.then(undefined, () => undefined);
-      throw refuse(
-        'EDEADLOCK',
-        'state',
-        'the read handler of a register gave a promise; the guest waits for a number, and answers nothing until it has it',
-      );
-    }
-    throw refuse('EINVAL', 'argument', `the read handler of a register gave a ${typeof value}, not a number`);
+    return read === undefined ? 0 : this.#calls.read(() => checkNumber(read(offset, width)));
   }
 
   #writeRegister(offset: number, width: AccessWidth, value: number): void {
@@ -128,6 +117,20 @@ export class Bar {
     else if (width === 2) view.setUint16(at, value, true);
     else view.setUint8(at, value);
   }
+}
+
+/** @throws EDEADLOCK if a read handler gave a promise, EINVAL if it gave anything else but a number */
+function checkNumber(value: unknown): number {
+  if (typeof value === 'number') return value;
+  if (isThenable(value)) {
+    value.then(undefined, () => undefined);
+    throw refuse(
+      'EDEADLOCK',
+      'state',
+      'the read handler of a register gave a promise; the guest waits for a number, and answers nothing until it has it',
+    );
+  }
+  throw refuse('EINVAL', 'argument', `the read handler of a register gave a ${typeof value}, not a number`);
 }
 
 /** The widest natural access at an offset, of at most `most` bytes. */

@@ -1,7 +1,7 @@
 /** The other side: who uses a device that is in another process. */
 import { EventEmitter } from 'node:events';
 import { connect as connectSocket } from 'node:net';
-import { readValue } from '../arguments.js';
+import { checkWord, readValue } from '../arguments.js';
 import { type IommuError, refuse } from '../errors.js';
 import { type Protection, protectionBits } from '../protection.js';
 import type { U64Input } from '../u64.js';
@@ -46,10 +46,10 @@ import type { Message, Transport } from './transport.js';
 /** How to connect. */
 export interface ClientOptions {
   /**
-   * Whether to pass descriptors: memory is shared then, and all kinds of interrupts work. Default: if the package `koffi`
-   * is installed.
+   * Whether to pass descriptors: `'auto'` (the default) where the optional package `koffi` is installed, `'always'`, or
+   * `'never'`. With them memory is shared, and all kinds of interrupts work.
    */
-  readonly descriptors?: boolean | undefined;
+  readonly descriptors?: 'auto' | 'always' | 'never' | undefined;
   /** Milliseconds after which a command without an answer is given up. Default 5000, as with QEMU; 0: never. */
   readonly timeout?: number | undefined;
   /**
@@ -171,7 +171,9 @@ export class VfioUserClient extends EventEmitter<ClientEvents> implements AsyncD
    * listens; EBADE if the server is of another version
    */
   static async connect(path: string, options: ClientOptions = {}): Promise<VfioUserClient> {
-    const support = await supportFor(options.descriptors);
+    const { descriptors = 'auto' } = options;
+    checkWord(descriptors, 'options.descriptors', ['auto', 'always', 'never']);
+    const support = await supportFor(descriptors);
     const transport = support === undefined ? await socketTo(path) : await support.connect(path, LIMITS);
     return await VfioUserClient.over(transport, support, options);
   }
@@ -597,12 +599,12 @@ export class VfioUserClient extends EventEmitter<ClientEvents> implements AsyncD
   }
 }
 
-async function supportFor(wanted: boolean | undefined): Promise<DescriptorSupport | undefined> {
-  if (wanted === false) return undefined;
+async function supportFor(wanted: 'auto' | 'always' | 'never'): Promise<DescriptorSupport | undefined> {
+  if (wanted === 'never') return undefined;
   try {
     return await loadDescriptorSupport('descriptors');
   } catch (error) {
-    if (wanted === true) throw error;
+    if (wanted === 'always') throw error;
     return undefined;
   }
 }

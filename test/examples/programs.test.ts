@@ -56,11 +56,24 @@ const outcomes: Record<string, string[]> = {
   ],
 };
 
+/** These serve devices until they are ended: `test/guest` runs them. */
+const servers = ['edu', 'nvme'];
+
 test('no example is left out', () => {
   const examples = readdirSync(`${root}examples`).filter((name) =>
     existsSync(`${root}examples/${name}/main.ts`),
   );
-  expect(examples.sort()).toEqual(Object.keys(outcomes));
+  expect(examples.sort()).toEqual([...Object.keys(outcomes), ...servers].sort());
+});
+
+test.each(servers)('%s says how it is used', async (name) => {
+  const main = `examples/${name}/main.ts`;
+  expect(readFileSync(`${root}examples/${name}/README.md`, 'utf8')).toContain(`npx tsx ${main}`);
+  const run = promisify(execFile)(process.execPath, ['--import', 'tsx', main], { cwd: root });
+  await expect(run).rejects.toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining(`npx tsx ${main} --socket`),
+  });
 });
 
 test.each(Object.entries(outcomes))('%s', async (name, lines) => {

@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { serve } from 'io-pagetable/vfio-user';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { Edu } from '../../examples/edu/edu.js';
+import { EduDevice } from '../../examples/edu/device.js';
 import { NvmeController } from '../../examples/nvme/controller.js';
-import { memoryDisk } from '../../examples/nvme/disk.js';
+import { MemoryStorage } from '../../examples/nvme/storage.js';
 import { initramfs } from '../../scripts/guest/initramfs.js';
 import { type Ended, type GuestIommu, Machine } from '../../scripts/guest/machine.js';
 
@@ -82,7 +82,7 @@ export function describeGuests(iommu: GuestIommu): void {
     { how: 'with descriptors', descriptors: true },
   ])(`devices $how, ${iommu === 'none' ? 'no IOMMU' : `behind ${iommu}`}`, ({ descriptors }) => {
     const driver = iommu !== 'none' ? 'vfio' : descriptors ? 'uio' : 'memory';
-    const bytes = new Uint8Array(DISK_SIZE);
+    const disk = new MemoryStorage(DISK_SIZE);
     const eduMemories: Uint8Array[] = [];
     const disks: string[] = [];
     let machine: Machine;
@@ -93,16 +93,17 @@ export function describeGuests(iommu: GuestIommu): void {
       const modules = [...(iommu === 'virtio-iommu' ? ['virtio-iommu'] : []), ...MODULES[driver]];
       const image = initramfs(root, { modules, programs: ['edu'], script: script(driver) });
       machine = new Machine({ root, initramfs: image, iommu, sharedMemory: descriptors, reboot: true });
-      const edu = new Edu({ descriptors });
-      const nvme = new NvmeController({ disk: memoryDisk(bytes), descriptors });
+      const edu = new EduDevice(descriptors ? ['msix', 'intx'] : ['msi']);
+      const nvme = new NvmeController(disk);
       const sockets = ['edu', 'nvme'].map((name) => machine.socket(name));
-      await using _edu = await serve(edu.device, { socket: sockets[0]! });
-      await using _nvme = await serve(nvme.device, { socket: sockets[1]! });
+      const passed = descriptors ? 'always' : 'never';
+      await using _edu = await serve(edu.pci, { socket: sockets[0]!, descriptors: passed });
+      await using _nvme = await serve(nvme.pci, { socket: sockets[1]!, descriptors: passed });
       machine.start(sockets);
       for (const run of [1, 2]) {
         await machine.answer('edu.finished', run);
-        eduMemories.push(edu.memory.slice());
-        disks.push(sha256(bytes));
+        eduMemories.push(edu.buffer.slice());
+        disks.push(sha256(disk.bytes));
         machine.tell('');
       }
       ended = await machine.ended();
@@ -126,7 +127,7 @@ export function describeGuests(iommu: GuestIommu): void {
     });
 
     test('the disk: its bytes here are those that the guest has read', () => {
-      expect(Buffer.from(bytes).includes('The guest was here.')).toBe(true);
+      expect(Buffer.from(disk.bytes).includes('The guest was here.')).toBe(true);
       expect(machine.answers('nvme.disk')).toEqual(disks.slice(0, 1));
     });
 
@@ -139,7 +140,7 @@ export function describeGuests(iommu: GuestIommu): void {
     test('edu: interrupts', () => {
       const once = ['came 1 0', 'came 2 0', 'came 4 0'];
       expect(machine.answers('edu.interrupt')).toEqual([...once, ...once]);
-      const vectors = descriptors ? 'msix 4' : 'msi 1';
+      const vectors = descriptors ? 'msix 1' : 'msi 1';
       expect(machine.answers('edu.vectors')).toEqual(driver === 'vfio' ? [vectors, vectors] : []);
     });
 

@@ -11,7 +11,7 @@ import { inside } from './guests.js';
 /** The edu device in a process of its own, which listens. */
 async function serveElsewhere(socket: string): Promise<ChildProcess> {
   const main = fileURLToPath(new URL('../../examples/edu/main.ts', import.meta.url));
-  const server = spawn(process.execPath, ['--import', 'tsx', main, socket], {
+  const server = spawn(process.execPath, ['--import', 'tsx', main, '--socket', socket], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   onTestFinished(() => {

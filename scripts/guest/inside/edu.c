@@ -46,8 +46,8 @@
 #define START 1
 #define TO_MEMORY 2
 #define THEN_INTERRUPT 4
+#define REFUSED 8
 #define DMA_DONE 0x100
-#define DMA_REFUSED 0x200
 
 static const char *address;
 static volatile uint8_t *registers;
@@ -276,7 +276,9 @@ static const char *copy(const char *how, uint64_t source, uint64_t destination, 
 		return "missing";
 	status = get(INTERRUPT_STATUS);
 	acknowledge(how, status);
-	return status == DMA_DONE ? "done" : status == DMA_REFUSED ? "refused" : "wrong";
+	if (status != DMA_DONE)
+		return "wrong";
+	return get(DMA_COMMAND) & REFUSED ? "refused" : "done";
 }
 
 static uint32_t checksum(const uint8_t *bytes, int count)

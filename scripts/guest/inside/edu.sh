@@ -2,7 +2,7 @@
 #
 # edu_by vfio   or uio, memory, identity, as edu.c has them
 edu_by() {
-  found=$(pci_device 0x1234 0x11e9)
+  found=$(pci_device 0x1234 0x11e8)
   if [ "$1" = vfio ] || [ "$1" = uio ]; then
     driver=uio_pci_generic
     [ "$1" = vfio ] && driver=vfio-pci

@@ -94,14 +94,26 @@ function within(
 
 /** What `uapi` adds to the typed call, at most `bound`. */
 function adds(goal: number, row: RowName, size: number, bound: number): Goal {
+  return addsTo(goal, row, size, bound, UAPI, { subject: OURS, called: 'the typed call' });
+}
+
+/** What one subject takes more than another, at most `bound`. */
+function addsTo(
+  goal: number,
+  row: RowName,
+  size: number,
+  bound: number,
+  subject: string,
+  other: { readonly subject: string; readonly called: string },
+): Goal {
   const { title, unit } = ROWS[row];
   return (results) => {
-    const ours = results.find(row, size, UAPI);
-    const typed = results.find(row, size, OURS);
-    const more = ours && typed && median(ours.rounds) - median(typed.rounds);
+    const ours = results.find(row, size, subject);
+    const base = results.find(row, size, other.subject);
+    const more = ours && base && median(ours.rounds) - median(base.rounds);
     return {
       goal,
-      what: `${title}: what it adds to the typed call`,
+      what: `${title}: what it adds to ${other.called}`,
       measured: more === undefined ? NOT_MEASURED : figureText(more, unit),
       bound: `at most ${figureText(bound, unit)}`,
       met: more === undefined ? undefined : more <= bound,
@@ -197,6 +209,24 @@ const GOALS: readonly Goal[] = [
   faster(9, 'realLog', REAL_LOG_REQUESTS, 8, OURS, NAIVE),
   adds(10, 'uapiRw', 8, 5000),
   adds(10, 'uapiUnmap', 4096, 5000),
+  ...(
+    [
+      ['deviceRead', 'read'],
+      ['deviceWrite', 'write'],
+    ] as const
+  ).flatMap(([row, call]) => [
+    within(11, row, 4096, 1.6, `io-pagetable (${call}Sync)`, { subject: COPY, size: 4096 }),
+    addsTo(11, row, 4096, 200, `io-pagetable (${call}, with descriptors)`, {
+      subject: `io-pagetable (${call}Sync)`,
+      called: `${call}Sync`,
+    }),
+  ]),
+  ...['with descriptors', 'without descriptors'].map((how) =>
+    addsTo(11, 'regionRead', 1, 20_000, `io-pagetable (${how})`, {
+      subject: `echo (${how})`,
+      called: `an echo ${how}`,
+    }),
+  ),
 ];
 
 /** All goals against the figures of a run. */

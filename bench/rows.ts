@@ -136,6 +136,9 @@ export const ROWS = {
     unit: 'ns',
     sizes: 'pages',
   },
+  regionRead: { title: 'vfio-user: REGION_READ, there and back', unit: 'ns', sizes: 'calls' },
+  deviceRead: { title: 'vfio-user: a device reads memory of the client', unit: 'ns', sizes: 'bytes' },
+  deviceWrite: { title: 'vfio-user: a device writes memory of the client', unit: 'ns', sizes: 'bytes' },
   realLog: {
     title: 'The virtio-iommu log: maps, unmaps and translations, for each',
     unit: 'ns',

@@ -14,5 +14,6 @@ export const GROUPS: Readonly<Record<string, () => Promise<Group>>> = {
   waiting: async () => (await import('./waiting.js')).waitingGroup,
   'shared-reader': async () => (await import('./shared-reader.js')).sharedReaderGroup,
   uapi: async () => (await import('./uapi.js')).uapiGroup,
+  'vfio-user': async () => (await import('./vfio-user.js')).vfioUserGroup,
   'real-log': async () => (await import('./real-log.js')).realLogGroup,
 };

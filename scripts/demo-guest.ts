@@ -117,5 +117,7 @@ const now = await show(root, 'linux');
 strictEqual(now.reports, '', 'QEMU complains');
 heading('The line of the bug report');
 print(THE_LINE.exec(old.reports)![0]);
-print(`under rfc-v1: refused, ${areasWithin(old.before)} live pages stay, and then nothing can be mapped there`);
+print(
+  `under rfc-v1: refused, ${areasWithin(old.before)} live pages stay, and then nothing can be mapped there`,
+);
 print(`under linux: ${areasWithin(now.before)} live pages unmapped, and nobody complains`);

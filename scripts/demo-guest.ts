@@ -64,6 +64,8 @@ async function runGuest(root: string, profile: Profile): Promise<Run> {
     iommu: 'intel-iommu',
     sharedMemory: false,
     control: true,
+    // A busy machine decides nothing.
+    messageTimeout: 120_000,
   });
   const socket = machine.socket('nvme');
   await using _server = await serve(controller.pci, { socket, profile, descriptors: 'never' });

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import { initramfs } from '../../scripts/guest/initramfs.js';
 import { Machine } from '../../scripts/guest/machine.js';
+import { PATIENCE } from './guests.js';
 
 const page = readFileSync(new URL('../../docs/first-guest.md', import.meta.url), 'utf8');
 
@@ -47,6 +48,7 @@ test('the tutorial', async () => {
     iommu: 'none',
     sharedMemory: false,
     append,
+    messageTimeout: PATIENCE,
   });
   const socket = machine.socket('greeter');
   const server = await serveGreeter(socket);

@@ -41,6 +41,8 @@ fi
 `;
 
 const DISK_SIZE = 8 << 20;
+/** How long QEMU waits for an answer, in milliseconds: on a busy machine it gives up too soon of its own accord, and ends. */
+export const PATIENCE = 120_000;
 const EDU_MEMORY = 4096;
 
 /** What edu.c copies in each of its rounds: where it begins in its memory, and how long it is. */
@@ -92,7 +94,14 @@ export function describeGuests(iommu: GuestIommu): void {
       const root = inject('root');
       const modules = [...(iommu === 'virtio-iommu' ? ['virtio-iommu'] : []), ...MODULES[driver]];
       const image = initramfs(root, { modules, programs: ['edu'], script: script(driver) });
-      machine = new Machine({ root, initramfs: image, iommu, sharedMemory: descriptors, reboot: true });
+      machine = new Machine({
+        root,
+        initramfs: image,
+        iommu,
+        sharedMemory: descriptors,
+        reboot: true,
+        messageTimeout: PATIENCE,
+      });
       const edu = new EduDevice(descriptors ? ['msix', 'intx'] : ['msi']);
       const nvme = new NvmeController(disk);
       const sockets = ['edu', 'nvme'].map((name) => machine.socket(name));

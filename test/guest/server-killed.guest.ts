@@ -32,14 +32,11 @@ read -r _
 edu_by identity
 `;
   const image = initramfs(root, { programs: ['edu'], script });
-  // How long each access waits for an answer first.
-  const messageTimeout = 500;
   await using machine = new Machine({
     root,
     initramfs: image,
     iommu: 'none',
     sharedMemory: false,
-    messageTimeout,
   });
   const socket = machine.socket('edu');
   const server = await serveElsewhere(socket);

@@ -223,7 +223,7 @@ static void aim_at_memory(void)
 
 static int events[32];
 
-/* Waits for an interrupt, for 20 seconds at most: 1 if it came. */
+/* Waits for an interrupt, for two minutes at most: 1 if it came. */
 static int interrupted(const char *how)
 {
 	struct timespec moment = { 0, 1000000 };
@@ -233,14 +233,14 @@ static int interrupted(const char *how)
 	int i;
 
 	if (strcmp(how, "memory") == 0) {
-		for (i = 0; i < 20000 && *message == 0; i++)
+		for (i = 0; i < 120000 && *message == 0; i++)
 			nanosleep(&moment, 0);
 		i = *message == 0x4321;
 		*message = 0;
 		return i;
 	}
 	struct pollfd ready = { events[0], POLLIN };
-	if (poll(&ready, 1, 20000) != 1)
+	if (poll(&ready, 1, 120000) != 1)
 		return 0;
 	if (strcmp(how, "uio") == 0) {
 		need(read(events[0], &count, 4) == 4, "uio");

@@ -17,7 +17,7 @@ import {
   type U64Input,
 } from '../u64.js';
 import { byteCount, checkBytes } from './bytes.js';
-import type { FileMapper, FilePages, FilePlace } from './file-pages.js';
+import type { FilePages, FilePlace } from './file-pages.js';
 import { FrameRuns } from './frame-runs.js';
 import { LockedMemory } from './locked-memory.js';
 import { MemoryFile } from './memory-file.js';
@@ -86,7 +86,7 @@ const LAST_CHOICE = 0x7_ffef_ffff;
  *   are placed so that 2 MiB (1 GiB) boundaries of the first mapping's user addresses are also boundaries of
  *   physical addresses, as transparent huge pages and hugetlbfs do: a domain can use huge pages there.
  */
-export class ProcessMemory implements UserMemory, FileMapper {
+export class ProcessMemory implements UserMemory {
   /** The machine the process runs on. */
   readonly physical: PhysicalMemory;
   #locked: { readonly user: LockedMemory; readonly mm: LockedMemory } | undefined;

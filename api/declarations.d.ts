@@ -63,6 +63,7 @@ declare const ERRNO: Readonly<{
     readonly E2BIG: 7;
     readonly EAGAIN: 11;
     readonly ENOMEM: 12;
+    readonly EACCES: 13;
     readonly EFAULT: 14;
     readonly EBUSY: 16;
     readonly EEXIST: 17;
@@ -142,7 +143,7 @@ declare class IommuError extends Error {
     constructor(code: ErrorCode, reason: ErrorReason);
     advice(): Promise<string>;
 }
-type Profile = "linux-6.12" | "rfc-v1";
+type Profile = "linux-7.3" | "linux-6.12" | "rfc-v1";
 type ProfileName = Profile | "linux";
 declare const PROFILES: readonly Profile[];
 declare class IovaSpace {
@@ -228,6 +229,13 @@ declare class LockedMemory {
     credit(pages: number): void;
 }
 type AccountingMode = "none" | "user" | "mm";
+interface DmaBuf {
+    readonly pfn: number;
+    readonly size: bigint;
+    readonly revoked: boolean;
+    readonly invalidations: number;
+    onInvalidate(listener: () => void | PromiseLike<void>): () => void;
+}
 interface MemoryLayout {
     readonly current: boolean;
 }
@@ -248,18 +256,20 @@ interface PinRecord {
     readonly pinned: number;
     pins(pfn: number): number;
 }
-interface UserMemory {
-    pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number>;
+interface PinHolder {
     unpin(pfn: number, count: number, dirty: boolean): void;
     unpinAll?(frames: FrameRuns, dirty: boolean): void;
     frames?(pfn: number, count: number): Uint8Array | undefined;
     copyFromFrames?(pfn: number, offset: number, target: Uint8Array, targetOffset: number, length: number): number | Promise<number>;
     copyToFrames?(pfn: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number | Promise<number>;
+    readonly pinRecord?: PinRecord | undefined;
+}
+interface UserMemory extends PinHolder {
+    pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number>;
     copyFromUser(page: number, offset: number, target: Uint8Array, targetOffset: number, length: number): number | Promise<number>;
     copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number | Promise<number>;
     resident?(page: number, count: number, write: boolean): boolean;
     window?(page: number): MemoryWindow | undefined;
-    readonly pinRecord?: PinRecord | undefined;
     readonly exited?: boolean;
     readonly locked?: {
         readonly user: LockedMemory;
@@ -267,6 +277,10 @@ interface UserMemory {
     } | undefined;
 }
 type FrameMemory = Pick<UserMemory, "frames" | "copyFromFrames" | "copyToFrames">;
+interface UserFile extends PinHolder {
+    pin(page: number, count: number, into: FrameRuns): number | Promise<number>;
+    resident?(page: number, count: number): boolean;
+}
 interface MappedArea extends Interval {
     readonly index: number;
     readonly lastIndex: number;
@@ -304,13 +318,18 @@ declare class PinnedStore {
 interface PagesAccess {
     users: number;
 }
+interface PagesFile {
+    readonly file: UserFile;
+    owner: UserMemory | undefined;
+}
 declare class IoptPages {
-    readonly memory: UserMemory;
-    readonly userPage: number;
+    readonly memory: UserMemory | undefined;
+    readonly firstPage: number;
     readonly npages: number;
     readonly writable: boolean;
     readonly mode: AccountingMode;
     faults?: FaultInjector;
+    file?: PagesFile;
     readonly mutex: RwLock;
     references: number;
     npinned: number;
@@ -318,11 +337,13 @@ declare class IoptPages {
     store: PinnedStore | undefined;
     accessTree: IntervalTree<PagesAccess> | undefined;
     domainsTree: DomainsTree | undefined;
-    constructor(memory: UserMemory, userPage: number, npages: number, writable: boolean, mode: AccountingMode);
-    get uptr(): bigint;
+    constructor(memory: UserMemory | undefined, firstPage: number, npages: number, writable: boolean, mode: AccountingMode);
+    get uptr(): bigint | undefined;
+    get fileOffset(): bigint | undefined;
     get length(): bigint;
+    get owner(): UserMemory | undefined;
     get account(): LockedMemory | undefined;
-    userAddress(index: number, offset: number): Address;
+    addressOf(index: number, offset: number): Address;
 }
 type Protection = "" | "r" | "w" | "rw";
 declare class IoptArea implements MappedArea {
@@ -337,15 +358,18 @@ declare class IoptArea implements MappedArea {
     pages: IoptPages | undefined;
     storageDomain: IommuDomain | undefined;
     pins: number;
+    locks: number;
     preventAccess: boolean;
     get iova(): bigint;
     get lastIova(): bigint;
     get length(): bigint;
     get protection(): Protection;
     get uptr(): bigint | undefined;
+    get fileOffset(): bigint | undefined;
 }
 interface AttachedAccess {
     readonly iovaAlignment: number;
+    readonly internal?: boolean;
 }
 interface TransferOptions extends Abortable {
     readonly slow?: boolean;
@@ -628,6 +652,16 @@ interface MapOptions extends Abortable {
     readonly prot: Protection;
     readonly memory?: UserMemory | undefined;
     readonly accounting?: AccountingMode | undefined;
+    readonly file?: undefined;
+}
+interface MapFileOptions extends Abortable {
+    readonly iova?: U64Input | undefined;
+    readonly file: UserFile | DmaBuf;
+    readonly start: U64Input;
+    readonly length: U64Input;
+    readonly prot: Protection;
+    readonly memory?: UserMemory | undefined;
+    readonly accounting?: AccountingMode | undefined;
 }
 interface CopyOptions extends Abortable {
     readonly from: IoPagetable;
@@ -647,8 +681,8 @@ interface ReadDirtyOptions extends Abortable {
 declare class IoPagetable extends IovaSpace {
     #private;
     constructor(options?: IoPagetableOptions);
-    map(options: MapOptions): Promise<bigint>;
-    mapSync(options: MapOptions): bigint;
+    map(options: MapOptions | MapFileOptions): Promise<bigint>;
+    mapSync(options: MapOptions | MapFileOptions): bigint;
     copy(options: CopyOptions): Promise<bigint>;
     copySync(options: CopyOptions): bigint;
     unmap(iova: U64Input, length: U64Input, options?: Abortable): Promise<bigint>;
@@ -837,6 +871,14 @@ interface IoasMapRequest extends Caller, Abortable {
     readonly prot: Protection;
     readonly iova?: U64Input | undefined;
 }
+interface IoasMapFileRequest extends Caller, Abortable {
+    readonly ioas: number;
+    readonly file: UserFile | DmaBuf;
+    readonly start: U64Input;
+    readonly length: U64Input;
+    readonly prot: Protection;
+    readonly iova?: U64Input | undefined;
+}
 interface IoasCopyRequest extends Abortable {
     readonly from: number;
     readonly srcIova: U64Input;
@@ -889,6 +931,8 @@ declare class Iommufd implements AsyncDisposable {
         readonly ranges: Iterable<IovaRange>;
     } & Abortable): Promise<void>;
     ioasMap(request: IoasMapRequest): Promise<bigint>;
+    ioasMapFile(request: IoasMapFileRequest): Promise<bigint>;
+    changeProcess(memory: UserMemory, options?: Abortable): Promise<void>;
     ioasCopy(request: IoasCopyRequest): Promise<bigint>;
     ioasUnmap(request: IoasUnmapRequest): Promise<bigint>;
     option(request: IommufdOptionRequest): Promise<bigint>;
@@ -927,6 +971,34 @@ type IommufdOptionRequest = Caller & Abortable & {
     readonly option: "huge-pages";
     readonly ioas: number;
 });
+declare class PhysicalMemory implements PinRecord {
+    #private;
+    get pinned(): number;
+    pins(pfn: number): number;
+    frames(pfn: number, count: number): Uint8Array;
+    unpin(pfn: number, count: number): void;
+    unpinAll(frames: FrameRuns): void;
+}
+interface DmaBufOptions {
+    readonly physical?: PhysicalMemory | undefined;
+    readonly size?: U64Input | undefined;
+    readonly buffer?: ArrayBuffer | SharedArrayBuffer | undefined;
+}
+declare class DmaBufExporter implements DmaBuf {
+    #private;
+    readonly physical: PhysicalMemory;
+    readonly buffer: ArrayBuffer | SharedArrayBuffer;
+    readonly size: bigint;
+    constructor(options: DmaBufOptions);
+    get pfn(): number;
+    get revoked(): boolean;
+    get invalidations(): number;
+    onInvalidate(listener: () => void | PromiseLike<void>): () => void;
+    revoke(): Promise<void>;
+    restore(): void;
+    invalidate(): Promise<void>;
+    free(): Promise<void>;
+}
 declare class ForwardingMemory<Behind extends UserMemory = UserMemory> implements UserMemory {
     readonly memory: Behind;
     constructor(memory: Behind);
@@ -942,6 +1014,40 @@ declare class ForwardingMemory<Behind extends UserMemory = UserMemory> implement
     copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number | Promise<number>;
     resident(page: number, count: number, write: boolean): boolean;
 }
+type FileKind = "memfd" | "tmpfs" | "hugetlb" | "disk" | "device" | "directory";
+type FileSeal = "seal" | "shrink" | "grow" | "write";
+interface MemoryFileOptions {
+    readonly size?: U64Input | undefined;
+    readonly physical?: PhysicalMemory | undefined;
+    readonly kind?: FileKind | undefined;
+    readonly buffer?: ArrayBuffer | SharedArrayBuffer | undefined;
+    readonly seals?: readonly FileSeal[] | undefined;
+    readonly writable?: boolean | undefined;
+    readonly frames?: "contiguous" | "scattered" | undefined;
+}
+declare class MemoryFile implements UserFile {
+    #private;
+    readonly writable: boolean;
+    constructor(options?: MemoryFileOptions);
+    get physical(): PhysicalMemory;
+    get kind(): FileKind;
+    get size(): bigint;
+    get seals(): readonly FileSeal[];
+    reopen(options?: {
+        readonly writable?: boolean | undefined;
+    }): MemoryFile;
+    addSeals(...seals: FileSeal[]): void;
+    truncate(size: U64Input): void;
+    read(offset: U64Input, length: U64Input): Uint8Array;
+    write(offset: U64Input, bytes: Uint8Array): void;
+    frameAt(page: number): number | undefined;
+    pinsAt(page: number): number | undefined;
+    pin(page: number, count: number, into: FrameRuns): number;
+    unpin(pfn: number, count: number): void;
+    unpinAll(frames: FrameRuns): void;
+    frames(pfn: number, count: number): Uint8Array;
+    get pinRecord(): PinRecord | undefined;
+}
 interface MemoryRegion {
     readonly uptr: bigint;
     readonly length: bigint;
@@ -953,14 +1059,6 @@ interface WebAssemblyMemory {
     readonly byteOffset?: never;
 }
 type MemorySource = ArrayBuffer | SharedArrayBuffer | WebAssemblyMemory;
-declare class PhysicalMemory implements PinRecord {
-    #private;
-    get pinned(): number;
-    pins(pfn: number): number;
-    frames(pfn: number, count: number): Uint8Array;
-    unpin(pfn: number, count: number): void;
-    unpinAll(frames: FrameRuns): void;
-}
 interface SharedRange {
     readonly pfn: number;
     readonly frames: number;
@@ -985,6 +1083,8 @@ interface MmapOptions {
     readonly uptr?: U64Input | undefined;
     readonly buffer?: MemorySource | undefined;
     readonly bufferOffset?: U64Input | undefined;
+    readonly file?: MemoryFile | undefined;
+    readonly offset?: U64Input | undefined;
     readonly writable?: boolean | undefined;
     readonly frames?: "contiguous" | "scattered" | undefined;
     readonly sparse?: boolean | undefined;

@@ -320,7 +320,7 @@ interface PagesAccess {
 }
 interface PagesFile {
     readonly file: UserFile;
-    readonly owner: UserMemory | undefined;
+    owner: UserMemory | undefined;
 }
 declare class IoptPages {
     readonly memory: UserMemory | undefined;
@@ -328,7 +328,6 @@ declare class IoptPages {
     readonly npages: number;
     readonly writable: boolean;
     readonly mode: AccountingMode;
-    account: LockedMemory | undefined;
     faults?: FaultInjector;
     file?: PagesFile;
     readonly mutex: RwLock;
@@ -343,7 +342,7 @@ declare class IoptPages {
     get fileOffset(): bigint | undefined;
     get length(): bigint;
     get owner(): UserMemory | undefined;
-    showFile(file: UserFile, owner: UserMemory | undefined): void;
+    get account(): LockedMemory | undefined;
     addressOf(index: number, offset: number): Address;
 }
 type Protection = "" | "r" | "w" | "rw";
@@ -368,14 +367,18 @@ declare class IoptArea implements MappedArea {
     get uptr(): bigint | undefined;
     get fileOffset(): bigint | undefined;
 }
-interface UnmapNotice {
-    readonly iova: bigint;
-    readonly length: bigint;
+interface AttachedAccess {
+    readonly iovaAlignment: number;
+    readonly internal?: boolean;
 }
 interface TransferOptions extends Abortable {
     readonly slow?: boolean;
     readonly caller?: UserMemory;
     readonly kernelThread?: boolean;
+}
+interface UnmapNotice {
+    readonly iova: bigint;
+    readonly length: bigint;
 }
 interface IoptAccessOptions {
     readonly needsPin: boolean;
@@ -384,7 +387,7 @@ interface IoptAccessOptions {
 interface PinOptions extends Abortable {
     readonly write?: boolean;
 }
-declare class IoptAccess {
+declare class IoptAccess implements AttachedAccess {
     #private;
     readonly needsPin: boolean;
     readonly iovaAlignment: number;
@@ -441,19 +444,12 @@ interface RadixHandle {
 }
 interface RadixDomainOptions {
     readonly pageSizes?: Iterable<U64Input> | undefined;
-    readonly contiguous?: boolean | undefined;
     readonly aperture?: {
         readonly start: U64Input;
         readonly last: U64Input;
     } | undefined;
     readonly dirty?: boolean | undefined;
     readonly shared?: boolean | undefined;
-}
-interface RadixPage {
-    readonly iova: bigint;
-    readonly size: bigint;
-    readonly physical: bigint;
-    readonly dirty: boolean;
 }
 declare class RadixDomain implements IommuDomain {
     #private;
@@ -475,7 +471,6 @@ declare class RadixDomain implements IommuDomain {
     iovaToPhys(iova: bigint): bigint | undefined;
     iovaToPhys(iova: number): number | undefined;
     translate(iova: U64Input): Translation | undefined;
-    pageAt(iova: U64Input): RadixPage | undefined;
     share(): RadixHandle;
     unshare(handle: RadixHandle): void;
     quiesce(): Promise<void>;
@@ -716,7 +711,7 @@ declare class IoPagetable extends IovaSpace {
     cutIova(addresses: readonly U64Input[], options?: Abortable): Promise<void>;
     setDirtyTracking(domain: IommuDomain, enable: boolean, options?: Abortable): Promise<void>;
     readDirty(options: ReadDirtyOptions): Promise<void>;
-    explain(request: ExplainRequest & Abortable, options?: Abortable): Promise<Explanation>;
+    explain(request: ExplainRequest, options?: Abortable): Promise<Explanation>;
     snapshot(): TableSnapshot;
     check(): void;
 }
@@ -748,7 +743,6 @@ declare class IommufdAccess extends IommufdObject {
     writeSync(iova: U64Input, source: Uint8Array, options?: TransferOptions): void;
 }
 interface DomainRequest {
-    readonly data?: Uint8Array | undefined;
     readonly dirtyTracking: boolean;
     readonly nestParent: boolean;
 }
@@ -977,11 +971,6 @@ type IommufdOptionRequest = Caller & Abortable & {
     readonly option: "huge-pages";
     readonly ioas: number;
 });
-interface WebAssemblyMemory {
-    readonly buffer: ArrayBuffer | SharedArrayBuffer;
-    readonly byteOffset?: never;
-}
-type MemorySource = ArrayBuffer | SharedArrayBuffer | WebAssemblyMemory;
 declare class PhysicalMemory implements PinRecord {
     #private;
     get pinned(): number;
@@ -1065,6 +1054,11 @@ interface MemoryRegion {
     readonly writable: boolean;
     readonly bytes: Uint8Array | undefined;
 }
+interface WebAssemblyMemory {
+    readonly buffer: ArrayBuffer | SharedArrayBuffer;
+    readonly byteOffset?: never;
+}
+type MemorySource = ArrayBuffer | SharedArrayBuffer | WebAssemblyMemory;
 interface SharedRange {
     readonly pfn: number;
     readonly frames: number;
@@ -1126,11 +1120,11 @@ declare class ProcessMemory implements UserMemory {
     window(page: number): MemoryWindow | undefined;
     get pinRecord(): PinRecord | undefined;
 }
-interface MockEntry {
-    readonly iova: bigint;
-    readonly size: bigint;
-    readonly physical: bigint;
+interface IoPage {
+    readonly frame: number;
+    readonly boundary: boolean;
     readonly dirty: boolean;
+    readonly huge: boolean;
 }
 interface MockMapCall {
     readonly iova: bigint;
@@ -1139,7 +1133,6 @@ interface MockMapCall {
     readonly count: bigint;
 }
 interface MockDomainOptions {
-    readonly profile?: ProfileName | undefined;
     readonly huge?: boolean | undefined;
     readonly dirty?: boolean | undefined;
     readonly strict?: boolean | undefined;
@@ -1161,8 +1154,9 @@ declare class MockDomain implements IommuDomain {
     readonly dirty?: DirtyOperations;
     readonly warnings: string[];
     constructor(options?: MockDomainOptions);
+    get entries(): number;
     get mappedBytes(): bigint;
-    entry(iova: U64Input): MockEntry | undefined;
+    entry(iova: U64Input): IoPage | undefined;
     map(iova: U64Input, physical: U64Input, size: U64Input, _protection?: number): void;
     unmap(iova: U64Input, size: U64Input): void;
     iovaToPhys(iova: U64Input): bigint | undefined;
@@ -1606,7 +1600,6 @@ declare class AccessFiles {
 }
 interface CheckMapRequest {
     readonly domain: () => IommuDomain;
-    readonly domainFirst?: boolean | undefined;
     readonly memory: TestMemory;
     readonly iova: U64Input;
     readonly length: U64Input;
@@ -1646,29 +1639,17 @@ declare const MOCK_FLAGS: Readonly<{
     readonly NO_DIRTY: 1;
     readonly HUGE_IOVA: 2;
 }>;
-declare function mockTableData(options: {
-    readonly huge: boolean;
-}): {
-    type: number;
-    bytes: Uint8Array;
-};
 interface MockDeviceOptions {
     readonly name?: string | undefined;
     readonly flags?: number | undefined;
-    readonly profile?: ProfileName | undefined;
 }
 declare class MockDevice implements IommuDevice {
     #private;
     readonly name: string;
     readonly dirtyTracking: boolean;
     readonly hardwareInfo: HardwareInfo;
-    readonly pageTableData?: {
-        readonly type: number;
-        readonly least: number;
-        readonly most: number;
-    };
     constructor(options?: MockDeviceOptions);
-    createDomain({ dirtyTracking, data }: DomainRequest): MockDomain;
+    createDomain({ dirtyTracking }: DomainRequest): MockDomain;
     freeDomain(domain: MockDomain): void;
     attach(domain: MockDomain): void;
 }

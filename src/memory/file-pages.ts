@@ -11,7 +11,11 @@ import { newContent, type PageContent, SparseContent } from './page-content.js';
 import type { Backing, PhysicalMemory } from './physical-memory.js';
 import { ScatteredOrder } from './scattered-order.js';
 
-/** Who shows pages of files: an address space. */
+/**
+ * Who shows pages of files: an address space.
+ *
+ * @internal
+ */
 export interface FileMapper {
   /** Pages of the file from `page` on are others now, or none. */
   fileChanged(file: FilePages, page: number): void;
@@ -38,7 +42,11 @@ interface Piece {
   readonly first: number;
 }
 
-/** Where a page of a file and those after it are. */
+/**
+ * Where a page of a file and those after it are.
+ *
+ * @internal
+ */
 export interface FilePlace {
   readonly backing: Backing;
   /** The page of the backing. */
@@ -50,7 +58,11 @@ export interface FilePlace {
 /** Content that is made when it is touched is made in pieces of so many pages; less is made at once. */
 const SPARSE_FROM = 512;
 
-/** What is in a file, page by page. */
+/**
+ * What is in a file, page by page.
+ *
+ * @internal
+ */
 export class FilePages {
   readonly physical: PhysicalMemory;
   /** Whether they are parts of huge pages. */

@@ -21,7 +21,11 @@ export interface MemoryRegion {
   readonly bytes: Uint8Array | undefined;
 }
 
-/** The place in a file that a region shows. */
+/**
+ * The place in a file that a region shows.
+ *
+ * @internal
+ */
 export interface FileView {
   readonly file: FilePages;
   /** Page of the file that the first page of the region shows. */

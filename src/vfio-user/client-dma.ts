@@ -1,6 +1,7 @@
 /** The memory of one client as its device sees it: a table of what was mapped, and the DMA into it. */
 import { closeSync, fstatSync, openSync } from 'node:fs';
-import { IoptAccess, type UnmapNotice } from '../access/iopt-access.js';
+import { Attachment, type UnmapNotice } from '../access/attachment.js';
+import { IoptAccess } from '../access/iopt-access.js';
 import type { PinnedPart } from '../access/pin.js';
 import type { PinnedRange, PinnedRangeOptions } from '../access/pinned-range.js';
 import { checkedInterval, readU64 } from '../arguments.js';
@@ -81,7 +82,7 @@ export class ClientDma {
   /** How many maps have their bytes at hand. */
   #synchronous = 0;
   readonly #access = new IoptAccess({ needsPin: false });
-  readonly #pins = new IoptAccess({ needsPin: true, onUnmap: (area) => this.#letGo(area) });
+  readonly #pins = new Attachment(true, (area) => this.#letGo(area));
   readonly #transfers = new Set<Transfer>();
   /** Ranges that the device has pinned for writing. */
   readonly #views = new Set<PinnedRange>();
@@ -97,7 +98,7 @@ export class ClientDma {
       this.#file = { memory: new FileMemory(descriptor), descriptor };
     }
     finish(this.#access.attachment(this.table), wouldWait);
-    finish(this.#pins.attachment(this.table), wouldWait);
+    finish(this.#pins.attaching(this.table), wouldWait);
   }
 
   /**
@@ -280,13 +281,13 @@ export class ClientDma {
       const abort = () => end(transfer, signal?.reason);
       signal?.addEventListener('abort', abort);
       try {
-        const parts = await start(this.#pins.pinningOf(range, write)).catch(asOwn);
+        const parts = await start(this.#pins.pinning(range, write)).catch(asOwn);
         try {
           if (transfer.ended === undefined) await this.#move(parts, from.offset, buffer, write, transfer);
           if (transfer.ended !== undefined) throw transfer.ended;
         } finally {
           if (write) this.#log?.dirty.mark(join(from.page, from.offset), byteLength(bytes));
-          await start(this.#pins.unpinningOf(range));
+          await start(this.#pins.unpinning(range));
         }
       } finally {
         signal?.removeEventListener('abort', abort);

@@ -47,6 +47,12 @@ describe('the checks of a map, row by row (docs/checks.md)', () => {
     ['M1 length 0 before M2', { uptr: MAX_U64, length: 0 }, 'EINVAL', { check: 'argument' }],
     ['M1 length above 2^64 - 1 - 4096', { uptr: 0, length: LAST_PAGE }, 'EINVAL', { check: 'argument' }],
     [
+      'M2 before M1, but for length 0',
+      { uptr: MAX_U64, length: MAX_U64 },
+      'EOVERFLOW',
+      { check: 'overflow' },
+    ],
+    [
       'M2 user memory up to 2^64 exactly',
       { uptr: LAST_PAGE, length: PAGE },
       'EOVERFLOW',

@@ -60,6 +60,11 @@ export function checkTables(tables: readonly TableState[], all = true, alone = f
     for (const domain of table.domains) bytesByDomain.set(domain, bytes + (bytesByDomain.get(domain) ?? 0n));
   }
   for (const [pages, areas] of areasByPages) checkPages(pages, areas, all);
+  for (const [dmaBuf, entries] of entriesOfDmaBufs(tables)) {
+    if (all ? dmaBuf.size !== entries : dmaBuf.size < entries) {
+      broken('domains have entries of a dma-buf until it is revoked', `${dmaBuf.size}, not ${entries}`);
+    }
+  }
   checkCharges(areasByPages.keys(), alone);
   if (!all) return;
   for (const [domain, bytes] of bytesByDomain) {
@@ -68,6 +73,19 @@ export function checkTables(tables: readonly TableState[], all = true, alone = f
       broken('domains map the areas and nothing else', `${mappedBytes} bytes instead of ${bytes}`);
     }
   }
+}
+
+/** How many areas of dma-bufs, all domains together, are mapped. */
+function entriesOfDmaBufs(tables: readonly TableState[]): Map<DmaBufEntries, number> {
+  const entries = new Map<DmaBufEntries, number>();
+  for (const { areas, domains } of tables) {
+    for (const { pages } of areas) {
+      const dmaBuf = pages?.dmaBuf;
+      if (dmaBuf === undefined) continue;
+      entries.set(dmaBuf, (entries.get(dmaBuf) ?? 0) + (dmaBuf.revoked ? 0 : domains.length));
+    }
+  }
+  return entries;
 }
 
 function checkSpace(table: TableState): void {

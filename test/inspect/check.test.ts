@@ -5,6 +5,7 @@ import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { checkTables, InvariantError } from '../../src/inspect/check.js';
 import { IntervalTree, type TreeNode } from '../../src/interval-tree.js';
 import { IoPagetable } from '../../src/io-pagetable.js';
+import { DmaBufExporter } from '../../src/memory/dma-buf-exporter.js';
 import { FrameRuns } from '../../src/memory/frame-runs.js';
 import { ProcessMemory } from '../../src/memory/process-memory.js';
 import { addToDomainsTree, removeFromDomainsTree } from '../../src/pages/domains-tree.js';
@@ -100,6 +101,13 @@ function charge(world: World, pages: number): void {
 function alike(old: IoptArea, other: Partial<Record<'index' | 'lastIndex' | 'pageOffset' | 'prot', number>>) {
   const { index, lastIndex, pageOffset, prot } = { ...old, ...other };
   return new IoptArea(old, index, lastIndex, pageOffset, prot);
+}
+
+/** Maps three pages of a dma-buf at 0x50000. */
+function mapDmaBuf({ table, world }: Live): { bar: DmaBufExporter; area: IoptArea } {
+  const bar = new DmaBufExporter({ physical: world.physical, size: 3n * PAGE });
+  table.mapSync({ file: bar, start: 0n, iova: 0x50000n, length: 3n * PAGE, prot: 'rw' });
+  return { bar, area: [...table.state.areas].at(-1)! };
 }
 
 const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown][] = [
@@ -462,6 +470,54 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
     ({ pages, area }) => {
       pages.accessTree!.insert(indexInterval(1, 2), { users: 1 });
       area.pins = 2;
+    },
+  ],
+  [
+    'locks are pins',
+    'a lock without a pin',
+    ({ copy }) => {
+      copy.locks = 1;
+    },
+  ],
+  [
+    'a dma-buf is never pinned',
+    'a pinned page of one',
+    (live) => {
+      mapDmaBuf(live).area.pages!.npinned = 1;
+    },
+  ],
+  [
+    'domains have entries of a dma-buf until it is revoked',
+    'an area that is taken out without the domain',
+    (live) => {
+      const { area } = mapDmaBuf(live);
+      area.pages!.dmaBuf!.leave(area, live.second);
+    },
+  ],
+  [
+    'domains have entries of a dma-buf until it is revoked',
+    'an entry of an area that is gone',
+    (live) => {
+      const { area } = mapDmaBuf(live);
+      const stray = alike(area, {});
+      area.pages!.dmaBuf!.enter(stray, new RecordingDomain(), framesFrom(1, 3), true, undefined);
+    },
+  ],
+  [
+    'domains map nothing of a revoked dma-buf',
+    'a domain that keeps a page',
+    (live) => {
+      void mapDmaBuf(live).bar.revoke();
+      live.second.map(0x52000n, 0n, PAGE, 3);
+    },
+  ],
+  [
+    'domains map the frames of a dma-buf',
+    'other frames',
+    (live) => {
+      mapDmaBuf(live);
+      live.second.unmap(0x50000n, 3n * PAGE);
+      live.second.map(0x50000n, 0x1000n, 3n * PAGE, 3);
     },
   ],
   [

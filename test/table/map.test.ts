@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { MapOptions } from '../../src/io-pagetable.js';
+import { PROFILES } from '../../src/rules.js';
 import { MAX_U64 } from '../../src/u64.js';
 import { expectError } from '../helpers/expect-error.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
@@ -45,7 +46,12 @@ describe('the checks of a map, row by row (docs/checks.md)', () => {
     ['M1 length 0', { length: 0 }, 'EINVAL', { check: 'argument' }],
     ['M1 length 0 before M2', { uptr: MAX_U64, length: 0 }, 'EINVAL', { check: 'argument' }],
     ['M1 length above 2^64 - 1 - 4096', { uptr: 0, length: LAST_PAGE }, 'EINVAL', { check: 'argument' }],
-    ['M1 length 2^64 - 1, before M2', { uptr: MAX_U64, length: MAX_U64 }, 'EINVAL', { check: 'argument' }],
+    [
+      'M2 before M1, but for length 0',
+      { uptr: MAX_U64, length: MAX_U64 },
+      'EOVERFLOW',
+      { check: 'overflow' },
+    ],
     [
       'M2 user memory up to 2^64 exactly',
       { uptr: LAST_PAGE, length: PAGE },
@@ -91,6 +97,13 @@ describe('the checks of a map, row by row (docs/checks.md)', () => {
       expect(error.reason).toMatchObject(reason);
       expect(error.syscall).toBe('map');
     });
+  });
+
+  test.each(PROFILES)('M1 and M2 of %s', async (profile) => {
+    const table = new World().table({ profile });
+    const first = profile === 'linux-7.3' ? 'EOVERFLOW' : 'EINVAL';
+    await expectError(table.map({ ...rw, uptr: 0x1000n, length: MAX_U64 - 1n }), first);
+    await expectError(table.map({ ...rw, uptr: 0n, length: MAX_U64 - 1n }), 'EINVAL');
   });
 
   test('M10 a half-initialised area is in the way, too', async () => {

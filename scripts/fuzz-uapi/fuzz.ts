@@ -1,8 +1,18 @@
 /** Random calls of `IommufdDevice`, against its invariants. */
-import { ERRNO } from '../../src/errors.js';
+import { ERRNO, IommuError } from '../../src/errors.js';
+import { NoIommuDevice } from '../../src/iommufd/no-iommu.js';
+import { DmaBufExporter } from '../../src/memory/dma-buf-exporter.js';
+import { MemoryFile } from '../../src/memory/memory-file.js';
 import { PROFILES } from '../../src/rules.js';
 import { AccessFiles, testCommands } from '../../src/testing/index.js';
-import { COMMANDS, decode, IommufdDevice } from '../../src/uapi/index.js';
+import {
+  type CallerFile,
+  COMMANDS,
+  decode,
+  FileTable,
+  HWPT_ALLOC,
+  IommufdDevice,
+} from '../../src/uapi/index.js';
 import { FuzzedProcess, PAGE, RAM, RAM_PAGES, ROM } from './processes.js';
 import { Random } from './random.js';
 import { type FuzzedRequest, fuzzedRequest, type Known } from './requests.js';
@@ -34,11 +44,12 @@ class FuzzFailure extends Error {
 }
 
 const CODES = new Map<number, string>(Object.entries(ERRNO).map(([code, errno]) => [-errno, code]));
-CODES.set(-9, 'EBADF');
 /** Calls that a machine is used for. */
 const MACHINE_CALLS = 400;
 /** Calls between two checks of all invariants. */
 const CHECK_INTERVAL = 8;
+/** Descriptors that a process can have. */
+const MOST_DESCRIPTORS = 8;
 /** Requests that a failure reports. */
 const HISTORY = 12;
 /** Turns of the event loop after which a call that depends on nothing but memory is stuck. */
@@ -91,6 +102,8 @@ class FuzzedMachine {
   readonly #processes: FuzzedProcess[];
   readonly #files = new AccessFiles();
   readonly #openFiles: number[] = [];
+  /** The descriptors of each process. */
+  readonly #descriptors = new Map<FuzzedProcess, FileTable>();
   readonly #devices: IommufdDevice[] = [];
   /** What calls of each device gave. */
   readonly #known = new Map<IommufdDevice, Known>();
@@ -102,6 +115,8 @@ class FuzzedMachine {
     this.#succeeded = succeeded;
     this.#parent = FuzzedProcess.first(random);
     this.#processes = [this.#parent];
+    this.#descriptors.set(this.#parent, new FileTable(MOST_DESCRIPTORS));
+    for (let opened = 0; opened < 2; opened++) this.#openFile(this.#parent);
     this.#openDevice();
     if (random.chance(30)) this.#openDevice();
   }
@@ -150,7 +165,13 @@ class FuzzedMachine {
     if (request.bytes !== undefined) process.poke(request.argument, request.bytes);
     const file = random.chance(1) ? random.below(4) : undefined;
     this.#note(`${describe(request)} to device ${this.#devices.indexOf(device)}`);
-    const caller = { memory: process, ...(random.chance(20) ? { capable: () => random.chance(50) } : {}) };
+    const descriptors = this.#descriptors.get(process)!;
+    const caller = {
+      memory: process,
+      file: (fd: number) => descriptors.get(fd),
+      openFile: (opened: CallerFile) => descriptors.open(opened),
+      ...(random.chance(20) ? { capable: () => random.chance(50) } : {}),
+    };
     const answer = await device.ioctl(request.request, request.argument, file, caller);
     this.#count(request, answer, () => learn(request.name, process.peek(request.argument, 80), known));
   }
@@ -178,9 +199,28 @@ class FuzzedMachine {
     const process = random.one(this.#processes);
     const at = RAM + BigInt(random.below(Number(RAM_PAGES))) * PAGE;
     const length = BigInt(1 + random.below(3)) * PAGE;
-    switch (random.below(8)) {
-      case 0:
-        if (this.#processes.length < 4) this.#processes.push(this.#parent.fork());
+    switch (random.below(12)) {
+      case 0: {
+        if (this.#processes.length === 4) break;
+        const child = this.#parent.fork();
+        this.#processes.push(child);
+        this.#descriptors.set(child, this.#descriptors.get(this.#parent)!.fork());
+        break;
+      }
+      case 8:
+        this.#openFile(process);
+        break;
+      case 9: {
+        const fd = random.below(MOST_DESCRIPTORS);
+        const descriptors = this.#descriptors.get(process)!;
+        if (descriptors.get(fd) !== undefined) descriptors.close(fd);
+        break;
+      }
+      case 10:
+        await this.#changeFile(process);
+        break;
+      case 11:
+        await this.#moveNoIommuDevice();
         break;
       case 1:
         if (process !== this.#parent) process.memory.exit();
@@ -210,6 +250,56 @@ class FuzzedMachine {
     }
   }
 
+  /** Opens a file or a dma-buf, unless all descriptors are taken. */
+  #openFile(process: FuzzedProcess): void {
+    const random = this.#random;
+    const descriptors = this.#descriptors.get(process)!;
+    const numbers = Array.from({ length: MOST_DESCRIPTORS }, (_, fd) => fd);
+    if (!numbers.some((fd) => descriptors.get(fd) === undefined)) return;
+    const { physical } = process.memory;
+    const size = (1 + random.below(16)) * Number(PAGE);
+    if (random.chance(60)) {
+      const kind = random.one(['memfd', 'memfd', 'tmpfs'] as const);
+      descriptors.open({
+        kind: 'file',
+        file: new MemoryFile({ physical, size: size - random.below(100), kind }),
+      });
+    } else {
+      descriptors.open({ kind: 'dma-buf', file: new DmaBufExporter({ physical, size }) });
+    }
+  }
+
+  /** A file gets another size, or a dma-buf is taken back. */
+  async #changeFile(process: FuzzedProcess): Promise<void> {
+    const random = this.#random;
+    const opened = this.#descriptors.get(process)!.get(random.below(MOST_DESCRIPTORS))?.file;
+    if (opened instanceof MemoryFile) opened.truncate(random.below(16 * Number(PAGE)));
+    if (!(opened instanceof DmaBufExporter)) return;
+    if (opened.revoked) opened.restore();
+    else await opened.revoke();
+  }
+
+  /** A device without IOMMU is attached to an address space, moved, or detached. */
+  async #moveNoIommuDevice(): Promise<void> {
+    const random = this.#random;
+    const device = random.one(this.#devices);
+    if (this.#closed.has(device)) return;
+    const known = this.#known.get(device)!;
+    const accepted = (error: unknown) => {
+      if (!(error instanceof IommuError)) throw error;
+    };
+    if (known.noIommu === undefined || random.chance(10)) {
+      const bound = device.iommufd.deviceBind(new NoIommuDevice());
+      known.noIommu = (await bound.catch(accepted)) ?? known.noIommu;
+    }
+    const { noIommu } = known;
+    const ioas = known.ioas.at(-1) ?? 0;
+    const detaches = random.chance(30);
+    if (noIommu?.hwpt === undefined) await noIommu?.attach(ioas).catch(accepted);
+    else if (detaches) await noIommu.detach().catch(accepted);
+    else await noIommu.replace(ioas).catch(accepted);
+  }
+
   /** Closes a file through a device that knows it: those without test commands know none. */
   async #closeFile(file: number): Promise<void> {
     for (const device of this.#devices) if ((await device.closeFile(file)) === 0) return;
@@ -220,11 +310,22 @@ class FuzzedMachine {
       memory: this.#random.one(this.#processes),
       commands: this.#random.chance(98) ? testCommands({ files: this.#files }) : undefined,
       accounting: this.#random.one(['user', 'mm']),
-      profile: this.#random.chance(90) ? 'linux' : this.#random.one(PROFILES),
+      profile: this.#random.chance(50) ? 'linux' : this.#random.one(PROFILES),
+      noIommu: this.#random.chance(50),
     });
     const files = this.#openFiles;
     this.#devices.push(device);
-    this.#known.set(device, { ioas: [], hwpts: [], devices: [], testDevices: [], files, areas: [] });
+    this.#known.set(device, {
+      ioas: [],
+      hwpts: [],
+      parents: [],
+      viommus: [],
+      devices: [],
+      testDevices: [],
+      files,
+      areas: [],
+      noIommu: undefined,
+    });
   }
 
   #note(what: string): void {
@@ -249,8 +350,19 @@ function learn(name: FuzzedRequest['name'], bytes: Uint8Array, known: Known): vo
       known.areas.push({ ioas: dstIoasId, iova: dstIova, length, uptr: RAM });
       break;
     }
-    case 'HWPT_ALLOC':
-      known.hwpts.push(decode(name, bytes).outHwptId);
+    case 'IOAS_MAP_FILE': {
+      const { ioasId, iova, length } = decode(name, bytes);
+      known.areas.push({ ioas: ioasId, iova, length, uptr: RAM });
+      break;
+    }
+    case 'HWPT_ALLOC': {
+      const { outHwptId, flags } = decode(name, bytes);
+      known.hwpts.push(outHwptId);
+      if ((flags & HWPT_ALLOC.NEST_PARENT) !== 0) known.parents.push(outHwptId);
+      break;
+    }
+    case 'VIOMMU_ALLOC':
+      known.viommus.push(decode(name, bytes).outViommuId);
       break;
     case 'TEST_MOCK_DOMAIN':
     case 'TEST_MOCK_DOMAIN_FLAGS': {

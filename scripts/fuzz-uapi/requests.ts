@@ -1,4 +1,5 @@
 /** Requests like those that programs send, and like those that broken or hostile programs send. */
+import type { BoundDevice } from '../../src/iommufd/bound-device.js';
 import {
   COMMANDS,
   type CommandInput,
@@ -28,6 +29,9 @@ export interface FuzzedRequest {
 export interface Known {
   readonly ioas: number[];
   readonly hwpts: number[];
+  /** Those that may become the parents of others. */
+  readonly parents: number[];
+  readonly viommus: number[];
   readonly devices: number[];
   readonly testDevices: number[];
   readonly files: number[];
@@ -38,9 +42,13 @@ export interface Known {
     readonly length: bigint;
     readonly uptr: bigint;
   }[];
+  /** The device without IOMMU that was bound last. */
+  noIommu: BoundDevice | undefined;
 }
 
 const MAX = 2n ** 64n - 1n;
+/** What the test driver calls its virtual IOMMUs and queues. */
+const MOCK_TYPE = 0xdead_beef;
 const APERTURE = 0x100_0000n;
 const NAMES = Object.keys(COMMANDS) as CommandName[];
 /** Commands that make what others need, or change most. */
@@ -58,6 +66,12 @@ const FREQUENT: readonly CommandName[] = [
   'TEST_ACCESS_PAGES',
   'TEST_ACCESS_PAGES',
   'TEST_ACCESS_RW',
+  'IOAS_MAP_FILE',
+  'IOAS_MAP_FILE',
+  'VIOMMU_ALLOC',
+  'HW_QUEUE_ALLOC',
+  'IOAS_NOIOMMU_GET_PA',
+  'IOAS_CHANGE_PROCESS',
   'TEST_MOCK_DOMAIN_REPLACE',
   'TEST_DIRTY',
   'HWPT_SET_DIRTY_TRACKING',
@@ -140,7 +154,17 @@ function fieldValue(
     case 'ptId':
       return oneOf(random.chance(70) ? known.ioas : known.hwpts, random);
     case 'hwptId':
-      return oneOf(known.hwpts, random);
+      return oneOf(name === 'VIOMMU_ALLOC' ? known.parents : known.hwpts, random);
+    case 'viommuId':
+      return oneOf(known.viommus, random);
+    case 'fd':
+      return random.below(9) - 1;
+    case 'type':
+      return random.one([MOCK_TYPE, MOCK_TYPE, MOCK_TYPE, 0, 1]);
+    case 'cache':
+      return random.one([0xba_ddad, 0]);
+    case 'dataType':
+      return random.one([0, 0, 0, 0xdead, 7]);
     case 'devId':
       return oneOf(known.devices, random);
     case 'userVa':
@@ -152,10 +176,11 @@ function fieldValue(
     case 'dataUptr':
       return random.chance(70) ? ROOM + 0x8000n + BigInt(random.below(0x1000)) : userAddress(random);
     case 'iova':
+    case 'nestingParentIova':
     case 'dstIova':
     case 'srcIova':
     case 'start':
-      return iova(random);
+      return name === 'IOAS_MAP_FILE' ? BigInt(random.below(0x1_2000)) & -0x800n : iova(random);
     case 'length':
     case 'size':
       return type === 'u64' ? length(random) : Number(length(random) & 0x3f_ffffn);
@@ -186,6 +211,7 @@ function fieldValue(
 function flagsFor(name: string, random: Random): number {
   switch (name) {
     case 'IOAS_MAP':
+    case 'IOAS_MAP_FILE':
     case 'IOAS_COPY':
       return random.one([7, 7, 7, 6, 5, 3, 4, random.below(16)]);
     case 'VFIO_IOMMU_MAP_DMA':
@@ -195,7 +221,7 @@ function flagsFor(name: string, random: Random): number {
     case 'TEST_ACCESS_RW':
       return random.one([0, 1, 4, 5, random.below(16)]);
     case 'HWPT_ALLOC':
-      return random.one([0, 2, 2, 1, 3, random.below(8)]);
+      return random.one([0, 2, 2, 1, 1, 3, 8, random.below(32)]);
     case 'HWPT_SET_DIRTY_TRACKING':
       return random.one([1, 1, 1, 0, random.below(4)]);
     default:
@@ -210,6 +236,12 @@ function idFor(name: string, random: Random, known: Known): number {
     case 'TEST_ACCESS_RW':
     case 'TEST_ACCESS_REPLACE_IOAS':
       return oneOf(known.files, random);
+    case 'TEST_DEV_CHECK_CACHE':
+      return oneOf(known.devices, random);
+    case 'TEST_PASID_ATTACH':
+    case 'TEST_PASID_REPLACE':
+    case 'TEST_PASID_DETACH':
+    case 'TEST_PASID_CHECK_HWPT':
     case 'TEST_MOCK_DOMAIN_REPLACE':
       return oneOf(known.testDevices, random);
     case 'TEST_MD_CHECK_MAP':
@@ -311,6 +343,12 @@ function aim(name: CommandName, fields: Record<string, number | bigint>, random:
     case 'TEST_DIRTY':
     case 'HWPT_GET_DIRTY_BITMAP':
       Object.assign(fields, { iova: area.iova, length: part });
+      break;
+    case 'IOAS_NOIOMMU_GET_PA':
+      Object.assign(fields, { ioasId: area.ioas, iova: area.iova + BigInt(random.below(2)), length: part });
+      break;
+    case 'HW_QUEUE_ALLOC':
+      Object.assign(fields, { nestingParentIova: area.iova, length: random.one([PAGE, 8n, part]) });
       break;
     case 'VFIO_IOMMU_UNMAP_DMA':
       Object.assign(fields, { iova: area.iova, size: part });

@@ -6,8 +6,17 @@ import { Iommufd } from '../../src/iommufd/iommufd.js';
 import { COMMANDS } from '../../src/uapi/commands.js';
 import { IommufdDevice } from '../../src/uapi/device.js';
 
-/** What a device without nested tables and fault queues always refuses. */
-const NEVER = ['FAULT_QUEUE_ALLOC', 'HWPT_INVALIDATE', 'TEST_MD_CHECK_IOTLB'];
+/** What a device without nested tables, fault queues, virtual devices and PASIDs always refuses. */
+const NEVER = [
+  'FAULT_QUEUE_ALLOC',
+  'HWPT_INVALIDATE',
+  'VDEVICE_ALLOC',
+  'VEVENTQ_ALLOC',
+  'TEST_MD_CHECK_IOTLB',
+  'TEST_TRIGGER_VEVENT',
+  'TEST_PASID_ATTACH',
+  'TEST_PASID_REPLACE',
+];
 
 afterEach(() => {
   vi.restoreAllMocks();

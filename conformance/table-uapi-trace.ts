@@ -111,6 +111,7 @@ export class TableUapiTrace implements TraceTarget {
     const options = {
       huge: fields.flag('huge'),
       dirty: fields.flag('dirty'),
+      profile: this.#kernel.device.profile,
       ...(fields.has('io_page') ? { ioPageSize: fields.number('io_page') } : {}),
       ...(fields.has('aperture') ? { aperture: fields.range('aperture') } : {}),
     };

@@ -5,7 +5,6 @@
 import type { IoptPages } from '../pages/iopt-pages.js';
 import { type Protection, protectionName } from '../protection.js';
 import type { Profile } from '../rules.js';
-import { userAddressOf } from '../table/iopt-area.js';
 import { describeOwner } from '../table/reservations.js';
 import type { TableState } from '../table/table-state.js';
 import { hex, type Interval, lastOf } from '../u64.js';
@@ -21,7 +20,9 @@ export interface AreaSnapshot {
   readonly iova: string;
   /** Last IOVA, inclusive. */
   readonly last: string;
-  /** User address of the first byte; `null` while the area is being set up or torn down. */
+  /** What it is mapped from; `null` while the area is being set up or torn down. */
+  readonly source: PagesSource | null;
+  /** User address of the first byte, or its offset in the file or dma-buf; `null` as for `source`. */
   readonly uptr: string | null;
   readonly prot: Protection;
   /** Number of the pages in `pages`; `null` as for `uptr`. */
@@ -34,11 +35,17 @@ export interface AreaSnapshot {
   readonly storageDomain: number | null;
 }
 
+/** What pages are of: memory of a process, a file, or a dma-buf. */
+export type PagesSource = 'user' | 'file' | 'dma-buf';
+
 /** Pages that one or several areas show. */
 export interface PagesSnapshot {
   readonly id: number;
-  /** User address of the first page. */
+  readonly source: PagesSource;
+  /** User address of the first page, or its offset in the file or dma-buf. */
   readonly uptr: string;
+  /** Whether the exporter of a dma-buf has taken back what is mapped: no domain has it any more. */
+  readonly revoked: boolean;
   readonly npages: number;
   readonly writable: boolean;
   /** How many of them are pinned. */
@@ -74,11 +81,11 @@ export function snapshotTable(table: TableState): TableSnapshot {
   for (const area of table.areas) {
     const { pages, storageDomain } = area;
     if (pages !== undefined && !ids.has(pages)) ids.set(pages, ids.size);
-    const uptr = userAddressOf(area);
     areas.push({
       iova: hex(area),
       last: hex(lastOf(area)),
-      uptr: uptr === undefined ? null : hex(uptr),
+      source: pages === undefined ? null : sourceOf(pages),
+      uptr: pages === undefined ? null : hex(pages.addressOf(area.index, area.pageOffset)),
       prot: protectionName(area.prot),
       pages: pages === undefined ? null : ids.get(pages)!,
       pins: area.pins,
@@ -110,7 +117,9 @@ export function snapshotTable(table: TableState): TableSnapshot {
     }),
     pages: [...ids].map(([pages, id]) => ({
       id,
+      source: sourceOf(pages),
       uptr: hex({ page: pages.firstPage, offset: 0 }),
+      revoked: pages.dmaBuf?.revoked === true,
       npages: pages.npages,
       writable: pages.writable,
       pinned: pages.npinned,
@@ -118,6 +127,12 @@ export function snapshotTable(table: TableState): TableSnapshot {
     })),
     accesses: table.accesses.filter((access) => access !== undefined).length,
   };
+}
+
+/** What pages are of. */
+export function sourceOf({ file, dmaBuf }: IoptPages): PagesSource {
+  if (dmaBuf !== undefined) return 'dma-buf';
+  return file === undefined ? 'user' : 'file';
 }
 
 function rangeSnapshot(range: Interval): RangeSnapshot {

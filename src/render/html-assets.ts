@@ -767,7 +767,7 @@ export const REPORT_SCRIPT = `"use strict";
     const pins = area.pins === 0 ? "" : \`, \${count(area.pins, "pin")}\`;
     const leaving = area.preventAccess ? ", being unmapped" : "";
     return [
-      \`\${prot}, user \${area.uptr}\`,
+      \`\${prot}, \${area.source} \${area.uptr}\`,
       \`, pages \${name(area.pages)}\${domainsOf(area, space)}\${pins}\${leaving}\${also}\`
     ];
   }
@@ -1066,7 +1066,8 @@ export const REPORT_SCRIPT = `"use strict";
   function describeArea({ iova, last, prot, uptr, pages }) {
     const size = formatBytes(BigInt(last) - BigInt(iova) + 1n);
     const access = prot === "" ? "no access" : prot;
-    return printable(\`\${iova} to \${last}, \${size}: \${access}, user \${uptr}, pages \${nameOfPages(pages ?? 0)}\`);
+    const from = uptr?.startsWith("0x") ? \`user \${uptr}\` : uptr;
+    return printable(\`\${iova} to \${last}, \${size}: \${access}, \${from}, pages \${nameOfPages(pages ?? 0)}\`);
   }
   function nameOfPages(pages) {
     return letters(Math.max(0, pages - 1));
@@ -1358,6 +1359,6 @@ main {
 
 /** What a content security policy calls them. */
 export const REPORT_HASHES = {
-  script: 'sha256-IuN9xjgiOx2V3pLv03C8BrnWwfmZeOUoEu6VGK2CZNQ=',
+  script: 'sha256-MA+gnhExKprEUDES1buTxeRmcVjyXlYaZih3aFQ4lXw=',
   style: 'sha256-HicBkfejPrfdx6gHgPIvJOoC0EHzVgudr8Dvmb+o71E=',
 } as const;

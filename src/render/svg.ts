@@ -216,7 +216,7 @@ function describe(span: Span, space: DrawnSpace, { name }: DrawOptions): [string
   const pins = area.pins === 0 ? '' : `, ${count(area.pins, 'pin')}`;
   const leaving = area.preventAccess ? ', being unmapped' : '';
   return [
-    `${prot}, user ${area.uptr}`,
+    `${prot}, ${area.source} ${area.uptr}`,
     `, pages ${name(area.pages)}${domainsOf(area, space)}${pins}${leaving}${also}`,
   ];
 }

@@ -97,7 +97,7 @@ function describeArea(area: DrawnArea, name: string, snapshot: TableSnapshot): s
   if (area.uptr === null) return `${prot}, being set up or torn down`;
   const pins = area.pins === 0 ? '' : `, held by ${count(area.pins, 'pin')}`;
   const leaving = area.preventAccess ? ', being unmapped' : '';
-  return `${prot} from user ${area.uptr}, pages ${name}${domainsOf(area, snapshot)}${pins}${leaving}`;
+  return `${prot} from ${area.source} ${area.uptr}, pages ${name}${domainsOf(area, snapshot)}${pins}${leaving}`;
 }
 
 /** The rows that are left out of a long picture, in one line. */
@@ -156,8 +156,8 @@ function legend(
       const elsewhere = pages.references > here ? `, ${pages.references - here} elsewhere` : '';
       const access = pages.writable ? 'writable' : 'read-only';
       return (
-        `pages ${names.get(pages.id)}: ${count(pages.npages, 'page')} from user ${pages.uptr}, ${access}, ` +
-        `${pages.pinned} pinned, shown by ${count(here, 'area')}${elsewhere}`
+        `pages ${names.get(pages.id)}: ${count(pages.npages, 'page')} from ${pages.source} ${pages.uptr}, ${access}, ` +
+        `${pages.revoked ? 'revoked' : `${pages.pinned} pinned`}, shown by ${count(here, 'area')}${elsewhere}`
       );
     });
   return lines.length === 0 ? [] : ['', ...lines];

@@ -1,11 +1,12 @@
 /**
  * Keeps the steps of a replay, in bounded memory, for a report.
  */
+import { sourceOf } from '../inspect/snapshot.js';
 import { IntervalTree, type TreeNode } from '../interval-tree.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
 import { protectionName } from '../protection.js';
 import { type Profile, type ProfileName, resolveProfile } from '../rules.js';
-import { type IoptArea, userAddressOf } from '../table/iopt-area.js';
+import type { IoptArea } from '../table/iopt-area.js';
 import { between, firstOf, hex, type Interval, lastOf } from '../u64.js';
 import type { Divergence, ReplayFigures } from './figures.js';
 import type {
@@ -221,7 +222,9 @@ export class ReplayRecorder {
     const pages = area.pages!;
     const number = this.#pages.get(pages) ?? ++this.#lastPages;
     this.#pages.set(pages, number);
-    const uptr = hex(userAddressOf(area)!);
+    const source = sourceOf(pages);
+    const from = hex(pages.addressOf(area.index, area.pageOffset));
+    const uptr = source === 'user' ? from : `${source} ${from}`;
     return {
       iova: hex(area),
       last: hex(lastOf(area)),

@@ -13,7 +13,7 @@ export interface RecordedArea {
   readonly iova: string;
   /** Last IOVA. */
   readonly last: string;
-  /** User address of the first byte. */
+  /** User address of the first byte; of a file or dma-buf what it is and the offset: `file 0x1000`. */
   readonly uptr: string;
   /** What devices may do: `''`, `'r'`, `'w'` or `'rw'`. */
   readonly prot: string;

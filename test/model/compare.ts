@@ -33,7 +33,9 @@ function libraryState(table: IoPagetable): object {
     reserved: reserved.map(({ start, last }) => `${start}-${last}`).sort(),
     allowed: allowed.map(({ start, last }) => `${start}-${last}`).sort(),
     domains: domains.map(({ aperture }) => `${aperture.start}-${aperture.last}`),
-    pages: pages.map(({ uptr, writable, pinned, references }) => ({ uptr, writable, pinned, references })),
+    pages: pages.map(({ source, uptr, writable, pinned, references }) => {
+      return { source, uptr, writable, pinned, references };
+    }),
     accesses,
   };
 }
@@ -49,6 +51,7 @@ function modelState(table: NaiveTable): object {
     areas: table.areas.map((area) => ({
       iova: hex(area.start),
       last: hex(area.last),
+      source: sourceOf(area.backing),
       uptr: hex(area.backing.start + area.startByte),
       prot: area.prot,
       pages: backings.indexOf(area.backing),
@@ -60,6 +63,7 @@ function modelState(table: NaiveTable): object {
     allowed: table.allowed.map(({ start, last }) => `${hex(start)}-${hex(last)}`).sort(),
     domains: table.domains.map(({ aperture }) => `${hex(aperture.start)}-${hex(aperture.last)}`),
     pages: backings.map((backing) => ({
+      source: sourceOf(backing),
       uptr: hex(backing.start),
       writable: backing.writable,
       pinned: pinned.get(backing)?.size ?? 0,
@@ -67,6 +71,10 @@ function modelState(table: NaiveTable): object {
     })),
     accesses: table.accesses.filter((access) => access !== undefined).length,
   };
+}
+
+function sourceOf({ source: { kind } }: Backing): string {
+  return kind === 'process' ? 'user' : kind;
 }
 
 /** A domain translates the first byte of each page of each area, and nothing next to an area. */

@@ -18,7 +18,8 @@ export const EMPTY: TableSnapshot = {
 export const AREA: AreaSnapshot = {
   iova: '0x1000',
   last: '0x1fff',
-  uptr: '0x7f0000000000',
+  source: 'user' as const,
+    uptr: '0x7f0000000000',
   prot: 'rw',
   pages: 0,
   pins: 0,

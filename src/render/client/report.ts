@@ -214,7 +214,8 @@ class Report {
 function describeArea({ iova, last, prot, uptr, pages }: DrawnArea): string {
   const size = formatBytes(BigInt(last) - BigInt(iova) + 1n);
   const access = prot === '' ? 'no access' : prot;
-  return printable(`${iova} to ${last}, ${size}: ${access}, user ${uptr}, pages ${nameOfPages(pages ?? 0)}`);
+  const from = uptr?.startsWith('0x') ? `user ${uptr}` : uptr;
+  return printable(`${iova} to ${last}, ${size}: ${access}, ${from}, pages ${nameOfPages(pages ?? 0)}`);
 }
 
 /** Pages are numbered from 1. */

@@ -227,5 +227,7 @@ function becauseOf(operation: string, got: Answer | undefined, error: unknown): 
   if (error instanceof IommuError) return sentence(error.reason);
   if (got === undefined || error !== undefined) return undefined;
   if (operation === 'unmap') return unmappedAnswer(BigInt(`${got.unmapped}`)).because;
-  return operation === 'map' || operation === 'vfio_map' ? MAPPED.because : undefined;
+  return operation === 'map' || operation === 'map_file' || operation === 'vfio_map'
+    ? MAPPED.because
+    : undefined;
 }

@@ -17,6 +17,10 @@ const SETTING: ReadonlySet<string> = new Set([
   'domain_add',
   'domain_remove',
   'huge_pages_set',
+  'noiommu_attach',
+  'noiommu_detach',
+  'queue_add',
+  'queue_remove',
   'reserve',
   'vfio_set_iommu',
 ]);
@@ -84,6 +88,7 @@ export function changedIova({ operation, fields }: TraceLine, got: Answer): Inte
   const { iova, length, all }: Fields = { ...fields };
   switch (operation) {
     case 'map':
+    case 'map_file':
     case 'copy':
     case 'vfio_map':
       return got.errno === 'OK' ? range(got.iova ?? iova, length) : undefined;

@@ -7,7 +7,7 @@ type Fields = Readonly<Record<string, unknown>>;
 
 const LONGEST_VALUE = 60;
 /** Fields that name an object, which needs no further word. */
-const HANDLES: ReadonlySet<string> = new Set(['ioas', 'domain', 'access', 'item']);
+const HANDLES: ReadonlySet<string> = new Set(['ioas', 'domain', 'access', 'item', 'file', 'queue']);
 /** Fields that are said otherwise. */
 const SAID: ReadonlySet<string> = new Set(['op', 'expect', 'iova', 'start', 'length']);
 
@@ -19,6 +19,8 @@ export function operationInWords(operation: string, fields: Fields): string {
   switch (operation) {
     case 'map':
       return `map ${placeOf(iova, length, ioas)} from user ${uptr} (${prot})`;
+    case 'map_file':
+      return `map ${placeOf(iova, length, ioas)} from byte ${start} of ${fields.file} (${prot})`;
     case 'unmap':
       return `unmap ${range} of ${ioas}`;
     case 'copy': {

@@ -17,5 +17,3 @@ export const logLock = createDebug('iopt:lock');
 export const logPages = createDebug('iopt:pages');
 /** `iopt:uapi` */
 export const logUapi = createDebug('iopt:uapi');
-/** `iopt:vfio-user` */
-export const logVfioUser = createDebug('iopt:vfio-user');

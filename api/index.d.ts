@@ -117,3 +117,4 @@ export {
   deviceRead,
   deviceWrite,
 } from "./declarations.js";
+import "node:events";

@@ -31,3 +31,4 @@ export {
   sweepFaults,
   testCommands,
 } from "./declarations.js";
+import "node:events";

@@ -17,5 +17,3 @@ export const logLock = createLogger('iopt:lock');
 export const logPages = createLogger('iopt:pages');
 /** `iopt:uapi` */
 export const logUapi = createLogger('iopt:uapi');
-/** `iopt:vfio-user` */
-export const logVfioUser = createLogger('iopt:vfio-user');

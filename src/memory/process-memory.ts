@@ -17,7 +17,7 @@ import {
   type U64Input,
 } from '../u64.js';
 import { byteCount, checkBytes } from './bytes.js';
-import type { FilePages, FilePlace } from './file-pages.js';
+import type { FileMapper, FilePages, FilePlace } from './file-pages.js';
 import { FrameRuns } from './frame-runs.js';
 import { LockedMemory } from './locked-memory.js';
 import { MemoryFile } from './memory-file.js';

@@ -1,12 +1,12 @@
 /** One client of a device: its commands, handled in the order in which they come. */
 import { ERRNO, IommuError, refuse } from '../errors.js';
-import { logVfioUser } from '../log.js';
 import { isThenable } from '../operation.js';
 import type { ProfileName } from '../rules.js';
 import { ClientDma } from './client-dma.js';
 import { type Answer, answerCommand, type Session } from './commands.js';
 import type { DescriptorSupport } from './descriptors.js';
 import { DmaChannel } from './dma-channel.js';
+import { logVfioUser } from './log.js';
 import { encodeVersion, readVersion } from './negotiation.js';
 import type { PciDevice } from './pci-device.js';
 import { COMMAND, HEADER, HEADER_SIZE, MESSAGE_FLAG } from './protocol.js';

@@ -1,3 +1,4 @@
+import { EventEmitter } from "node:events";
 declare class FrameRuns {
     #private;
     get runs(): number;
@@ -59,17 +60,22 @@ type U64Input = bigint | number;
 declare const ERRNO: Readonly<{
     readonly EPERM: 1;
     readonly ENOENT: 2;
+    readonly EINTR: 4;
     readonly EIO: 5;
     readonly E2BIG: 7;
+    readonly EBADF: 9;
     readonly EAGAIN: 11;
     readonly ENOMEM: 12;
+    readonly EACCES: 13;
     readonly EFAULT: 14;
     readonly EBUSY: 16;
     readonly EEXIST: 17;
     readonly ENODEV: 19;
     readonly EINVAL: 22;
+    readonly EMFILE: 24;
     readonly ENOTTY: 25;
     readonly ENOSPC: 28;
+    readonly EPIPE: 32;
     readonly EDEADLOCK: 35;
     readonly EBADE: 52;
     readonly EOVERFLOW: 75;
@@ -77,6 +83,9 @@ declare const ERRNO: Readonly<{
     readonly EMSGSIZE: 90;
     readonly EOPNOTSUPP: 95;
     readonly EADDRINUSE: 98;
+    readonly ECONNRESET: 104;
+    readonly ETIMEDOUT: 110;
+    readonly ECONNREFUSED: 111;
     readonly ECANCELED: 125;
 }>;
 type ErrorCode = keyof typeof ERRNO;
@@ -267,25 +276,25 @@ interface UserMemory {
     } | undefined;
 }
 type FrameMemory = Pick<UserMemory, "frames" | "copyFromFrames" | "copyToFrames">;
-interface MappedArea extends Interval {
+interface MappedArea$1 extends Interval {
     readonly index: number;
     readonly lastIndex: number;
     readonly pageOffset: number;
     readonly prot: number;
     storageDomain: IommuDomain | undefined;
 }
-type DomainsTree = SoleArea | IntervalTree<MappedArea>;
-declare class SoleArea implements TreeNode<MappedArea> {
+type DomainsTree = SoleArea | IntervalTree<MappedArea$1>;
+declare class SoleArea implements TreeNode<MappedArea$1> {
     readonly page: number;
     readonly offset: number;
     readonly lastPage: number;
     readonly lastOffset: number;
-    readonly value: MappedArea;
-    constructor(range: Interval, area: MappedArea);
+    readonly value: MappedArea$1;
+    constructor(range: Interval, area: MappedArea$1);
     get size(): number;
-    first(range: Interval): TreeNode<MappedArea> | undefined;
+    first(range: Interval): TreeNode<MappedArea$1> | undefined;
     nextIn(): undefined;
-    head(): TreeNode<MappedArea>;
+    head(): TreeNode<MappedArea$1>;
     next(): undefined;
     verify(): void;
 }
@@ -325,7 +334,7 @@ declare class IoptPages {
     userAddress(index: number, offset: number): Address;
 }
 type Protection = "" | "r" | "w" | "rw";
-declare class IoptArea implements MappedArea {
+declare class IoptArea implements MappedArea$1 {
     readonly page: number;
     readonly offset: number;
     readonly lastPage: number;
@@ -1332,6 +1341,32 @@ interface VfioUnmap extends VfioCall {
 type VfioEvent = VfioMap | VfioUnmap;
 declare function parseVfioLine(text: string, line: number): VfioEvent | MalformedLine | undefined;
 declare function formatVfioEvent(event: VfioEvent): string;
+interface VfioUserBegin extends LogPlace {
+    readonly type: "vfiouser-begin";
+}
+interface VfioUserMap extends LogPlace {
+    readonly type: "vfiouser-map";
+    readonly id: number | undefined;
+    readonly iova: bigint;
+    readonly length: bigint;
+    readonly flags: number;
+    readonly offset: bigint;
+    readonly file: boolean;
+}
+interface VfioUserUnmap extends LogPlace {
+    readonly type: "vfiouser-unmap";
+    readonly id: number | undefined;
+    readonly iova: bigint;
+    readonly length: bigint;
+    readonly removed: number | undefined;
+}
+interface VfioUserReply extends LogPlace {
+    readonly type: "vfiouser-reply";
+    readonly call: "map" | "unmap";
+    readonly id: number;
+    readonly error: number;
+}
+type VfioUserEvent = VfioUserBegin | VfioUserMap | VfioUserUnmap | VfioUserReply;
 interface ViommuMap extends LogPlace {
     readonly type: "viommu-map";
     readonly domain: number;
@@ -1388,7 +1423,7 @@ interface ViommuFreeEndpoint extends LogPlace {
 type ViommuEvent = ViommuMap | ViommuUnmap | ViommuUnmapDone | ViommuTranslate | ViommuTranslated | ViommuAttachment | ViommuReserved | ViommuFreeDomain | ViommuFreeEndpoint;
 declare function parseViommuLine(text: string, line: number): ViommuEvent | MalformedLine | undefined;
 declare function formatViommuEvent(event: ViommuEvent): string;
-type LogEvent = VfioEvent | ViommuEvent | IommufdEvent;
+type LogEvent = VfioEvent | ViommuEvent | IommufdEvent | VfioUserEvent;
 declare class VfioCallJoiner implements EventJoiner<VfioEvent> {
     #private;
     next<Event extends LoggedEvent>(event: Event | VfioEvent): (Event | VfioEvent)[];
@@ -2002,3 +2037,344 @@ interface DecodedVfioInfo extends Decoded<typeof INFO.fields> {
     readonly capabilities: readonly (VfioCapability | UnknownVfioCapability)[];
 }
 declare function decodeVfioInfo(bytes: Uint8Array): DecodedVfioInfo;
+interface ServerCapabilities {
+    readonly maxMessageDescriptors: number;
+    readonly maxDataTransfer: number;
+    readonly writeMultiple: boolean;
+    readonly migrationPageSize: number;
+}
+declare const COMMAND: Readonly<{
+    readonly VERSION: 1;
+    readonly DMA_MAP: 2;
+    readonly DMA_UNMAP: 3;
+    readonly DEVICE_GET_INFO: 4;
+    readonly DEVICE_GET_REGION_INFO: 5;
+    readonly DEVICE_GET_REGION_IO_FDS: 6;
+    readonly DEVICE_GET_IRQ_INFO: 7;
+    readonly DEVICE_SET_IRQS: 8;
+    readonly REGION_READ: 9;
+    readonly REGION_WRITE: 10;
+    readonly DMA_READ: 11;
+    readonly DMA_WRITE: 12;
+    readonly DEVICE_RESET: 13;
+    readonly REGION_WRITE_MULTI: 15;
+    readonly DEVICE_FEATURE: 16;
+    readonly MIG_DATA_READ: 17;
+    readonly MIG_DATA_WRITE: 18;
+}>;
+declare const HEADER: Struct<{
+    readonly id: Field<"u16", "in">;
+    readonly command: Field<"u16", "in">;
+    readonly size: Field<"u32", "in">;
+    readonly flags: Field<"u32", "in">;
+    readonly error: Field<"u32", "in?">;
+}>;
+declare const DEVICE_FLAG: Readonly<{
+    readonly RESET: 1;
+    readonly PCI: 2;
+}>;
+declare const REGION: Readonly<{
+    readonly BAR0: 0;
+    readonly BAR5: 5;
+    readonly ROM: 6;
+    readonly CONFIG: 7;
+    readonly VGA: 8;
+}>;
+declare const REGION_FLAG: Readonly<{
+    readonly READ: 1;
+    readonly WRITE: 2;
+    readonly MMAP: 4;
+    readonly CAPS: 8;
+}>;
+declare const IRQ: Readonly<{
+    readonly INTX: 0;
+    readonly MSI: 1;
+    readonly MSIX: 2;
+    readonly ERR: 3;
+    readonly REQ: 4;
+}>;
+declare const IRQ_FLAG: Readonly<{
+    readonly EVENTFD: 1;
+    readonly MASKABLE: 2;
+    readonly AUTOMASKED: 4;
+    readonly NORESIZE: 8;
+}>;
+declare const FEATURE_FLAG: Readonly<{
+    readonly GET: 65536;
+    readonly SET: 131072;
+    readonly PROBE: 262144;
+}>;
+declare const FEATURE: Readonly<{
+    readonly MIGRATION: 1;
+    readonly MIG_DEVICE_STATE: 2;
+    readonly DMA_LOGGING_START: 6;
+    readonly DMA_LOGGING_STOP: 7;
+    readonly DMA_LOGGING_REPORT: 8;
+}>;
+declare const MIG_STATE: Readonly<{
+    readonly ERROR: 0;
+    readonly STOP: 1;
+    readonly RUNNING: 2;
+    readonly STOP_COPY: 3;
+    readonly RESUMING: 4;
+    readonly RUNNING_P2P: 5;
+    readonly PRE_COPY: 6;
+    readonly PRE_COPY_P2P: 7;
+}>;
+type Header = Decoded<typeof HEADER.fields>;
+interface Message {
+    readonly header: Header;
+    readonly payload: Uint8Array;
+    readonly descriptors: readonly number[];
+}
+interface TransportListener {
+    message(message: Message): void;
+    closed(error: Error | undefined): void;
+}
+interface Transport {
+    readonly passesDescriptors: boolean;
+    readonly unsent: number;
+    listen(listener: TransportListener): void;
+    send(parts: readonly Uint8Array[], descriptors?: readonly number[]): void;
+    pause(): void;
+    resume(): void;
+    drained(callback: () => void): void;
+    close(error?: Error): void;
+}
+interface Acceptor {
+    close(): Promise<void>;
+}
+interface FrameLimits {
+    readonly maxMessageSize: number;
+}
+interface MappedFile {
+    readonly bytes: Uint8Array;
+    unmap(): void;
+}
+interface GuestRange {
+    readonly uptr: bigint;
+    release(): void;
+}
+interface GuestMemory {
+    readonly memory: UserMemory;
+    map(descriptor: number, offset: bigint, length: bigint, writable: boolean): GuestRange;
+    close(): void;
+}
+interface DescriptorSupport {
+    listen(path: string, limits: FrameLimits, accept: (transport: Transport) => void): Promise<Acceptor>;
+    connect(path: string, limits: FrameLimits): Promise<Transport>;
+    map(descriptor: number, length: number, writable: boolean): MappedFile;
+    createMemory(length: number): number;
+    guestMemory(): GuestMemory;
+    createEventfd(): number;
+    isEventfd(descriptor: number): boolean;
+    signal(descriptor: number): void;
+    takeCount(descriptor: number): bigint;
+    watch(descriptor: number, signalled: () => void): () => void;
+    close(descriptor: number): void;
+}
+type InterruptHandler = (vector: number, times: number) => void;
+interface ClientRam {
+    readonly bytes: Uint8Array;
+    readonly descriptor: number | undefined;
+}
+interface Reply {
+    readonly payload: Uint8Array;
+    readonly descriptors: readonly number[];
+}
+interface ClientOptions {
+    readonly descriptors?: "auto" | "always" | "never" | undefined;
+    readonly timeout?: number | undefined;
+    readonly dmaWhileWaiting?: boolean | undefined;
+}
+interface DeviceInfo {
+    readonly flags: number;
+    readonly regions: number;
+    readonly interrupts: number;
+}
+interface MappableArea {
+    readonly offset: bigint;
+    readonly size: bigint;
+}
+interface RegionInfo {
+    readonly index: number;
+    readonly flags: number;
+    readonly size: bigint;
+    readonly offset: bigint;
+    readonly areas: readonly MappableArea[];
+}
+interface MappedArea {
+    readonly offset: bigint;
+    readonly bytes: Uint8Array;
+}
+interface InterruptInfo {
+    readonly index: number;
+    readonly flags: number;
+    readonly count: number;
+}
+interface RegionWrite {
+    readonly region: number;
+    readonly offset: U64Input;
+    readonly data: Uint8Array;
+}
+interface DmaMapping {
+    readonly iova: U64Input;
+    readonly ram: ClientRam;
+    readonly offset?: U64Input | undefined;
+    readonly length?: U64Input | undefined;
+    readonly prot?: Protection | undefined;
+    readonly byMessage?: boolean | undefined;
+}
+interface ClientEvents {
+    msi: [
+        address: bigint,
+        data: number
+    ];
+    close: [
+        error: Error | undefined
+    ];
+}
+declare class VfioUserClient extends EventEmitter<ClientEvents> implements AsyncDisposable {
+    #private;
+    static connect(path: string, options?: ClientOptions): Promise<VfioUserClient>;
+    static over(transport: Transport, support: DescriptorSupport | undefined, options?: ClientOptions): Promise<VfioUserClient>;
+    private constructor();
+    get capabilities(): ServerCapabilities;
+    get passesDescriptors(): boolean;
+    request(command: number, parts: readonly Uint8Array[], descriptors?: readonly number[]): Promise<Reply>;
+    deviceInfo(): Promise<DeviceInfo>;
+    regionInfo(index: number): Promise<RegionInfo>;
+    mapRegion(index: number): Promise<readonly MappedArea[]>;
+    interruptInfo(index: number): Promise<InterruptInfo>;
+    regionRead(region: number, offset: U64Input, count: number): Promise<Uint8Array>;
+    regionWrite(region: number, offset: U64Input, data: Uint8Array): Promise<void>;
+    regionPost(region: number, offset: U64Input, data: Uint8Array): void;
+    regionPostMany(writes: readonly RegionWrite[]): void;
+    regionWriteMany(writes: readonly RegionWrite[]): Promise<void>;
+    allocate(length: number): ClientRam;
+    dmaMap({ iova, ram, offset, length, prot, byMessage }: DmaMapping): Promise<void>;
+    dmaUnmap(iova: U64Input, length: U64Input): Promise<void>;
+    enableInterrupts(index: number, count: number, handler: InterruptHandler): Promise<void>;
+    disableInterrupts(index: number): Promise<void>;
+    maskInterrupts(index: number, start?: number, count?: number): Promise<void>;
+    unmaskInterrupts(index: number, start?: number, count?: number): Promise<void>;
+    triggerInterrupts(index: number, start: number, count: number): Promise<void>;
+    reset(): Promise<void>;
+    hasFeature(feature: number, flags: number): Promise<boolean>;
+    migrationFlags(): Promise<bigint>;
+    migrationState(): Promise<number>;
+    setMigrationState(state: number): Promise<void>;
+    readMigrationData(most: number): Promise<Uint8Array>;
+    writeMigrationData(data: Uint8Array): Promise<void>;
+    startDirtyLogging(pageSize: U64Input, ranges?: readonly {
+        readonly iova: U64Input;
+        readonly length: U64Input;
+    }[]): Promise<void>;
+    stopDirtyLogging(): Promise<void>;
+    dirtyPages(iova: U64Input, length: U64Input, pageSize: U64Input): Promise<Uint8Array>;
+    close(): Promise<void>;
+    [Symbol.asyncDispose](): Promise<void>;
+}
+interface DmaSegment {
+    readonly iova: U64Input;
+    readonly length: number;
+}
+declare class DeviceDma {
+    #private;
+    get table(): IoPagetable | undefined;
+    read(iova: U64Input, target: Uint8Array, options?: Abortable): Promise<void>;
+    write(iova: U64Input, source: Uint8Array, options?: Abortable): Promise<void>;
+    readSync(iova: U64Input, target: Uint8Array): void;
+    writeSync(iova: U64Input, source: Uint8Array): void;
+    readList(segments: readonly DmaSegment[], target: Uint8Array, options?: Abortable): Promise<void>;
+    writeList(segments: readonly DmaSegment[], source: Uint8Array, options?: Abortable): Promise<void>;
+    pin(iova: U64Input, length: U64Input, options?: PinnedRangeOptions): Promise<PinnedRange>;
+}
+type AccessWidth = 1 | 2 | 4;
+interface BarPart {
+    readonly offset: number;
+    readonly size: number;
+}
+type ReadHandler = (offset: number, width: AccessWidth) => number;
+type WriteHandler = (offset: number, width: AccessWidth, value: number) => unknown;
+interface BarOptions {
+    readonly size: number;
+    readonly kind?: "memory32" | "memory64" | "io" | undefined;
+    readonly prefetchable?: boolean | undefined;
+    readonly read?: ReadHandler | undefined;
+    readonly write?: WriteHandler | undefined;
+    readonly memory?: true | readonly BarPart[] | undefined;
+}
+interface MsiOptions {
+    readonly vectors: number;
+}
+interface MsixOptions {
+    readonly vectors: number;
+    readonly bar: number;
+    readonly tableOffset?: number | undefined;
+    readonly pendingOffset?: number | undefined;
+}
+interface VendorCapability {
+    readonly data: Uint8Array;
+    readonly id?: number | undefined;
+    readonly writable?: Uint8Array | undefined;
+}
+interface PciDeviceOptions {
+    readonly vendor: number;
+    readonly device: number;
+    readonly class: number;
+    readonly revision?: number | undefined;
+    readonly subsystemVendor?: number | undefined;
+    readonly subsystem?: number | undefined;
+    readonly bars?: Readonly<Partial<Record<number, BarOptions>>> | undefined;
+    readonly rom?: Uint8Array | undefined;
+    readonly intx?: "A" | "B" | "C" | "D" | undefined;
+    readonly msi?: MsiOptions | undefined;
+    readonly msix?: MsixOptions | undefined;
+    readonly express?: boolean | undefined;
+    readonly powerManagement?: boolean | undefined;
+    readonly capabilities?: readonly VendorCapability[] | undefined;
+    readonly saveState?: (() => Uint8Array) | undefined;
+    readonly loadState?: ((state: Uint8Array) => void) | undefined;
+}
+interface PciDeviceEvents {
+    reset: [
+    ];
+    connect: [
+    ];
+    disconnect: [
+        error: Error | undefined
+    ];
+    stop: [
+    ];
+    resume: [
+    ];
+    error: [
+        error: unknown
+    ];
+}
+declare class PciDevice extends EventEmitter<PciDeviceEvents> {
+    #private;
+    readonly dma: DeviceDma;
+    constructor(options: PciDeviceOptions);
+    get connected(): boolean;
+    get busMaster(): boolean;
+    interrupt(vector?: number): void;
+    clearInterrupt(): void;
+    barMemory(bar: number): Uint8Array;
+    readConfig(offset: number, width: AccessWidth): number;
+}
+type RecordTarget = string | ((line: string) => void);
+interface ServeOptions {
+    readonly socket: string;
+    readonly descriptors?: "auto" | "always" | "never" | undefined;
+    readonly memoryPath?: string | undefined;
+    readonly profile?: ProfileName | undefined;
+    readonly record?: RecordTarget | undefined;
+}
+interface DeviceServer extends AsyncDisposable {
+    readonly socket: string;
+    readonly descriptors: boolean;
+    close(): Promise<void>;
+}
+declare function serve(device: PciDevice, options: ServeOptions): Promise<DeviceServer>;

@@ -105,3 +105,4 @@ export {
   deviceRead,
   deviceWrite,
 } from "./declarations.js";
+import "node:events";

@@ -7,3 +7,4 @@ export {
   renderSvg,
   renderText,
 } from "./declarations.js";
+import "node:events";

@@ -42,3 +42,4 @@ export {
   replay,
   splitLines,
 } from "./declarations.js";
+import "node:events";

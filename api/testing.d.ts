@@ -29,3 +29,4 @@ export {
   sweepFaults,
   testCommands,
 } from "./declarations.js";
+import "node:events";

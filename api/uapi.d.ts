@@ -34,3 +34,4 @@ export {
   encode,
   encodeRanges,
 } from "./declarations.js";
+import "node:events";

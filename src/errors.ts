@@ -32,6 +32,7 @@ export const ERRNO = Object.freeze({
   EOPNOTSUPP: 95,
   EADDRINUSE: 98,
   ECONNRESET: 104,
+  ETIMEDOUT: 110,
   ECONNREFUSED: 111,
   ECANCELED: 125,
 } as const);

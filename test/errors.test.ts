@@ -56,6 +56,7 @@ describe('an IommuError', () => {
       EOPNOTSUPP: 95,
       EADDRINUSE: 98,
       ECONNRESET: 104,
+      ETIMEDOUT: 110,
       ECONNREFUSED: 111,
       ECANCELED: 125,
     };

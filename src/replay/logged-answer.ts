@@ -31,6 +31,7 @@ const SENTENCES: Readonly<Record<ErrorCode, string>> = {
   EOPNOTSUPP: 'Operation not supported',
   EADDRINUSE: 'Address already in use',
   ECONNRESET: 'Connection reset by peer',
+  ETIMEDOUT: 'Connection timed out',
   ECONNREFUSED: 'Connection refused',
   ECANCELED: 'Operation canceled',
 };

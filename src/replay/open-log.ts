@@ -5,7 +5,7 @@ import { resolveProfile } from '../rules.js';
 import { RECORDING_FORMATS } from './formats/recordings.js';
 import { LogError } from './log-error.js';
 import type { LogAction, LogListener, LogRun, LogRunOptions, LogSource } from './log-run.js';
-import { readLog } from './read-log.js';
+import { isLogLine, readLog } from './read-log.js';
 import { Replayer } from './replayer.js';
 
 /**
@@ -21,7 +21,9 @@ export async function openLogRun(
   const rest = linesUntil(lines, options.until);
   const first = await rest.next();
   if (first.done === true) throw new LogError('ERR_LOG_EMPTY', `${name} is empty`);
-  const recording = RECORDING_FORMATS.find((format) => format.begins(first.value));
+  const recording = isLogLine(first.value)
+    ? undefined
+    : RECORDING_FORMATS.find((format) => format.begins(first.value));
   if (recording !== undefined) return recording.open(name, first.value, rest, options, listener);
   const { profile = resolveProfile(), lockedLimit } = options;
   const replayer = new Replayer({ ...listener, profile, lockedLimit });

@@ -30,6 +30,12 @@ export async function* readLog(lines: LogLines): AsyncGenerator<LogEvent | Malfo
   for (const each of held) yield each;
 }
 
+/** Whether a line, the first of a log, is an event of one of the formats of lines. */
+export function isLogLine(text: string): boolean {
+  const event = readLine(text, 1);
+  return event !== undefined && event.type !== 'malformed';
+}
+
 function readLine(text: string, line: number): LogEvent | MalformedLine | undefined {
   for (const format of LOG_FORMATS) {
     if (!hasMark(text, format.marks)) continue;

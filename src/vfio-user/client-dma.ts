@@ -280,7 +280,7 @@ export class ClientDma {
       const abort = () => end(transfer, signal?.reason);
       signal?.addEventListener('abort', abort);
       try {
-        const parts = await start(this.#pins.pinningOf(range, write));
+        const parts = await start(this.#pins.pinningOf(range, write)).catch(asOwn);
         try {
           if (transfer.ended === undefined) await this.#move(parts, from.offset, buffer, write, transfer);
           if (transfer.ended !== undefined) throw transfer.ended;
@@ -458,6 +458,11 @@ export class ClientDma {
 }
 
 const DONE = Promise.resolve();
+
+/** The error of a pin that was made for a transfer, which gives it a name of its own. */
+function asOwn(error: unknown): never {
+  throw error instanceof IommuError ? new IommuError(error.code, error.reason) : error;
+}
 
 function end(transfer: Transfer, error: unknown): void {
   transfer.ended ??= error;

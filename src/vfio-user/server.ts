@@ -1,5 +1,5 @@
 /** Serving a device at a socket. */
-import { lstatSync, unlinkSync } from 'node:fs';
+import { accessSync, constants, lstatSync, unlinkSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { checkObject, checkWord, invalidType } from '../arguments.js';
 import { IommuError, refuse } from '../errors.js';
@@ -9,6 +9,7 @@ import type { DescriptorSupport } from './descriptors.js';
 import { loadDescriptorSupport } from './native-transport.js';
 import { PciDevice } from './pci-device.js';
 import { MAX_DATA_XFER_SIZE, MESSAGE_OVERHEAD } from './protocol.js';
+import { openRecording, type Recording, type RecordTarget } from './record.js';
 import { isServed, listenAtSocket } from './socket-acceptor.js';
 import type { Acceptor, Transport } from './transport.js';
 
@@ -37,6 +38,11 @@ export interface ServeOptions {
   readonly memoryPath?: string | undefined;
   /** Whose rules DMA_MAP and DMA_UNMAP follow. By default the newest Linux's. */
   readonly profile?: ProfileName | undefined;
+  /**
+   * Where to write all messages of both sides, as JSON lines that `iopt replay` reads: a file, or a function that gets each
+   * line. The first 256 bytes of each payload are kept.
+   */
+  readonly record?: RecordTarget | undefined;
 }
 
 /** A device that is being served. */
@@ -62,16 +68,20 @@ export interface DeviceServer extends AsyncDisposable {
 export async function serve(device: PciDevice, options: ServeOptions): Promise<DeviceServer> {
   if (!(device instanceof PciDevice)) throw invalidType(device, 'device', 'a PciDevice');
   checkObject(options, 'options');
-  const { socket, descriptors = 'auto', memoryPath, profile } = options;
+  const { socket, descriptors = 'auto', memoryPath, profile, record } = options;
   if (typeof socket !== 'string' || socket === '') throw invalidType(socket, 'options.socket', 'a path');
   if (memoryPath !== undefined && typeof memoryPath !== 'string') {
     throw invalidType(memoryPath, 'options.memoryPath', 'a path');
   }
+  if (record !== undefined && typeof record !== 'string' && typeof record !== 'function') {
+    throw invalidType(record, 'options.record', 'a path or a function');
+  }
   checkWord(descriptors, 'options.descriptors', ['auto', 'always', 'never']);
   readProfile(profile, 'options.profile');
+  if (memoryPath !== undefined) accessSync(memoryPath, constants.R_OK | constants.W_OK);
   const { support, advice } = await supportFor(descriptors);
   if (!device.take()) throw refuse('EBUSY', 'state', 'the device is served already');
-  const server = new Server(device, { socket, memoryPath, profile, support });
+  const server = new Server(device, { socket, memoryPath, profile, record, support });
   try {
     device.function.setDescriptors(support !== undefined, advice);
     await removeStale(socket);
@@ -109,6 +119,7 @@ interface ServerParts {
   readonly socket: string;
   readonly memoryPath: string | undefined;
   readonly profile: ProfileName | undefined;
+  readonly record: RecordTarget | undefined;
   readonly support: DescriptorSupport | undefined;
 }
 
@@ -119,16 +130,19 @@ class Server implements DeviceServer, ConnectionHost {
   readonly profile: ProfileName | undefined;
   readonly #support: DescriptorSupport | undefined;
   readonly #connections = new Set<Connection>();
+  readonly #record: RecordTarget | undefined;
+  #recording: Recording | undefined;
   #acceptor: Acceptor | undefined;
   #client: Connection | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(device: PciDevice, { socket, memoryPath, profile, support }: ServerParts) {
+  constructor(device: PciDevice, { socket, memoryPath, profile, record, support }: ServerParts) {
     this.device = device;
     this.socket = socket;
     this.memoryPath = memoryPath;
     this.profile = profile;
     this.#support = support;
+    this.#record = record;
   }
 
   get descriptors(): boolean {
@@ -140,6 +154,7 @@ class Server implements DeviceServer, ConnectionHost {
   }
 
   async listen(): Promise<void> {
+    if (this.#record !== undefined) this.#recording = openRecording(this.#record);
     if (this.#support !== undefined) this.device.function.shareMemory(this.#support);
     const accept = (transport: Transport) => this.#accept(transport);
     this.#acceptor =
@@ -153,7 +168,7 @@ class Server implements DeviceServer, ConnectionHost {
       transport.close();
       return;
     }
-    const connection = new Connection(this, transport);
+    const connection = new Connection(this, this.#recording?.over(transport) ?? transport);
     this.#connections.add(connection);
     // Who says nothing keeps others away.
     const timer = setTimeout(() => {
@@ -191,6 +206,7 @@ class Server implements DeviceServer, ConnectionHost {
     for (const connection of open) connection.close();
     await Promise.all(open.map(({ gone }) => gone));
     if (this.#support !== undefined) this.device.function.unshareMemory(this.#support);
+    this.#recording?.close();
     this.device.giveBack();
   }
 

@@ -31,7 +31,8 @@ export class SocketTransport implements Transport {
     this.#listener = listener;
     const socket = this.#socket;
     socket.on('data', (chunk) => {
-      this.#frames.push(chunk);
+      // No Buffers: whoever gets a part of one would get something else than with descriptors.
+      this.#frames.push(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length));
       this.#deliver();
     });
     socket.on('end', () => {

@@ -7,6 +7,11 @@ import type { Message, Transport } from './transport.js';
 const PIECE = 2 ** 16;
 /** Commands that are under way at the same time. */
 const WINDOW = 16;
+/**
+ * Bytes that are being read at the same time, unless a single command reads more. QEMU drops what its socket does not take of a
+ * reply, about 200 KiB with Linux's defaults, and the connection with it.
+ */
+const READ_WINDOW = 2 ** 17;
 const PREFIX = HEADER_SIZE + DMA_ACCESS.length;
 
 /** A transfer by message. */
@@ -74,6 +79,8 @@ export class DmaChannel {
   /** Messages of interrupts in the queue, by address and data: one says as much as two. */
   readonly #messages = new Map<string, Job>();
   #nextId = 0;
+  /** Bytes that were asked for and have not come. */
+  #reading = 0;
   #closed: unknown;
 
   /** @param most - bytes that the client lets one command move */
@@ -118,7 +125,11 @@ export class DmaChannel {
     while (this.#requests.size < WINDOW) {
       const job = this.#queue[0];
       if (job === undefined) return;
-      if (!job.settled) this.#ask(job);
+      if (!job.settled) {
+        const count = Math.min(this.#piece, job.buffer.length - job.asked);
+        if (!job.write && this.#reading > 0 && this.#reading + count > READ_WINDOW) return;
+        this.#ask(job);
+      }
       if (job.allAsked) {
         this.#queue.shift();
         for (const [key, message] of this.#messages) if (message === job) this.#messages.delete(key);
@@ -143,6 +154,7 @@ export class DmaChannel {
     if (job.write) bytes.set(job.buffer.subarray(at, at + count), PREFIX);
     job.asked += count;
     job.open += 1;
+    if (!job.write) this.#reading += count;
     this.#requests.set(id, { job, at, count });
     this.#transport.send([bytes]);
   }
@@ -161,6 +173,7 @@ export class DmaChannel {
     }
     this.#requests.delete(header.id);
     job.open -= 1;
+    if (!job.write) this.#reading -= count;
     if ((header.flags & MESSAGE_FLAG.ERROR) !== 0) {
       job.abort(refused(header.error, job.address + BigInt(at), count, job.write));
     } else if (job.write) {

@@ -109,13 +109,18 @@ function compile(module: string, moduleResolution: string, outDir: string): void
   run('tsc', ['-p', config], consumer);
 }
 
+/** What prints logs. A page loads it only when somebody asks for them. */
+const PRINTS_LOGS = /node_modules\/(debug|ms)\//;
+
 /** What a page loads that has `import { IoPagetable }`. */
 async function checkLoading(): Promise<void> {
-  const { first } = await loadingOf(`export { IoPagetable } from 'io-pagetable';`, {
+  const { first, later } = await loadingOf(`export { IoPagetable } from 'io-pagetable';`, {
     absWorkingDir: consumer,
   });
   const stated = `${(first.bytes / 1000).toFixed(1)} kB, of at most ${MOST_FOR_A_TABLE / 1000} kB`;
   if (first.bytes > MOST_FOR_A_TABLE) throw new Error(`import { IoPagetable } loads ${stated}`);
+  if (first.sources.some((path) => PRINTS_LOGS.test(path)) || !later.some((path) => PRINTS_LOGS.test(path)))
+    throw new Error('what prints logs is not loaded later');
   console.log(`  import { IoPagetable } loads ${stated}`);
 }
 

@@ -60,27 +60,30 @@ test.each([
   ['localStorage.debug', { debug: 'iopt:map,iopt:copy' }, ''],
   ['localStorage.DEBUG', { DEBUG: 'iopt:map,iopt:copy' }, ''],
   ['the variable DEBUG', {}, 'iopt:map,iopt:copy'],
-])('%s: the first lines are printed, too, in their order, and none of others', async (_, stored, variable) => {
-  vi.stubEnv('DEBUG', variable);
-  const { createLogger } = await pageWith(stored);
-  const [map, copy, unmap] = ['iopt:map', 'iopt:copy', 'iopt:unmap'].map(createLogger);
-  expect(map?.enabled).toBe(true);
-  map?.('line %d', 1);
-  copy?.('line %d', 2);
-  unmap?.('not printed');
-  map?.('line %d', 3);
-  expect(lines).toEqual([]);
-  await loaded();
-  map?.('line %d', 4);
-  unmap?.('not printed');
-  expect(lines.map((line) => /iopt:\w+ line \d/.exec(line)?.[0])).toEqual([
-    'iopt:map line 1',
-    'iopt:copy line 2',
-    'iopt:map line 3',
-    'iopt:map line 4',
-  ]);
-  expect([map?.enabled, copy?.enabled, unmap?.enabled]).toEqual([true, true, false]);
-});
+])(
+  '%s: the first lines are printed, too, in their order, and none of others',
+  async (_, stored, variable) => {
+    vi.stubEnv('DEBUG', variable);
+    const { createLogger } = await pageWith(stored);
+    const [map, copy, unmap] = ['iopt:map', 'iopt:copy', 'iopt:unmap'].map(createLogger);
+    expect(map?.enabled).toBe(true);
+    map?.('line %d', 1);
+    copy?.('line %d', 2);
+    unmap?.('not printed');
+    map?.('line %d', 3);
+    expect(lines).toEqual([]);
+    await loaded();
+    map?.('line %d', 4);
+    unmap?.('not printed');
+    expect(lines.map((line) => /iopt:\w+ line \d/.exec(line)?.[0])).toEqual([
+      'iopt:map line 1',
+      'iopt:copy line 2',
+      'iopt:map line 3',
+      'iopt:map line 4',
+    ]);
+    expect([map?.enabled, copy?.enabled, unmap?.enabled]).toEqual([true, true, false]);
+  },
+);
 
 test('once it is there, it can be switched off and on', async () => {
   const { createLogger } = await pageWith({ debug: '*' });

@@ -99,14 +99,6 @@ describe('what is loaded later', () => {
     expect(first.sources).toContain('src/table/map.ts');
   });
 
-  test('is what prints logs', async () => {
-    const { first, later } = await table();
-    const prints = (path: string) => /^node_modules\/(debug|ms)\//.test(path);
-    expect(later.filter(prints).length).toBeGreaterThan(2);
-    expect(first.sources.filter(prints)).toEqual([]);
-    expect(first.sources).toContain('src/browser-logger.ts');
-  });
-
   test('or never is what only an IoptAccess does: reading and writing', async () => {
     const { first } = await table();
     expect(first.sources).not.toContain('src/access/transfer.ts');

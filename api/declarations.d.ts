@@ -62,6 +62,7 @@ declare const ERRNO: Readonly<{
     readonly ENOENT: 2;
     readonly EINTR: 4;
     readonly EIO: 5;
+    readonly ENXIO: 6;
     readonly E2BIG: 7;
     readonly EBADF: 9;
     readonly EAGAIN: 11;
@@ -76,6 +77,7 @@ declare const ERRNO: Readonly<{
     readonly ENOTTY: 25;
     readonly ENOSPC: 28;
     readonly EPIPE: 32;
+    readonly ERANGE: 34;
     readonly EDEADLOCK: 35;
     readonly EBADE: 52;
     readonly EOVERFLOW: 75;
@@ -151,8 +153,9 @@ declare class IommuError extends Error {
     constructor(code: ErrorCode, reason: ErrorReason);
     advice(): Promise<string>;
 }
-type Profile = "linux-6.12" | "rfc-v1";
+type Profile = "linux-7.3" | "linux-6.12" | "rfc-v1";
 type ProfileName = Profile | "linux";
+type Release = `${number}.${number}`;
 declare const PROFILES: readonly Profile[];
 declare class IovaSpace {
     get profile(): Profile;
@@ -230,13 +233,24 @@ declare class RwLock {
 }
 declare class LockedMemory {
     limitPages: number;
-    lockedPages: number;
     readonly of: "user" | "process";
-    constructor(of: "user" | "process", limitPages: number);
+    constructor(of: "user" | "process", limitPages: number, { sharing }?: {
+        readonly sharing?: LockedMemory;
+    });
+    get lockedPages(): number;
+    set lockedPages(pages: number);
+    withLimit(limitPages: number): LockedMemory;
     tryCharge(pages: number): boolean;
     credit(pages: number): void;
 }
 type AccountingMode = "none" | "user" | "mm";
+interface DmaBuf {
+    readonly pfn: number;
+    readonly size: bigint;
+    readonly revoked: boolean;
+    readonly invalidations: number;
+    onInvalidate(listener: () => void | PromiseLike<void>): () => void;
+}
 interface MemoryLayout {
     readonly current: boolean;
 }
@@ -257,18 +271,20 @@ interface PinRecord {
     readonly pinned: number;
     pins(pfn: number): number;
 }
-interface UserMemory {
-    pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number>;
+interface PinHolder {
     unpin(pfn: number, count: number, dirty: boolean): void;
     unpinAll?(frames: FrameRuns, dirty: boolean): void;
     frames?(pfn: number, count: number): Uint8Array | undefined;
     copyFromFrames?(pfn: number, offset: number, target: Uint8Array, targetOffset: number, length: number): number | Promise<number>;
     copyToFrames?(pfn: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number | Promise<number>;
+    readonly pinRecord?: PinRecord | undefined;
+}
+interface UserMemory extends PinHolder {
+    pin(page: number, count: number, write: boolean, into: FrameRuns): number | Promise<number>;
     copyFromUser(page: number, offset: number, target: Uint8Array, targetOffset: number, length: number): number | Promise<number>;
     copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number | Promise<number>;
     resident?(page: number, count: number, write: boolean): boolean;
     window?(page: number): MemoryWindow | undefined;
-    readonly pinRecord?: PinRecord | undefined;
     readonly exited?: boolean;
     readonly locked?: {
         readonly user: LockedMemory;
@@ -276,6 +292,10 @@ interface UserMemory {
     } | undefined;
 }
 type FrameMemory = Pick<UserMemory, "frames" | "copyFromFrames" | "copyToFrames">;
+interface UserFile extends PinHolder {
+    pin(page: number, count: number, into: FrameRuns): number | Promise<number>;
+    resident?(page: number, count: number): boolean;
+}
 interface MappedArea$1 extends Interval {
     readonly index: number;
     readonly lastIndex: number;
@@ -313,13 +333,19 @@ declare class PinnedStore {
 interface PagesAccess {
     users: number;
 }
+interface PagesFile {
+    readonly file: UserFile;
+    readonly owner: UserMemory | undefined;
+}
 declare class IoptPages {
-    readonly memory: UserMemory;
-    readonly userPage: number;
+    readonly memory: UserMemory | undefined;
+    readonly firstPage: number;
     readonly npages: number;
     readonly writable: boolean;
     readonly mode: AccountingMode;
+    account: LockedMemory | undefined;
     faults?: FaultInjector;
+    file?: PagesFile;
     readonly mutex: RwLock;
     references: number;
     npinned: number;
@@ -327,11 +353,13 @@ declare class IoptPages {
     store: PinnedStore | undefined;
     accessTree: IntervalTree<PagesAccess> | undefined;
     domainsTree: DomainsTree | undefined;
-    constructor(memory: UserMemory, userPage: number, npages: number, writable: boolean, mode: AccountingMode);
-    get uptr(): bigint;
+    constructor(memory: UserMemory | undefined, firstPage: number, npages: number, writable: boolean, mode: AccountingMode);
+    get uptr(): bigint | undefined;
+    get fileOffset(): bigint | undefined;
     get length(): bigint;
-    get account(): LockedMemory | undefined;
-    userAddress(index: number, offset: number): Address;
+    get owner(): UserMemory | undefined;
+    showFile(file: UserFile, owner: UserMemory | undefined): void;
+    addressOf(index: number, offset: number): Address;
 }
 type Protection = "" | "r" | "w" | "rw";
 declare class IoptArea implements MappedArea$1 {
@@ -346,24 +374,23 @@ declare class IoptArea implements MappedArea$1 {
     pages: IoptPages | undefined;
     storageDomain: IommuDomain | undefined;
     pins: number;
+    locks: number;
     preventAccess: boolean;
     get iova(): bigint;
     get lastIova(): bigint;
     get length(): bigint;
     get protection(): Protection;
     get uptr(): bigint | undefined;
+    get fileOffset(): bigint | undefined;
 }
-interface AttachedAccess {
-    readonly iovaAlignment: number;
+interface UnmapNotice {
+    readonly iova: bigint;
+    readonly length: bigint;
 }
 interface TransferOptions extends Abortable {
     readonly slow?: boolean;
     readonly caller?: UserMemory;
     readonly kernelThread?: boolean;
-}
-interface UnmapNotice {
-    readonly iova: bigint;
-    readonly length: bigint;
 }
 interface IoptAccessOptions {
     readonly needsPin: boolean;
@@ -372,7 +399,7 @@ interface IoptAccessOptions {
 interface PinOptions extends Abortable {
     readonly write?: boolean;
 }
-declare class IoptAccess implements AttachedAccess {
+declare class IoptAccess {
     #private;
     readonly needsPin: boolean;
     readonly iovaAlignment: number;
@@ -429,12 +456,19 @@ interface RadixHandle {
 }
 interface RadixDomainOptions {
     readonly pageSizes?: Iterable<U64Input> | undefined;
+    readonly contiguous?: boolean | undefined;
     readonly aperture?: {
         readonly start: U64Input;
         readonly last: U64Input;
     } | undefined;
     readonly dirty?: boolean | undefined;
     readonly shared?: boolean | undefined;
+}
+interface RadixPage {
+    readonly iova: bigint;
+    readonly size: bigint;
+    readonly physical: bigint;
+    readonly dirty: boolean;
 }
 declare class RadixDomain implements IommuDomain {
     #private;
@@ -456,6 +490,7 @@ declare class RadixDomain implements IommuDomain {
     iovaToPhys(iova: bigint): bigint | undefined;
     iovaToPhys(iova: number): number | undefined;
     translate(iova: U64Input): Translation | undefined;
+    pageAt(iova: U64Input): RadixPage | undefined;
     share(): RadixHandle;
     unshare(handle: RadixHandle): void;
     quiesce(): Promise<void>;
@@ -585,6 +620,7 @@ interface RangeSnapshot {
 interface AreaSnapshot {
     readonly iova: string;
     readonly last: string;
+    readonly source: PagesSource | null;
     readonly uptr: string | null;
     readonly prot: Protection;
     readonly pages: number | null;
@@ -592,9 +628,12 @@ interface AreaSnapshot {
     readonly preventAccess: boolean;
     readonly storageDomain: number | null;
 }
+type PagesSource = "user" | "file" | "dma-buf";
 interface PagesSnapshot {
     readonly id: number;
+    readonly source: PagesSource;
     readonly uptr: string;
+    readonly revoked: boolean;
     readonly npages: number;
     readonly writable: boolean;
     readonly pinned: number;
@@ -637,6 +676,16 @@ interface MapOptions extends Abortable {
     readonly prot: Protection;
     readonly memory?: UserMemory | undefined;
     readonly accounting?: AccountingMode | undefined;
+    readonly file?: undefined;
+}
+interface MapFileOptions extends Abortable {
+    readonly iova?: U64Input | undefined;
+    readonly file: UserFile | DmaBuf;
+    readonly start: U64Input;
+    readonly length: U64Input;
+    readonly prot: Protection;
+    readonly memory?: UserMemory | undefined;
+    readonly accounting?: AccountingMode | undefined;
 }
 interface CopyOptions extends Abortable {
     readonly from: IoPagetable;
@@ -656,8 +705,8 @@ interface ReadDirtyOptions extends Abortable {
 declare class IoPagetable extends IovaSpace {
     #private;
     constructor(options?: IoPagetableOptions);
-    map(options: MapOptions): Promise<bigint>;
-    mapSync(options: MapOptions): bigint;
+    map(options: MapOptions | MapFileOptions): Promise<bigint>;
+    mapSync(options: MapOptions | MapFileOptions): bigint;
     copy(options: CopyOptions): Promise<bigint>;
     copySync(options: CopyOptions): bigint;
     unmap(iova: U64Input, length: U64Input, options?: Abortable): Promise<bigint>;
@@ -686,7 +735,7 @@ declare class IoPagetable extends IovaSpace {
     cutIova(addresses: readonly U64Input[], options?: Abortable): Promise<void>;
     setDirtyTracking(domain: IommuDomain, enable: boolean, options?: Abortable): Promise<void>;
     readDirty(options: ReadDirtyOptions): Promise<void>;
-    explain(request: ExplainRequest, options?: Abortable): Promise<Explanation>;
+    explain(request: ExplainRequest & Abortable, options?: Abortable): Promise<Explanation>;
     snapshot(): TableSnapshot;
     check(): void;
 }
@@ -717,7 +766,38 @@ declare class IommufdAccess extends IommufdObject {
     readSync(iova: U64Input, target: Uint8Array, options?: TransferOptions): void;
     writeSync(iova: U64Input, source: Uint8Array, options?: TransferOptions): void;
 }
+interface ViommuDriver {
+    readonly type: number;
+    readonly data?: {
+        readonly least: number;
+        readonly most: number;
+    };
+    create(request: ViommuRequest): VirtualIommu | PromiseLike<VirtualIommu>;
+}
+interface ViommuRequest {
+    readonly data: Uint8Array | undefined;
+    addWindow(bytes: Uint8Array): bigint;
+}
+interface VirtualIommu {
+    readonly queueType?: number;
+    addQueue?(queue: HardwareQueue): HardwareQueue | undefined;
+    removeQueue?(queue: HardwareQueue): void;
+    free?(): void;
+}
+interface HardwareQueue {
+    readonly index: number;
+    readonly iova: bigint;
+    readonly length: bigint;
+    readonly physical: bigint;
+}
+interface DriverData {
+    readonly type: number;
+    readonly least: number;
+    readonly most: number;
+}
 interface DomainRequest {
+    readonly data?: Uint8Array | undefined;
+    readonly pasid?: boolean | undefined;
     readonly dirtyTracking: boolean;
     readonly nestParent: boolean;
 }
@@ -730,6 +810,10 @@ interface IommuDevice {
     readonly dirtyTracking?: boolean;
     readonly enforcesCoherency?: boolean;
     readonly reservedRegions?: readonly ReservedRegion[];
+    readonly ats?: boolean;
+    readonly maxPasidLog2?: number;
+    readonly pageTableData?: DriverData;
+    readonly viommu?: ViommuDriver;
     readonly hardwareInfo?: HardwareInfo;
     createDomain(request: DomainRequest): IommuDomain | PromiseLike<IommuDomain>;
     freeDomain?(domain: IommuDomain): void | PromiseLike<void>;
@@ -749,7 +833,7 @@ declare class BoundDevice extends IommufdObject {
     detach(options?: Abortable): Promise<void>;
     unbind(options?: Abortable): Promise<void>;
 }
-type Capability = "CAP_SYS_RESOURCE" | "CAP_IPC_LOCK";
+type Capability = "CAP_SYS_RESOURCE" | "CAP_IPC_LOCK" | "CAP_SYS_RAWIO";
 interface Caller {
     readonly memory?: UserMemory | undefined;
     readonly capable?: ((capability: Capability) => boolean) | undefined;
@@ -760,6 +844,10 @@ interface DriverObjectParts {
     dispose(): Promise<void>;
 }
 declare const HW_CAPABILITY_DIRTY_TRACKING = 1n;
+declare const HW_CAPABILITY_NO_ATS = 8n;
+declare const GET_HW_INFO: Readonly<{
+    readonly TYPE_WANTED: 1;
+}>;
 interface HwInfo extends HardwareInfo {
     readonly maxPasidLog2: number;
     readonly capabilities: bigint;
@@ -780,6 +868,10 @@ interface IovaRanges {
 declare class PartialAnswerError<T> extends IommuError {
     readonly answer: T;
     constructor(reason: ErrorReason, answer: T);
+}
+interface PhysicalRange {
+    readonly physical: bigint;
+    readonly length: bigint;
 }
 interface PlannedMap {
     readonly ioas: number;
@@ -837,11 +929,20 @@ interface VfioInfo {
 interface IommufdOptions extends Caller {
     readonly profile?: ProfileName | undefined;
     readonly accounting?: ContextAccounting;
+    readonly noIommu?: boolean | undefined;
     readonly faults?: FaultInjector;
 }
 interface IoasMapRequest extends Caller, Abortable {
     readonly ioas: number;
     readonly uptr: U64Input;
+    readonly length: U64Input;
+    readonly prot: Protection;
+    readonly iova?: U64Input | undefined;
+}
+interface IoasMapFileRequest extends Caller, Abortable {
+    readonly ioas: number;
+    readonly file: UserFile | DmaBuf;
+    readonly start: U64Input;
     readonly length: U64Input;
     readonly prot: Protection;
     readonly iova?: U64Input | undefined;
@@ -881,6 +982,7 @@ interface DirtyBitmapRequest extends Abortable {
 declare class Iommufd implements AsyncDisposable {
     #private;
     constructor(options?: IommufdOptions);
+    get profile(): Profile;
     destroy(id: number, options?: Abortable): Promise<void>;
     addDriverObject(make: (id: number) => Promise<DriverObjectParts>, options?: Abortable): Promise<number>;
     close(options?: Abortable): Promise<void>;
@@ -898,19 +1000,45 @@ declare class Iommufd implements AsyncDisposable {
         readonly ranges: Iterable<IovaRange>;
     } & Abortable): Promise<void>;
     ioasMap(request: IoasMapRequest): Promise<bigint>;
+    ioasMapFile(request: IoasMapFileRequest): Promise<bigint>;
+    changeProcess(memory: UserMemory, options?: Abortable): Promise<void>;
     ioasCopy(request: IoasCopyRequest): Promise<bigint>;
     ioasUnmap(request: IoasUnmapRequest): Promise<bigint>;
     option(request: IommufdOptionRequest): Promise<bigint>;
+    ioasNoiommuGetPa(request: {
+        readonly ioas: number;
+        readonly iova: U64Input;
+        readonly length: U64Input;
+    } & Caller & Abortable): Promise<PhysicalRange>;
     lockedBytesIfMapped(question: LockedBytesQuestion): Promise<LockedBytesAnswer>;
-    deviceBind(device: IommuDevice): Promise<BoundDevice>;
+    deviceBind(device: IommuDevice, caller?: Caller): Promise<BoundDevice>;
     getHwInfo(request: {
         readonly device: number;
+        readonly type?: number | undefined;
     }): Promise<HwInfo>;
     hwptAlloc(request: {
         readonly device: number;
         readonly ioas: number;
         readonly dirtyTracking?: boolean | undefined;
         readonly nestParent?: boolean | undefined;
+        readonly pasid?: boolean | undefined;
+        readonly data?: {
+            readonly type: number;
+            readonly bytes: Uint8Array;
+        } | undefined;
+    } & Abortable): Promise<number>;
+    viommuAlloc(request: {
+        readonly device: number;
+        readonly type: number;
+        readonly hwpt: number;
+        readonly data?: Uint8Array | undefined;
+    } & Abortable): Promise<number>;
+    hwQueueAlloc(request: {
+        readonly viommu: number;
+        readonly type: number;
+        readonly index: number;
+        readonly iova: U64Input;
+        readonly length: U64Input;
     } & Abortable): Promise<number>;
     setDirtyTracking(request: {
         readonly hwpt: number;
@@ -936,6 +1064,46 @@ type IommufdOptionRequest = Caller & Abortable & {
     readonly option: "huge-pages";
     readonly ioas: number;
 });
+declare class NoIommuDevice implements IommuDevice {
+    readonly name: string;
+    constructor(options?: {
+        readonly name?: string | undefined;
+    });
+    createDomain(): RadixDomain;
+}
+interface WebAssemblyMemory {
+    readonly buffer: ArrayBuffer | SharedArrayBuffer;
+    readonly byteOffset?: never;
+}
+type MemorySource = ArrayBuffer | SharedArrayBuffer | WebAssemblyMemory;
+declare class PhysicalMemory implements PinRecord {
+    #private;
+    get pinned(): number;
+    pins(pfn: number): number;
+    frames(pfn: number, count: number): Uint8Array;
+    unpin(pfn: number, count: number): void;
+    unpinAll(frames: FrameRuns): void;
+}
+interface DmaBufOptions {
+    readonly physical?: PhysicalMemory | undefined;
+    readonly size?: U64Input | undefined;
+    readonly buffer?: ArrayBuffer | SharedArrayBuffer | undefined;
+}
+declare class DmaBufExporter implements DmaBuf {
+    #private;
+    readonly physical: PhysicalMemory;
+    readonly buffer: ArrayBuffer | SharedArrayBuffer;
+    readonly size: bigint;
+    constructor(options: DmaBufOptions);
+    get pfn(): number;
+    get revoked(): boolean;
+    get invalidations(): number;
+    onInvalidate(listener: () => void | PromiseLike<void>): () => void;
+    revoke(): Promise<void>;
+    restore(): void;
+    invalidate(): Promise<void>;
+    free(): Promise<void>;
+}
 declare class ForwardingMemory<Behind extends UserMemory = UserMemory> implements UserMemory {
     readonly memory: Behind;
     constructor(memory: Behind);
@@ -951,24 +1119,45 @@ declare class ForwardingMemory<Behind extends UserMemory = UserMemory> implement
     copyToUser(page: number, offset: number, source: Uint8Array, sourceOffset: number, length: number): number | Promise<number>;
     resident(page: number, count: number, write: boolean): boolean;
 }
+type FileKind = "memfd" | "tmpfs" | "hugetlb" | "disk" | "device" | "directory";
+type FileSeal = "seal" | "shrink" | "grow" | "write";
+interface MemoryFileOptions {
+    readonly size?: U64Input | undefined;
+    readonly physical?: PhysicalMemory | undefined;
+    readonly kind?: FileKind | undefined;
+    readonly buffer?: ArrayBuffer | SharedArrayBuffer | undefined;
+    readonly seals?: readonly FileSeal[] | undefined;
+    readonly writable?: boolean | undefined;
+    readonly frames?: "contiguous" | "scattered" | undefined;
+}
+declare class MemoryFile implements UserFile {
+    #private;
+    readonly writable: boolean;
+    constructor(options?: MemoryFileOptions);
+    get physical(): PhysicalMemory;
+    get kind(): FileKind;
+    get size(): bigint;
+    get seals(): readonly FileSeal[];
+    reopen(options?: {
+        readonly writable?: boolean | undefined;
+    }): MemoryFile;
+    addSeals(...seals: FileSeal[]): void;
+    truncate(size: U64Input): void;
+    read(offset: U64Input, length: U64Input): Uint8Array;
+    write(offset: U64Input, bytes: Uint8Array): void;
+    frameAt(page: number): number | undefined;
+    pinsAt(page: number): number | undefined;
+    pin(page: number, count: number, into: FrameRuns): number;
+    unpin(pfn: number, count: number): void;
+    unpinAll(frames: FrameRuns): void;
+    frames(pfn: number, count: number): Uint8Array;
+    get pinRecord(): PinRecord | undefined;
+}
 interface MemoryRegion {
     readonly uptr: bigint;
     readonly length: bigint;
     readonly writable: boolean;
     readonly bytes: Uint8Array | undefined;
-}
-interface WebAssemblyMemory {
-    readonly buffer: ArrayBuffer | SharedArrayBuffer;
-    readonly byteOffset?: never;
-}
-type MemorySource = ArrayBuffer | SharedArrayBuffer | WebAssemblyMemory;
-declare class PhysicalMemory implements PinRecord {
-    #private;
-    get pinned(): number;
-    pins(pfn: number): number;
-    frames(pfn: number, count: number): Uint8Array;
-    unpin(pfn: number, count: number): void;
-    unpinAll(frames: FrameRuns): void;
 }
 interface SharedRange {
     readonly pfn: number;
@@ -994,6 +1183,8 @@ interface MmapOptions {
     readonly uptr?: U64Input | undefined;
     readonly buffer?: MemorySource | undefined;
     readonly bufferOffset?: U64Input | undefined;
+    readonly file?: MemoryFile | undefined;
+    readonly offset?: U64Input | undefined;
     readonly writable?: boolean | undefined;
     readonly frames?: "contiguous" | "scattered" | undefined;
     readonly sparse?: boolean | undefined;
@@ -1017,6 +1208,7 @@ declare class ProcessMemory implements UserMemory {
     pins(uptr: U64Input): number;
     frameOf(uptr: U64Input): number;
     pinsAt(page: number): number | undefined;
+    hugeAt(page: number): boolean;
     frameAt(page: number): number | undefined;
     read(uptr: U64Input, length: U64Input): Uint8Array;
     write(uptr: U64Input, bytes: Uint8Array): void;
@@ -1029,11 +1221,11 @@ declare class ProcessMemory implements UserMemory {
     window(page: number): MemoryWindow | undefined;
     get pinRecord(): PinRecord | undefined;
 }
-interface IoPage {
-    readonly frame: number;
-    readonly boundary: boolean;
+interface MockEntry {
+    readonly iova: bigint;
+    readonly size: bigint;
+    readonly physical: bigint;
     readonly dirty: boolean;
-    readonly huge: boolean;
 }
 interface MockMapCall {
     readonly iova: bigint;
@@ -1042,6 +1234,7 @@ interface MockMapCall {
     readonly count: bigint;
 }
 interface MockDomainOptions {
+    readonly profile?: ProfileName | undefined;
     readonly huge?: boolean | undefined;
     readonly dirty?: boolean | undefined;
     readonly strict?: boolean | undefined;
@@ -1063,9 +1256,8 @@ declare class MockDomain implements IommuDomain {
     readonly dirty?: DirtyOperations;
     readonly warnings: string[];
     constructor(options?: MockDomainOptions);
-    get entries(): number;
     get mappedBytes(): bigint;
-    entry(iova: U64Input): IoPage | undefined;
+    entry(iova: U64Input): MockEntry | undefined;
     map(iova: U64Input, physical: U64Input, size: U64Input, _protection?: number): void;
     unmap(iova: U64Input, size: U64Input): void;
     iovaToPhys(iova: U64Input): bigint | undefined;
@@ -1446,6 +1638,7 @@ interface RecordableStep {
     readonly logged: string;
     readonly answer: {
         readonly code: string;
+        readonly whole?: string | undefined;
         readonly because?: string | undefined;
         readonly error?: unknown;
     };
@@ -1493,6 +1686,7 @@ declare class Replayer {
 interface TestMemory extends UserMemory {
     frameAt?(page: number): number | undefined;
     pinsAt?(page: number): number | "uncounted" | undefined;
+    hugeAt?(page: number): boolean;
 }
 declare const MOCK_ACCESS: Readonly<{
     readonly WRITE: 1;
@@ -1535,6 +1729,7 @@ declare class AccessFiles {
 }
 interface CheckMapRequest {
     readonly domain: () => IommuDomain;
+    readonly domainFirst?: boolean | undefined;
     readonly memory: TestMemory;
     readonly iova: U64Input;
     readonly length: U64Input;
@@ -1573,20 +1768,32 @@ declare class FaultCounter implements FaultInjector {
 declare const MOCK_FLAGS: Readonly<{
     readonly NO_DIRTY: 1;
     readonly HUGE_IOVA: 2;
+    readonly PASID: 4;
 }>;
+declare function mockTableData(options: {
+    readonly huge: boolean;
+}): {
+    type: number;
+    bytes: Uint8Array;
+};
 interface MockDeviceOptions {
     readonly name?: string | undefined;
     readonly flags?: number | undefined;
+    readonly profile?: ProfileName | undefined;
 }
 declare class MockDevice implements IommuDevice {
     #private;
     readonly name: string;
     readonly dirtyTracking: boolean;
     readonly hardwareInfo: HardwareInfo;
+    readonly pageTableData?: DriverData;
+    readonly maxPasidLog2: number;
+    readonly viommu: ViommuDriver;
+    readonly caches: readonly number[];
     constructor(options?: MockDeviceOptions);
-    createDomain({ dirtyTracking }: DomainRequest): MockDomain;
+    createDomain({ dirtyTracking, data }: DomainRequest): MockDomain;
     freeDomain(domain: MockDomain): void;
-    attach(domain: MockDomain): void;
+    attach(domain: IommuDomain): void;
 }
 interface FaultScenario {
     call(): Promise<unknown>;
@@ -1597,6 +1804,10 @@ interface FaultScenario {
     readonly detours?: readonly FaultPoint[] | undefined;
 }
 declare function sweepFaults(prepare: (faults: FaultCounter) => Promise<FaultScenario>): Promise<FaultPoint[]>;
+declare class MockDmaBuf extends DmaBufExporter {
+    constructor(length: number, physical: PhysicalMemory | undefined);
+    setRevoked(revoked: boolean): Promise<void>;
+}
 interface MockDomainIds {
     readonly testDevice: number;
     readonly device: number;
@@ -1621,6 +1832,12 @@ declare class TestDriver {
         readonly testDevice: number;
         readonly pt: number;
     }): Promise<number>;
+    checkCache(request: {
+        readonly device: number;
+        readonly cache: number;
+        readonly value: number;
+    }): Promise<void>;
+    deviceOf(testDevice: number): BoundDevice;
     checkMap(request: {
         readonly hwpt: number;
         readonly iova: U64Input;
@@ -1642,6 +1859,8 @@ declare class TestDriver {
         readonly pageSize: U64Input;
         readonly bitmap: Uint8Array | (() => Uint8Array | Promise<Uint8Array>);
     }): Promise<number>;
+    dmaBufGet(length: number): MockDmaBuf;
+    dmaBufRevoke(buffer: DmaBuf, revoked: boolean): Promise<void>;
     createAccess(request: {
         readonly ioas: number;
         readonly flags: number;
@@ -1655,7 +1874,7 @@ declare class TestDriver {
     accessRw(file: number, request: AccessRwRequest, memory?: TestMemory): Promise<Uint8Array>;
     accessReplaceIoas(file: number, ioas: number): Promise<void>;
 }
-type FieldType = "u8" | "u16" | "u32" | "u64";
+type FieldType = "u8" | "u16" | "u32" | "s32" | "u64";
 type FieldUse = "size" | "in" | "in?" | "out" | "io" | "reserved" | "ignored";
 interface Field<T extends FieldType = FieldType, U extends FieldUse = FieldUse> {
     readonly type: T;
@@ -1695,6 +1914,7 @@ interface Command<F extends Fields = Fields> {
     readonly request: number;
     readonly least: number;
     readonly struct: Struct<F>;
+    readonly since: Release;
     readonly op?: number;
     readonly onFile?: true;
     readonly failureAnswer?: Answer<F>;
@@ -1702,6 +1922,17 @@ interface Command<F extends Fields = Fields> {
 type Sized<F extends Fields> = {
     readonly size: Field<"u32", "size">;
 } & F;
+type CallerFile = {
+    readonly kind: "file";
+    readonly file: UserFile;
+} | {
+    readonly kind: "dma-buf";
+    readonly file: DmaBuf;
+};
+interface DeviceCaller extends Caller {
+    readonly file?: ((fd: number) => CallerFile | undefined) | undefined;
+    readonly openFile?: ((file: CallerFile) => number) | undefined;
+}
 interface DeviceCommands {
     readonly request: number;
 }
@@ -1718,6 +1949,7 @@ declare const HWPT_ALLOC: Readonly<{
     readonly NEST_PARENT: 1;
     readonly DIRTY_TRACKING: 2;
     readonly FAULT_ID_VALID: 4;
+    readonly ALLOC_PASID: 8;
 }>;
 declare const OPTION: Readonly<{
     readonly RLIMIT_MODE: 0;
@@ -1736,6 +1968,7 @@ declare const VFIO_EXTENSION: Readonly<{
     readonly TYPE1_IOMMU: 1;
     readonly TYPE1V2_IOMMU: 3;
     readonly DMA_CC_IOMMU: 4;
+    readonly NOIOMMU_IOMMU: 8;
     readonly UNMAP_ALL: 9;
 }>;
 declare const VFIO_UNMAP: Readonly<{
@@ -1880,6 +2113,57 @@ declare const COMMANDS: Readonly<{
     }>> & {
         op: number;
     };
+    TEST_DEV_CHECK_CACHE: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+        readonly cacheId: Field<"u32", "in">;
+        readonly cache: Field<"u32", "in">;
+    }>> & {
+        op: number;
+    };
+    TEST_TRIGGER_VEVENT: Command<Sized<{
+        readonly devId: Field<"u32", "in">;
+    }>> & {
+        op: number;
+    };
+    TEST_PASID_ATTACH: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+        readonly pasid: Field<"u32", "in">;
+        readonly ptId: Field<"u32", "io">;
+    }>> & {
+        op: number;
+    };
+    TEST_PASID_REPLACE: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+        readonly pasid: Field<"u32", "in">;
+        readonly ptId: Field<"u32", "io">;
+    }>> & {
+        op: number;
+    };
+    TEST_PASID_DETACH: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+        readonly pasid: Field<"u32", "in">;
+    }>> & {
+        op: number;
+    };
+    TEST_PASID_CHECK_HWPT: Command<Sized<{
+        readonly id: Field<"u32", "in">;
+        readonly pasid: Field<"u32", "in">;
+        readonly hwptId: Field<"u32", "in">;
+    }>> & {
+        op: number;
+    };
+    TEST_DMABUF_GET: Command<Sized<{
+        readonly length: Field<"u32", "in">;
+        readonly openFlags: Field<"u32", "in?">;
+    }>> & {
+        op: number;
+    };
+    TEST_DMABUF_REVOKE: Command<Sized<{
+        readonly fd: Field<"s32", "in">;
+        readonly revoked: Field<"u32", "in">;
+    }>> & {
+        op: number;
+    };
     DESTROY: Command<Sized<{
         readonly id: Field<"u32", "in">;
     }>>;
@@ -1946,7 +2230,7 @@ declare const COMMANDS: Readonly<{
         readonly reserved2: Field<"u32", "ignored">;
     }>>;
     GET_HW_INFO: Command<Sized<{
-        readonly flags: Field<"u32", "reserved">;
+        readonly flags: Field<"u32", "in?">;
         readonly devId: Field<"u32", "in">;
         readonly dataLen: Field<"u32", "io">;
         readonly dataUptr: Field<"u64", "in">;
@@ -1982,22 +2266,89 @@ declare const COMMANDS: Readonly<{
         readonly outFaultId: Field<"u32", "out">;
         readonly outFaultFd: Field<"u32", "out">;
     }>>;
+    IOAS_MAP_FILE: Command<Sized<{
+        readonly flags: Field<"u32", "in">;
+        readonly ioasId: Field<"u32", "in">;
+        readonly fd: Field<"s32", "in">;
+        readonly start: Field<"u64", "in">;
+        readonly length: Field<"u64", "in">;
+        readonly iova: Field<"u64", "io">;
+    }>>;
+    VIOMMU_ALLOC: Command<Sized<{
+        readonly flags: Field<"u32", "in?">;
+        readonly type: Field<"u32", "in">;
+        readonly devId: Field<"u32", "in">;
+        readonly hwptId: Field<"u32", "in">;
+        readonly outViommuId: Field<"u32", "out">;
+        readonly dataLen: Field<"u32", "in?">;
+        readonly reserved: Field<"u32", "ignored">;
+        readonly dataUptr: Field<"u64", "in?">;
+    }>>;
+    VDEVICE_ALLOC: Command<Sized<{
+        readonly viommuId: Field<"u32", "in">;
+        readonly devId: Field<"u32", "in">;
+        readonly outVdeviceId: Field<"u32", "out">;
+        readonly virtId: Field<"u64", "in">;
+    }>>;
+    IOAS_CHANGE_PROCESS: Command<Sized<{
+        readonly reserved: Field<"u32", "reserved">;
+    }>>;
+    VEVENTQ_ALLOC: Command<Sized<{
+        readonly flags: Field<"u32", "in?">;
+        readonly viommuId: Field<"u32", "in">;
+        readonly type: Field<"u32", "in">;
+        readonly veventqDepth: Field<"u32", "in">;
+        readonly outVeventqId: Field<"u32", "out">;
+        readonly outVeventqFd: Field<"u32", "out">;
+        readonly reserved: Field<"u32", "reserved">;
+    }>>;
+    HW_QUEUE_ALLOC: Command<Sized<{
+        readonly flags: Field<"u32", "in?">;
+        readonly viommuId: Field<"u32", "in">;
+        readonly type: Field<"u32", "in">;
+        readonly index: Field<"u32", "in">;
+        readonly outHwQueueId: Field<"u32", "out">;
+        readonly nestingParentIova: Field<"u64", "in">;
+        readonly length: Field<"u64", "in">;
+    }>>;
+    IOAS_NOIOMMU_GET_PA: Command<Sized<{
+        readonly flags: Field<"u32", "in?">;
+        readonly ioasId: Field<"u32", "in">;
+        readonly reserved: Field<"u32", "in?">;
+        readonly iova: Field<"u64", "in">;
+        readonly length: Field<"u64", "io">;
+        readonly outPhys: Field<"u64", "out">;
+    }>>;
 }>;
 type CommandName = keyof typeof COMMANDS;
 type FieldsOf<N extends CommandName> = (typeof COMMANDS)[N]["struct"]["fields"];
 type CommandFields<N extends CommandName> = Decoded<FieldsOf<N>>;
 type CommandInput<N extends CommandName> = Encodable<FieldsOf<N>>;
-interface IommufdDeviceOptions extends Caller {
+interface DeviceMmapRequest {
+    readonly offset: U64Input;
+    readonly length: U64Input;
+    readonly shared: boolean;
+    readonly executable?: boolean | undefined;
+}
+declare class DeviceMapping {
+    #private;
+    readonly bytes: Uint8Array;
+    unmap(): Promise<void>;
+}
+interface IommufdDeviceOptions extends DeviceCaller {
     readonly memory: UserMemory;
     readonly commands?: DeviceCommands | undefined;
     readonly accounting?: ContextAccounting | undefined;
+    readonly noIommu?: boolean | undefined;
     readonly profile?: ProfileName | undefined;
 }
 declare class IommufdDevice implements AsyncDisposable {
     #private;
     readonly iommufd: Iommufd;
     constructor(options: IommufdDeviceOptions);
-    ioctl(request: number, arg: U64Input, file?: number | null, caller?: Caller): Promise<number>;
+    get profile(): Profile;
+    ioctl(request: number, arg: U64Input, file?: number | null, caller?: DeviceCaller): Promise<number>;
+    mmap(request: DeviceMmapRequest): DeviceMapping | number;
     closeFile(file: number): Promise<number>;
     close(): Promise<void>;
     [Symbol.asyncDispose](): Promise<void>;
@@ -2005,6 +2356,14 @@ declare class IommufdDevice implements AsyncDisposable {
 }
 declare function encode<N extends CommandName>(command: N, fields: CommandInput<N>): Uint8Array;
 declare function decode<N extends CommandName>(command: N, bytes: Uint8Array): CommandFields<N>;
+declare class FileTable {
+    #private;
+    constructor(most?: number);
+    open(file: CallerFile): number;
+    get(fd: number): CallerFile | undefined;
+    close(fd: number): void;
+    fork(): FileTable;
+}
 declare function encodeRanges(ranges: readonly {
     readonly start: U64Input;
     readonly last: U64Input;

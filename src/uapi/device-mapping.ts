@@ -50,6 +50,8 @@ export class DeviceMapping {
  *
  * @throws ENODEV if devices of the profile have no mmap, EINVAL if nothing is asked for or not MAP_SHARED, EPERM for
  * PROT_EXEC, ENXIO unless it is exactly one window.
+ *
+ * @internal
  */
 export function findWindow(
   context: Context,

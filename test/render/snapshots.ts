@@ -1,5 +1,5 @@
 /** Parts of snapshots for tests. */
-import type { AreaSnapshot, TableSnapshot } from '../../src/inspect/snapshot.js';
+import type { AreaSnapshot, PagesSnapshot, TableSnapshot } from '../../src/inspect/snapshot.js';
 
 /** A table without anything in it. */
 export const EMPTY: TableSnapshot = {
@@ -18,8 +18,8 @@ export const EMPTY: TableSnapshot = {
 export const AREA: AreaSnapshot = {
   iova: '0x1000',
   last: '0x1fff',
-  source: 'user' as const,
-    uptr: '0x7f0000000000',
+  source: 'user',
+  uptr: '0x7f0000000000',
   prot: 'rw',
   pages: 0,
   pins: 0,
@@ -28,4 +28,13 @@ export const AREA: AreaSnapshot = {
 };
 
 /** The pages of `AREA`. */
-export const PAGES = { id: 0, uptr: '0x7f0000000000', npages: 1, writable: true, pinned: 0, references: 1 };
+export const PAGES: PagesSnapshot = {
+  id: 0,
+  source: 'user',
+  uptr: '0x7f0000000000',
+  npages: 1,
+  writable: true,
+  pinned: 0,
+  references: 1,
+  revoked: false,
+};

@@ -8,12 +8,12 @@ import { enterCallOut, leaveCallOut } from '../call-out.js';
 import { IommuError, notMapped, refuse, wouldWait } from '../errors.js';
 import { faultPoint } from '../faults.js';
 import { byteCount, setBytes, viewOf } from '../memory/bytes.js';
-import { copyingFrames } from '../memory/frame-bytes.js';
+import { copyingFrames, frameBytes } from '../memory/frame-bytes.js';
 import { FrameRuns } from '../memory/frame-runs.js';
 import type { UserFile } from '../memory/user-file.js';
 import type { UserMemory } from '../memory/user-memory.js';
 import { type Abortable, answerOf, isThenable, type Operation } from '../operation.js';
-import { checkPinned, readFrames, releaseFresh, whenPinned } from '../pages/frame-reader.js';
+import { checkPinned, readFrames, readFromDomains, releaseFresh, whenPinned } from '../pages/frame-reader.js';
 import type { IoptPages } from '../pages/iopt-pages.js';
 import { indexInterval, pageBehind } from '../pages/mapped-area.js';
 import { checkHasPages } from '../pages/pages-access.js';
@@ -94,18 +94,34 @@ function checkNeedsNoWait(table: TableState, range: Interval, transfer: Transfer
   }
 }
 
-/**
- * Whether the frames of an index interval can be had and copied now: those that nobody holds would be pinned. Live views
- * of the others can always be copied; a memory that may be without them is asked.
- */
+/** Whether the frames of an index interval can be had and copied now: those that nobody holds would be pinned. */
 function framesAreThere(pages: IoptPages, first: number, last: number, write: boolean): boolean {
   const { copyFromFrames, copyToFrames } = pages.holder;
   const copies = (write ? copyToFrames : copyFromFrames) !== undefined;
-  if (copies && !isThere(pages, first, last, write)) return false;
   for (const span of doubleSpans(pages.accessTree, pages.domainsTree, indexInterval(first, last))) {
     if (span.used === 0 && !isThere(pages, span.page, span.lastPage, pages.writable)) return false;
+    // What has live views can always be copied; a memory that may be without them is asked.
+    const viewed =
+      !copies || (span.used !== 0 && heldInView(pages, span.page, span.lastPage, span.used === 1));
+    if (!viewed && !isThere(pages, span.page, span.lastPage, write)) return false;
   }
   return true;
+}
+
+/** Whether there are live views of all frames of an interval that accesses (`stored`) or domains hold. */
+function heldInView(pages: IoptPages, first: number, last: number, stored: boolean): boolean {
+  const held = new FrameRuns();
+  if (stored) pages.store!.read(first, last, held);
+  else readFromDomains(pages, first, last, held);
+  let viewed = true;
+  held.forEachRun(0, held.frames, (pfn, count) => {
+    for (let at = 0; at < count && viewed; ) {
+      const bytes = frameBytes(pages.holder, pfn + at, count - at);
+      viewed = bytes !== undefined;
+      at += (bytes?.length ?? 0) / PAGE_SIZE;
+    }
+  });
+  return viewed;
 }
 
 function isThere(

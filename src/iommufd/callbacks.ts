@@ -5,9 +5,22 @@
  * calls; after that only a platform that follows asynchronous calls does (Node's `AsyncLocalStorage`, which is asked
  * for here and not imported, so that browsers get along without it).
  */
-import type { AsyncLocalStorage } from 'node:async_hooks';
 import { insideCallOut } from '../call-out.js';
 import { isThenable, mustWait, type Operation } from '../operation.js';
+
+/** What is used of Node's `AsyncLocalStorage`, whose types browsers have not. */
+interface Following<T> {
+  getStore(): T | undefined;
+  run<R>(store: T, callback: () => R): R;
+  disable(): void;
+}
+
+/** Where Node's modules are to be had. */
+interface Surroundings {
+  readonly process?: {
+    getBuiltinModule?(name: string): { readonly AsyncLocalStorage: new () => Following<Running> } | undefined;
+  };
+}
 
 /** A callback that was called; it is over once it has returned, or its promise has settled. */
 interface Running {
@@ -22,7 +35,7 @@ export class Callbacks {
   #depth = 0;
   /** Callbacks that are not over. */
   #running = 0;
-  #storage: AsyncLocalStorage<Running> | undefined;
+  #storage: Following<Running> | undefined;
 
   /** Whether this is called by a callback that is not over, as far as the platform can tell. */
   get inside(): boolean {
@@ -64,7 +77,7 @@ export class Callbacks {
     return heard(Promise.resolve(answer).finally(() => this.#end(running)));
   }
 
-  #start(): AsyncLocalStorage<Running> | undefined {
+  #start(): Following<Running> | undefined {
     this.#running += 1;
     this.#storage ??= newStorage();
     return this.#storage;
@@ -84,7 +97,8 @@ export function heard<T>(promise: Promise<T>): Promise<T> {
   return promise;
 }
 
-function newStorage(): AsyncLocalStorage<Running> | undefined {
-  const hooks = globalThis.process?.getBuiltinModule?.('node:async_hooks');
-  return hooks && new hooks.AsyncLocalStorage<Running>();
+function newStorage(): Following<Running> | undefined {
+  const { process } = globalThis as Surroundings;
+  const hooks = process?.getBuiltinModule?.('node:async_hooks');
+  return hooks && new hooks.AsyncLocalStorage();
 }

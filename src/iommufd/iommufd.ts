@@ -369,7 +369,8 @@ export class Iommufd implements AsyncDisposable {
     return this.context.run('ioas_allow_iovas', () => {
       checkObject(request, 'request');
       const { ioas, ranges, signal } = request;
-      if (typeof ranges?.[Symbol.iterator] !== 'function') {
+      // A string is iterable, too, but has no ranges.
+      if (typeof ranges !== 'object' || typeof ranges?.[Symbol.iterator] !== 'function') {
         throw invalidType(ranges, 'request.ranges', 'an iterable');
       }
       return ioasAllowIovas(this.context, { ioasId: ioas, ranges }, { signal });

@@ -62,9 +62,9 @@ export function* readDirty(table: TableState, request: DirtyRequest): Operation<
   const range = checkDirtyRequest(table, request);
   const dirty = dirtyOperations(request.domain);
   faultPoint(table.faults, 'dirty-bitmap');
-  if (!dirty.tracking && !table.rules.dirtyReadsWhileOff) return;
   if (!table.iovaLock.tryRead()) yield () => table.iovaLock.read();
   try {
+    if (!dirty.tracking && !table.rules.dirtyReadsWhileOff) return;
     const mark = bitmapWriter(request, range, table.rules.dirtyPageAcross);
     for (const { first, last } of walkContiguous(table.areas, range)) {
       const part = between(first, last);

@@ -19,7 +19,7 @@ describe('iopt map', () => {
   test('draws the spaces as the log leaves them', async () => {
     const { status, out } = await run(['map', BUG_REPORT]);
     expect(status).toBe(0);
-    expect(out).toMatch(/^container 0x55b99d7b7d40\n\nIOVA space, profile linux-6.12: 1 area/);
+    expect(out).toMatch(/^container 0x55b99d7b7d40\n\nIOVA space, profile linux-7.3: 1 area/);
     expect(out).toMatch(/0xfffc0000 {10}0xffffffff {2}\|AAAA\| +256 KiB/);
     const rfc = await run(['map', '--profile', 'rfc-v1', BUG_REPORT]);
     expect(rfc.out).toMatch(/0xfffff000 {10}0xffffffff {2}\|AAAA\| +4 KiB/);

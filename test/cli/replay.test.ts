@@ -31,19 +31,19 @@ describe('what is printed', () => {
     expect(status).toBe(1);
     expect(err).toBe('');
     expect(out.split('\n')).toEqual([
-      'line 19: unmap [0xcd000, 0xcffff] of ioas 2: the log says OK, linux-6.12 says ENOENT because area [0xc0000, ' +
+      'line 19: unmap [0xcd000, 0xcffff] of ioas 2: the log says OK, linux-7.3 says ENOENT because area [0xc0000, ' +
         '0xcdfff] (mapped from user address 0x7f2a400c0000) reaches outside the range; an area is unmapped as a ' +
         'whole or not at all',
       '    instead: unmap [0xc0000, 0xebfff], the whole of what the range touches (2 areas)',
       '    instead: unmap [0xc0000, 0xebfff] and map [0xc0000, 0xccfff] and [0xd0000, 0xebfff] again',
-      'line 23: unmap [0xfffc0000, 0xffffffff] of ioas 2: the log says ENOENT, linux-6.12 says OK because an unmap takes ' +
+      'line 23: unmap [0xfffc0000, 0xffffffff] of ioas 2: the log says ENOENT, linux-7.3 says OK because an unmap takes ' +
         'all areas that lie wholly inside its range: 0x40000 bytes',
-      'line 26: map [0x17ffff000, 0x180000fff] of ioas 2 from user 0x7f2a3f000000 (rw): the log says OK, linux-6.12 says ' +
+      'line 26: map [0x17ffff000, 0x180000fff] of ioas 2 from user 0x7f2a3f000000 (rw): the log says OK, linux-7.3 says ' +
         'EEXIST because area [0x100000000, 0x17fffffff] (mapped from user address 0x7f2ac0000000) is already mapped ' +
         'there; unmap it first or choose another IOVA',
       '    instead: use IOVA 0x180000000, the next free IOVA that suits 0x2000 bytes',
       '    instead: unmap [0x100000000, 0x17fffffff] first (1 area), then repeat the call',
-      'profile          linux-6.12',
+      'profile          linux-7.3',
       'operations       32',
       'divergences      3',
       'malformed lines  0',
@@ -59,8 +59,8 @@ describe('what is printed', () => {
   test('of the bug report, under both profiles', async () => {
     const linux = await run(['replay', BUG_REPORT]);
     expect(linux.status).toBe(1);
-    expect(linux.out).toMatch(/^line 4: unmap .*: the log says ENOENT, linux-6.12 says OK because/m);
-    expect(linux.out).toMatch(/^line 6: map .*: the log says EADDRINUSE, linux-6.12 says OK because/m);
+    expect(linux.out).toMatch(/^line 4: unmap .*: the log says ENOENT, linux-7.3 says OK because/m);
+    expect(linux.out).toMatch(/^line 6: map .*: the log says EADDRINUSE, linux-7.3 says OK because/m);
     const rfc = await run(['replay', '--profile', 'rfc-v1', BUG_REPORT]);
     expect(rfc.status).toBe(0);
     expect(rfc.out).toMatch(/^profile +rfc-v1\noperations +3\ndivergences +0$/m);
@@ -115,7 +115,7 @@ describe('several logs', () => {
     expect(status).toBe(1);
     expect(out.split('\n').filter((line) => line.startsWith(`${BUG_REPORT}: line `))).toHaveLength(2);
     expect(out).toContain(
-      `${VIRTIO_IOMMU}: 362 operations, 0 divergences (linux-6.12), peak 40 areas and 2.023 MiB pinned, ` +
+      `${VIRTIO_IOMMU}: 362 operations, 0 divergences (linux-7.3), peak 40 areas and 2.023 MiB pinned, ` +
         'fragmentation 0.0 %, largest hole 15.99 EiB\n',
     );
     expect(out).toMatch(/\n2 logs, 365 operations, 2 divergences\n$/);
@@ -295,7 +295,7 @@ describe('JSON', () => {
     expect(found).toMatchObject([
       {
         log: THREE_FAULTS,
-        profile: 'linux-6.12',
+        profile: 'linux-7.3',
         operations: 32,
         divergences: 3,
         figures: { peakAreas: 9, peakPinnedBytes: '0x1001e0000', largestHole: '0x10000000000000000' },
@@ -321,7 +321,7 @@ describe('the HTML report', () => {
     const { status } = await run(['replay', '--html', path, '--quiet', THREE_FAULTS], { html });
     expect(status).toBe(1);
     expect(readFileSync(path, 'utf8')).toBe('<!doctype html><p>');
-    expect(seen).toMatchObject({ log: THREE_FAULTS, profile: 'linux-6.12', skipped: 0 });
+    expect(seen).toMatchObject({ log: THREE_FAULTS, profile: 'linux-7.3', skipped: 0 });
     const wrong = seen!.steps.filter(({ diverges }) => diverges);
     expect(wrong.map(({ line, advice }) => [line, advice?.split('; or ').length])).toEqual([
       [19, 2],

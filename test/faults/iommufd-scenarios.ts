@@ -328,7 +328,7 @@ export const IOMMUFD_SCENARIOS: readonly Scenario[] = [
   onIommufd('vfioMap', async ({ iommufd, bound }) => {
     await iommufd.vfioIoasSet(1);
     await bound[0]!.attach(1);
-    const request = { iova: 0x200_0000n, uptr: RAM + 16n * PAGE, length: 2n * PAGE, prot: '' } as const;
+    const request = { iova: 0x200_0000n, uptr: RAM + 16n * PAGE, length: 2n * PAGE, prot: 'r' } as const;
     return () => iommufd.vfioMap(request);
   }),
   onIommufd(
@@ -383,12 +383,14 @@ export const IOMMUFD_SCENARIOS: readonly Scenario[] = [
     name: 'map into a mock domain with huge io pages, at each of its calls',
     neverFails: false,
     prepare: async (faults) => {
+      // Later kernels map a request in one call.
+      const profile = 'linux-6.12';
       const memory = new ProcessMemory();
       memory.mmap({ uptr: RAM, length: 0x40_0000n });
-      const iommufd = new Iommufd({ memory, faults });
+      const iommufd = new Iommufd({ memory, faults, profile });
       const ioas = await iommufd.ioasAlloc();
       const table = iommufd.ioasTable(ioas);
-      const domain = new MockDomain({ huge: true, faults });
+      const domain = new MockDomain({ huge: true, profile, faults });
       await table.addDomain(domain);
       return {
         call: () =>

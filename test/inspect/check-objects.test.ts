@@ -5,15 +5,22 @@ import { IoptAccess } from '../../src/access/iopt-access.js';
 import { InvariantError } from '../../src/inspect/check.js';
 import type { IommufdAccess } from '../../src/iommufd/access-object.js';
 import type { BoundDevice } from '../../src/iommufd/bound-device.js';
+import { HwQueue, QueueAccess } from '../../src/iommufd/hw-queue.js';
 import { HwPagetable } from '../../src/iommufd/hwpt.js';
 import { Ioas } from '../../src/iommufd/ioas.js';
 import type { Iommufd } from '../../src/iommufd/iommufd.js';
 import type { ObjectTable } from '../../src/iommufd/object-table.js';
+import { Viommu } from '../../src/iommufd/viommu.js';
 import { intervalOf, split } from '../../src/u64.js';
 import { RecordingDomain } from '../helpers/recording-domain.js';
 import { APERTURE, bindMock, open, PAGE, RAM } from '../iommufd/setting.js';
 
-/** A context with two address spaces, and what there is to break in it. */
+/** The type of the mock device's virtual IOMMU and of its queues. */
+const VIOMMU_TYPE = 0xdead_beef;
+/** An id that no object has. */
+const NO_ID = 99;
+
+/** A context with three address spaces, and what there is to break in it. */
 interface Live {
   readonly iommufd: Iommufd;
   readonly objects: ObjectTable;
@@ -25,6 +32,13 @@ interface Live {
   readonly device: BoundDevice;
   readonly idle: BoundDevice;
   readonly access: IommufdAccess;
+  /** A page table for nesting, of the third address space. */
+  readonly parent: HwPagetable;
+  /** On `parent`, with two queues. */
+  readonly viommu: Viommu;
+  readonly queue: HwQueue;
+  /** Depends on `queue`. */
+  readonly dependent: HwQueue;
 }
 
 async function live(): Promise<Live> {
@@ -38,10 +52,30 @@ async function live(): Promise<Live> {
   const access = await iommufd.accessCreate({ ioas: first, needsPin: true, onUnmap: () => undefined });
   await iommufd.ioasMap({ ioas: first, iova: APERTURE, uptr: RAM, length: PAGE, prot: 'rw' });
   await iommufd.vfioIoasSet(first);
+  const third = await iommufd.ioasAlloc();
+  await iommufd.ioasMap({ ioas: third, iova: APERTURE, uptr: RAM, length: PAGE, prot: 'rw' });
+  const parent = await iommufd.hwptAlloc({ device: idle.id, ioas: third, nestParent: true });
+  const viommu = await iommufd.viommuAlloc({ device: idle.id, hwpt: parent, type: VIOMMU_TYPE });
+  const place = { viommu, type: VIOMMU_TYPE, iova: APERTURE, length: PAGE };
+  const queue = await iommufd.hwQueueAlloc({ ...place, index: 0 });
+  const dependent = await iommufd.hwQueueAlloc({ ...place, index: 1 });
   iommufd.check();
   const ioas = objects.get(first, Ioas);
   const other = objects.get(second, Ioas);
-  return { iommufd, objects, ioas, other, hwpt: objects.get(table, HwPagetable), device, idle, access };
+  return {
+    iommufd,
+    objects,
+    ioas,
+    other,
+    hwpt: objects.get(table, HwPagetable),
+    device,
+    idle,
+    access,
+    parent: objects.get(parent, HwPagetable),
+    viommu: objects.get(viommu, Viommu),
+    queue: objects.get(queue, HwQueue),
+    dependent: objects.get(dependent, HwQueue),
+  };
 }
 
 const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown][] = [
@@ -119,7 +153,79 @@ const BREAKS: [invariant: string, how: string, breakIt: (live: Live) => unknown]
       ioas.table.state.reserved.clear();
     },
   ],
-  ['a page table is used by its devices', 'a user too many', ({ hwpt }) => Object.assign(hwpt, { users: 2 })],
+  [
+    'an address space is used by its page tables and accesses',
+    'a queue that was forgotten',
+    ({ parent }) => Object.assign(parent.ioas, { users: 2 }),
+  ],
+  [
+    'attached accesses are attached to the table',
+    'the table knows nothing of what pins a queue',
+    ({ parent }) => parent.ioas.table.state.accesses.pop(),
+  ],
+  [
+    'a page table is used by its devices and virtual IOMMUs',
+    'a user too many',
+    ({ hwpt }) => Object.assign(hwpt, { users: 2 }),
+  ],
+  [
+    'a page table is used by its devices and virtual IOMMUs',
+    'a virtual IOMMU that was forgotten',
+    ({ parent }) => Object.assign(parent, { users: 0 }),
+  ],
+  [
+    'virtual IOMMUs of a page table exist',
+    'one that is gone',
+    ({ iommufd, parent, viommu }) => {
+      parent.viommus.add(new Viommu(NO_ID, iommufd.context, parent, viommu.driver, []));
+      parent.users += 1;
+    },
+  ],
+  [
+    'a virtual IOMMU is one of its page table',
+    'of which the page table knows nothing',
+    ({ parent, viommu }) => {
+      parent.viommus.delete(viommu);
+      parent.users -= 1;
+    },
+  ],
+  [
+    'a virtual IOMMU is used by its queues',
+    'by one of them only',
+    ({ viommu }) => Object.assign(viommu, { users: 1 }),
+  ],
+  [
+    'a virtual IOMMU knows the queues that exist',
+    'and one that is gone',
+    ({ objects, viommu, queue }) => {
+      viommu.queues.add(new HwQueue(NO_ID, objects, queue));
+      viommu.users += 1;
+    },
+  ],
+  [
+    'a hardware queue is used by those that depend on it',
+    'one that was forgotten',
+    ({ queue }) => Object.assign(queue, { users: 0 }),
+  ],
+  [
+    'a hardware queue is used by those that depend on it',
+    'one that does so no longer',
+    ({ dependent }) => Object.assign(dependent, { dependsOn: undefined }),
+  ],
+  [
+    'hardware queues are known to their virtual IOMMU',
+    'one of which it knows nothing',
+    ({ viommu, queue }) => viommu.queues.delete(queue),
+  ],
+  [
+    'a hardware queue has its access',
+    'one that is gone',
+    ({ queue }) => {
+      const { ioas, memory } = queue.access;
+      Object.assign(queue, { access: new QueueAccess(NO_ID, ioas, memory) });
+      ioas.users -= 1;
+    },
+  ],
   [
     'devices of a page table exist and know it',
     'one that is not attached',

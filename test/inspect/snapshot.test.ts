@@ -32,7 +32,7 @@ describe('snapshot', () => {
   test('is the whole table as plain data', async () => {
     const { table } = await full();
     expect(table.snapshot()).toEqual({
-      profile: 'linux-6.12',
+      profile: 'linux-7.3',
       alignment: 4096,
       largePages: true,
       areas: [
@@ -40,6 +40,7 @@ describe('snapshot', () => {
           iova: '0x100000000',
           last: '0x100000fff',
           uptr: '0x10001000',
+          source: 'user',
           prot: 'r',
           pages: 0,
           pins: 1,
@@ -50,6 +51,7 @@ describe('snapshot', () => {
           iova: '0xffffffffffffe000',
           last: '0xffffffffffffffff',
           uptr: '0x10000000',
+          source: 'user',
           prot: 'rw',
           pages: 0,
           pins: 0,
@@ -69,7 +71,18 @@ describe('snapshot', () => {
         },
         { pageSizes: ['0x800', '0x200000'], aperture: { start: '0x0', last: '0xffffffffffffffff' } },
       ],
-      pages: [{ id: 0, uptr: '0x10000000', npages: 2, writable: true, pinned: 2, references: 2 }],
+      pages: [
+        {
+          id: 0,
+          uptr: '0x10000000',
+          source: 'user',
+          npages: 2,
+          writable: true,
+          revoked: false,
+          pinned: 2,
+          references: 2,
+        },
+      ],
       accesses: 1,
     });
   });
@@ -114,6 +127,7 @@ describe('snapshot', () => {
       iova: '0x20000',
       last: '0x20fff',
       uptr: null,
+      source: null,
       prot: 'rw',
       pages: null,
       pins: 0,
@@ -135,7 +149,7 @@ describe('snapshot', () => {
 test('the properties of a table say the same', async () => {
   const { table, radix } = await full();
   expect([table.profile, table.alignment, table.largePages, table.areaCount]).toEqual([
-    'linux-6.12',
+    'linux-7.3',
     4096,
     true,
     2,

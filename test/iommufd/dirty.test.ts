@@ -16,7 +16,7 @@ async function tracked(setting: Setting) {
 }
 
 test('marks are read by page size, cleared unless kept, and forgotten when tracking is enabled', async () => {
-  const setting = open();
+  const setting = open(undefined, { profile: 'linux-6.12' });
   const { iommufd, driver } = setting;
   const { hwpt } = await tracked(setting);
   const mark = (bits: number[]) =>
@@ -36,6 +36,32 @@ test('marks are read by page size, cleared unless kept, and forgotten when track
   expect(await read(2048n, false)).toEqual(Uint8Array.of(0));
   await mark([0xff]);
   await iommufd.setDirtyTracking({ hwpt, enable: false });
+  expect(await read(2048n, false)).toEqual(Uint8Array.of(0));
+  await closeClean(setting);
+});
+
+test('marks of linux-7.3 are those of whole entries, and are read without tracking, too', async () => {
+  const setting = open();
+  const { iommufd, driver } = setting;
+  const { hwpt } = await tracked(setting);
+  const mark = (bits: number[]) =>
+    driver.dirty({ hwpt, iova: APERTURE, length: LENGTH, pageSize: 2048n, bitmap: Uint8Array.from(bits) });
+  const read = (pageSize: bigint, noClear: boolean, bitmap?: Uint8Array) =>
+    iommufd.getDirtyBitmap({ hwpt, iova: APERTURE, length: LENGTH, pageSize, noClear, bitmap });
+  expect(await outcome(mark([1]))).toBe('EINVAL');
+  await iommufd.setDirtyTracking({ hwpt, enable: true });
+  expect(await mark([0b1000_0011])).toBe(3);
+  expect(await read(2048n, true)).toEqual(Uint8Array.of(0b1100_0011));
+  expect(await read(4096n, true)).toEqual(Uint8Array.of(0b1001));
+  expect(await read(1024n, true)).toEqual(Uint8Array.of(0b1111, 0b1111_0000));
+  expect(await read(2048n, false, Uint8Array.of(0b100))).toEqual(Uint8Array.of(0b1100_0111));
+  expect(await read(2048n, false)).toEqual(Uint8Array.of(0));
+  await mark([0xff]);
+  await iommufd.setDirtyTracking({ hwpt, enable: true });
+  expect(await read(2048n, false)).toEqual(Uint8Array.of(0));
+  await mark([0b100]);
+  await iommufd.setDirtyTracking({ hwpt, enable: false });
+  expect(await read(2048n, false)).toEqual(Uint8Array.of(0b1100));
   expect(await read(2048n, false)).toEqual(Uint8Array.of(0));
   await closeClean(setting);
 });

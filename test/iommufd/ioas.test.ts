@@ -11,8 +11,11 @@ import {
 import { bindMock, closeClean, failure, MAX, open, outcome, PAGE, RAM } from './setting.js';
 
 describe('map', () => {
-  test('checks its arguments in the order of the kernel', async () => {
-    const setting = open();
+  test.each([
+    ['linux-7.3', 'EOVERFLOW'],
+    ['linux-6.12', 'EINVAL'],
+  ] as const)('checks its arguments in the order of the kernel: %s', async (profile, past) => {
+    const setting = open(undefined, { profile });
     const { iommufd } = setting;
     const ioasId = await iommufd.ioasAlloc();
     const good = {
@@ -29,7 +32,8 @@ describe('map', () => {
     expect(await map({ flags: 1, ioasId: 99 })).toBe('EINVAL');
     expect(await map({ ioasId: 99, length: 0n })).toBe('ENOENT');
     expect(await map({ length: 0n })).toBe('EINVAL');
-    expect(await map({ length: MAX - 1n })).toBe('EINVAL');
+    expect(await map({ length: MAX - 1n })).toBe(past);
+    expect(await map({ userVa: 0n, length: MAX - 1n })).toBe('EINVAL');
     expect(await map({ iova: MAX - 1n, length: 4n })).toBe('EOVERFLOW');
     expect(await map({})).toBe('OK');
     expect(await map({})).toBe('EEXIST');
@@ -151,6 +155,15 @@ describe('iova ranges', () => {
 });
 
 describe('allowed ranges', () => {
+  test.each([['rw'], [5], [null], [{}]])('that are none, %j: an error that says so', async (ranges) => {
+    const { iommufd } = open();
+    const ioas = await iommufd.ioasAlloc();
+    await expect(iommufd.ioasAllowIovas({ ioas, ranges: ranges as never })).rejects.toMatchObject({
+      name: 'TypeError',
+      code: 'ERR_INVALID_ARG_TYPE',
+    });
+  });
+
   test('keep the old list on any error, and an earlier range refuses before a later one is read', async () => {
     const setting = open();
     const { iommufd } = setting;

@@ -55,7 +55,7 @@ describe('ids', () => {
     expect(await outcome(driver.mockDomain({ pt: ioas }))).toBe('EADDRINUSE');
     expect(await outcome(driver.mockDomain({ pt: 77 }))).toBe('ENOENT');
     expect(await outcome(driver.mockDomain({ pt: device }))).toBe('EINVAL');
-    expect(await outcome(driver.mockDomain({ pt: ioas, flags: 4 }))).toBe('EINVAL');
+    expect(await outcome(driver.mockDomain({ pt: ioas, flags: 2 }))).toBe('EINVAL');
     expect(await outcome(driver.createAccess({ ioas: 77, flags: 0 }))).toBe('ENOENT');
     expect(await iommufd.ioasAlloc()).toBe(3);
     iommufd.check();

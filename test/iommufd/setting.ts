@@ -71,9 +71,9 @@ export async function outcome(call: Promise<unknown>): Promise<ErrorCode | 'OK'>
   }
 }
 
-/** Binds a mock device. */
+/** Binds a mock device of the context's kernel. */
 export function bindMock(iommufd: Iommufd, flags = 0): Promise<BoundDevice> {
-  return iommufd.deviceBind(new MockDevice({ flags }));
+  return iommufd.deviceBind(new MockDevice({ flags, profile: iommufd.profile }));
 }
 
 /** The same memory, whose pins wait until `ready`. */

@@ -4,8 +4,8 @@ import { vfioCheckExtension, vfioIoas, vfioMap, vfioUnmap } from '../../src/iomm
 import { APERTURE, bindMock, closeClean, failure, MAX, open, outcome, PAGE, RAM } from './setting.js';
 
 /** A context whose VFIO calls act on an address space. */
-async function compat(lockedPages?: number) {
-  const setting = open(lockedPages);
+async function compat(lockedPages?: number, options?: Parameters<typeof open>[1]) {
+  const setting = open(lockedPages, options);
   const ioas = await setting.iommufd.ioasAlloc();
   await setting.iommufd.vfioIoasSet(ioas);
   return { ...setting, ioas };
@@ -123,36 +123,58 @@ test('flags and order of checks', async () => {
   await closeClean(setting);
 });
 
-test('info has the page sizes that all page tables share, and the chain of capabilities', async () => {
-  const { iommufd, ioas, ...setting } = await compat();
-  const whole = [{ start: 0n, last: MAX }];
-  expect(await iommufd.vfioInfo()).toEqual({
-    flags: 3,
-    pageSizes: 0xffff_ffff_ffff_f000n,
-    ranges: whole,
-    capabilities: [
-      { id: 3, version: 1, offset: 24, next: 40, available: 0xffff_ffff },
-      { id: 1, version: 1, offset: 40, next: 0, ranges: whole },
-    ],
-    size: 72,
-  });
-  await setting.driver.addReserved({ ioas, start: 0x3000_0000n, length: PAGE });
-  await (await bindMock(iommufd)).attach(ioas);
-  const info = await iommufd.vfioInfo();
-  expect(info.pageSizes).toBe(0x1000n);
-  expect(info.size).toBe(56 + 16 * 2);
-  expect(info.ranges).toEqual([
-    { start: 0x100_0000n, last: 0x2fff_ffffn },
-    { start: 0x3000_1000n, last: 0x7fff_ffffn },
-  ]);
-  await closeClean({ iommufd, ...setting });
-});
+test.each([
+  ['linux-7.3', 0x1f_ffff_f000n],
+  ['linux-6.12', 0x1000n],
+] as const)(
+  'info has the page sizes that all page tables share, and the chain of capabilities: %s',
+  async (profile, pageSizes) => {
+    const { iommufd, ioas, ...setting } = await compat(undefined, { profile });
+    const whole = [{ start: 0n, last: MAX }];
+    expect(await iommufd.vfioInfo()).toEqual({
+      flags: 3,
+      pageSizes: 0xffff_ffff_ffff_f000n,
+      ranges: whole,
+      capabilities: [
+        { id: 3, version: 1, offset: 24, next: 40, available: 0xffff_ffff },
+        { id: 1, version: 1, offset: 40, next: 0, ranges: whole },
+      ],
+      size: 72,
+    });
+    await setting.driver.addReserved({ ioas, start: 0x3000_0000n, length: PAGE });
+    await (await bindMock(iommufd)).attach(ioas);
+    const info = await iommufd.vfioInfo();
+    expect(info.pageSizes).toBe(pageSizes);
+    expect(info.size).toBe(56 + 16 * 2);
+    expect(info.ranges).toEqual([
+      { start: 0x100_0000n, last: 0x2fff_ffffn },
+      { start: 0x3000_1000n, last: 0x7fff_ffffn },
+    ]);
+    await closeClean({ iommufd, ...setting });
+  },
+);
 
 test('info has the page sizes of whole pages as they are', async () => {
   const { iommufd, ioas, ...setting } = await compat();
   const nic = { name: 'nic', createDomain: () => new RadixDomain({ pageSizes: [2n ** 12n, 2n ** 21n] }) };
   await (await iommufd.deviceBind(nic)).attach(ioas);
   expect((await iommufd.vfioInfo()).pageSizes).toBe(0x20_1000n);
+  await closeClean({ iommufd, ...setting });
+});
+
+test.each([
+  ['linux-7.3', 'EINVAL'],
+  ['linux-6.12', 'OK'],
+] as const)('a mapping without permission, and a page table: %s', async (profile, expected) => {
+  const { iommufd, ioas, ...setting } = await compat(undefined, { profile });
+  const map = (iova: bigint) => outcome(iommufd.vfioMap({ iova, uptr: RAM, length: PAGE, prot: '' }));
+  expect(await map(APERTURE)).toBe('OK');
+  const device = await bindMock(iommufd);
+  expect(await outcome(device.attach(ioas))).toBe(expected);
+  expect(await iommufd.vfioUnmap({ all: true })).toBe(PAGE);
+  expect(await outcome(device.detach())).toBe('OK');
+  expect(await outcome(device.attach(ioas))).toBe('OK');
+  expect(await map(APERTURE)).toBe(expected);
   await closeClean({ iommufd, ...setting });
 });
 

@@ -83,6 +83,11 @@ export const USER_PAGES: readonly bigint[] = REGIONS.flatMap(({ uptr, pages }) =
   Array.from({ length: pages }, (_, at) => uptr / PAGE + BigInt(at)),
 );
 
+/** The io page of the mock domains. */
+const IO_PAGE = 2n ** 11n;
+/** What later kernels' mock domains keep instead: every power of two from the io page to 64 GiB. */
+const ENTRY_SIZES = 2n ** 37n - IO_PAGE;
+
 /** Everything a run works with. */
 export class Pairs {
   readonly sync: boolean;
@@ -123,7 +128,7 @@ export class Pairs {
       library: new IoPagetable({ memory, profile }),
       model: new NaiveTable(this.world, rulesOf(profile)),
     }));
-    this.domains = domainPairs();
+    this.domains = domainPairs(profile);
     this.accesses = [true, true, true, false].map((needsPin) => this.#accessPair(needsPin));
   }
 
@@ -153,24 +158,26 @@ export class Pairs {
   }
 }
 
-function domainPairs(): DomainPair[] {
+function domainPairs(profile: Profile): DomainPair[] {
   const all = { start: 0n, last: MAX };
   const low = { start: 0x1000n, last: 2n ** 53n - 1n };
   const sizes = PAGE | 0x200000n | 0x40000000n;
   const poison: Poison = { at: undefined };
   return [
-    mockPair(false),
-    mockPair(true),
+    mockPair(profile, false),
+    mockPair(profile, true),
     { library: new RadixDomain(), model: naiveDomain(sizes, all), table: undefined },
     { library: new RadixDomain({ dirty: true }), model: naiveDomain(sizes, all, true), table: undefined },
     { library: poisonedRadix(poison, low), model: naiveDomain(PAGE, low), poison, table: undefined },
   ];
 }
 
-function mockPair(dirty: boolean): DomainPair {
+function mockPair(profile: Profile, dirty: boolean): DomainPair {
   const poison: Poison = { at: undefined };
   const requests: MapRequest[] = [];
-  const library = poisonedMock(poison, dirty, (request) => requests.push(request));
-  const model = naiveDomain(0x800n, { start: 0x1000000n, last: 0x7fffffffn }, dirty);
+  const library = poisonedMock(profile, poison, dirty, (request) => requests.push(request));
+  const entries = rulesOf(profile).testPageTables === 'entries';
+  const aperture = { start: 0x1000000n, last: 0x7fffffffn };
+  const model = naiveDomain(entries ? ENTRY_SIZES : IO_PAGE, aperture, dirty, { entries });
   return { library, model, poison, requests, table: undefined };
 }

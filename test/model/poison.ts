@@ -4,6 +4,7 @@
 import type { IommuDomain } from '../../src/domain/iommu-domain.js';
 import { RadixDomain } from '../../src/domain/radix-domain.js';
 import { IommuError } from '../../src/errors.js';
+import type { Profile } from '../../src/rules.js';
 import { MockDomain } from '../../src/testing/mock-domain.js';
 import type { MapRequest } from './map-requests.js';
 import type { Range } from './naive-ranges.js';
@@ -20,16 +21,18 @@ function refuseAt(poison: Poison, { iova, size }: MapRequest): void {
 }
 
 /**
- * The kernel's mock domain.
+ * The mock domain of a kernel.
  *
  * @param onMap - called with every request, also the refused one
  */
 export function poisonedMock(
+  profile: Profile,
   poison: Poison,
   dirty: boolean,
   onMap: (request: MapRequest) => void,
 ): MockDomain {
   return new MockDomain({
+    profile,
     dirty,
     onMap({ iova, pageSize, count }) {
       const request = { iova, size: pageSize * count };

@@ -64,7 +64,9 @@ describe('the library agrees with the naive model', () => {
     runs: 150,
     grain: 'half pages',
   });
-  property('dirty tracking', { ...linux, mix: DIRTY, length: 50, runs: 150 });
+  for (const profile of ['linux-6.12', 'linux-7.3'] as const) {
+    property(`${profile}: dirty tracking`, { profile, mix: DIRTY, length: 50, runs: 150 });
+  }
   property('everything', { ...linux, mix: EVERYTHING, length: 80, runs: 200 });
   property('little locked memory', {
     ...linux,

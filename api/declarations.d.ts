@@ -1269,6 +1269,7 @@ declare function printable(text: string): string;
 interface RecordedArea {
     readonly iova: string;
     readonly last: string;
+    readonly source?: Exclude<PagesSource, "user">;
     readonly uptr: string;
     readonly prot: string;
     readonly pages: number;

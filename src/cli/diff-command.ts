@@ -7,7 +7,7 @@ import { printable } from '../render/index.js';
 import { type AnswerDifference, diffProfiles, type ProfileAnswer } from '../replay/diff-profiles.js';
 import type { ReplayFigures } from '../replay/figures.js';
 import type { MalformedLine } from '../replay/index.js';
-import { type Profile, type Rules, rulesOf } from '../rules.js';
+import { PROFILE_NAMES, type Profile, type Rules, rulesOf } from '../rules.js';
 import { openLog } from './log-input.js';
 import { LOG_OPTIONS, profileNamed, readCount, readLogOptions } from './option-values.js';
 import { ProgressBar } from './progress.js';
@@ -31,7 +31,7 @@ export async function diffCommand(args: readonly string[], terminal: Terminal): 
     options: {
       ...logOptions,
       from: { type: 'string' },
-      to: { type: 'string', default: 'linux' },
+      to: { type: 'string', default: PROFILE_NAMES[0]! },
       max: { type: 'string', default: DEFAULT_SHOWN },
       quiet: { type: 'boolean', default: false },
     },

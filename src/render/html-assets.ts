@@ -103,8 +103,13 @@ export const REPORT_SCRIPT = `"use strict";
       };
     }
     #area() {
-      const [iova, last, uptr, prot] = [this.#text(), this.#text(), this.#text(), this.#text()];
-      return { iova, last, uptr, prot, pages: this.#pages += this.#word() };
+      const [iova, last, from, prot] = [this.#text(), this.#text(), this.#text(), this.#text()];
+      const pages = this.#pages += this.#word();
+      for (const source of ["file", "dma-buf"]) {
+        const words = \`\${source} \`;
+        if (from.startsWith(words)) return { iova, last, source, uptr: from.slice(words.length), prot, pages };
+      }
+      return { iova, last, uptr: from, prot, pages };
     }
     #setting() {
       return this.#settings[this.#word()];
@@ -205,7 +210,8 @@ export const REPORT_SCRIPT = `"use strict";
       return change;
     }
     #begin(space, area, from) {
-      const drawn = { ...area, pins: 0, preventAccess: false, storageDomain: null };
+      const held = { pins: 0, preventAccess: false, storageDomain: null };
+      const drawn = { ...area, source: area.source ?? "user", ...held };
       const lifetime = { space, area: drawn, from, to: this.length + 1 };
       this.lifetimes.push(lifetime);
       return lifetime;
@@ -1063,11 +1069,12 @@ export const REPORT_SCRIPT = `"use strict";
       matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
     }
   };
-  function describeArea({ iova, last, prot, uptr, pages }) {
+  function describeArea({ iova, last, prot, source, uptr, pages }) {
     const size = formatBytes(BigInt(last) - BigInt(iova) + 1n);
     const access = prot === "" ? "no access" : prot;
-    const from = uptr?.startsWith("0x") ? \`user \${uptr}\` : uptr;
-    return printable(\`\${iova} to \${last}, \${size}: \${access}, \${from}, pages \${nameOfPages(pages ?? 0)}\`);
+    return printable(
+      \`\${iova} to \${last}, \${size}: \${access}, \${source} \${uptr}, pages \${nameOfPages(pages ?? 0)}\`
+    );
   }
   function nameOfPages(pages) {
     return letters(Math.max(0, pages - 1));
@@ -1359,6 +1366,6 @@ main {
 
 /** What a content security policy calls them. */
 export const REPORT_HASHES = {
-  script: 'sha256-MA+gnhExKprEUDES1buTxeRmcVjyXlYaZih3aFQ4lXw=',
+  script: 'sha256-4JA7HN1Q/TGRckEEi2F3U9IENzqXMXwOQr1gveGBdnQ=',
   style: 'sha256-HicBkfejPrfdx6gHgPIvJOoC0EHzVgudr8Dvmb+o71E=',
 } as const;

@@ -138,8 +138,9 @@ class Packer {
     };
   }
 
-  #area({ iova, last, uptr, prot, pages }: RecordedArea): void {
-    for (const text of [iova, last, uptr, prot]) this.#text(text);
+  #area({ iova, last, source, uptr, prot, pages }: RecordedArea): void {
+    const from = source === undefined ? uptr : `${source} ${uptr}`;
+    for (const text of [iova, last, from, prot]) this.#text(text);
     this.#words.push(pages - this.#pages);
     this.#pages = pages;
   }
@@ -221,8 +222,13 @@ class Unpacker {
   }
 
   #area(): RecordedArea {
-    const [iova, last, uptr, prot] = [this.#text(), this.#text(), this.#text(), this.#text()];
-    return { iova, last, uptr, prot, pages: (this.#pages += this.#word()) };
+    const [iova, last, from, prot] = [this.#text(), this.#text(), this.#text(), this.#text()];
+    const pages = (this.#pages += this.#word());
+    for (const source of ['file', 'dma-buf'] as const) {
+      const words = `${source} `;
+      if (from.startsWith(words)) return { iova, last, source, uptr: from.slice(words.length), prot, pages };
+    }
+    return { iova, last, uptr: from, prot, pages };
   }
 
   #setting(): RecordedSetting {

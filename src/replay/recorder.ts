@@ -223,12 +223,11 @@ export class ReplayRecorder {
     const number = this.#pages.get(pages) ?? ++this.#lastPages;
     this.#pages.set(pages, number);
     const source = sourceOf(pages);
-    const from = hex(pages.addressOf(area.index, area.pageOffset));
-    const uptr = source === 'user' ? from : `${source} ${from}`;
     return {
       iova: hex(area),
       last: hex(lastOf(area)),
-      uptr,
+      ...(source === 'user' ? {} : { source }),
+      uptr: hex(pages.addressOf(area.index, area.pageOffset)),
       prot: protectionName(area.prot),
       pages: number,
     };

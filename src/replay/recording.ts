@@ -4,7 +4,7 @@
  * Everything in here can be put through JSON. Addresses are hex strings, bounds are inclusive. Names, calls and
  * reasons contain text from the log: whoever shows them escapes them.
  */
-import type { DomainSnapshot, RangeSnapshot } from '../inspect/snapshot.js';
+import type { DomainSnapshot, PagesSource, RangeSnapshot } from '../inspect/snapshot.js';
 import type { Profile } from '../rules.js';
 
 /** An area as a recording keeps it. */
@@ -13,7 +13,9 @@ export interface RecordedArea {
   readonly iova: string;
   /** Last IOVA. */
   readonly last: string;
-  /** User address of the first byte; of a file or dma-buf what it is and the offset: `file 0x1000`. */
+  /** What it is mapped from; absent where that is the memory of the process, as it mostly is. */
+  readonly source?: Exclude<PagesSource, 'user'>;
+  /** User address of the first byte, or its offset in the file or dma-buf. */
   readonly uptr: string;
   /** What devices may do: `''`, `'r'`, `'w'` or `'rw'`. */
   readonly prot: string;

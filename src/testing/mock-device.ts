@@ -43,7 +43,7 @@ export interface MockDeviceOptions {
   readonly name?: string | undefined;
   /** Bits of `MOCK_FLAGS`; default 0. */
   readonly flags?: number | undefined;
-  /** Of which kernel it is. Default `linux`, the newest. */
+  /** Of which kernel it is. By default the newest Linux. */
   readonly profile?: ProfileName | undefined;
 }
 

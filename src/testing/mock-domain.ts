@@ -59,7 +59,7 @@ const MOST_DIRTY_BITS = 2n ** 27n;
 
 /** How a mock domain is made. */
 export interface MockDomainOptions {
-  /** Of which kernel it is: how it keeps what is mapped differs. Default `linux`, the newest. */
+  /** Of which kernel it is: how it keeps what is mapped differs. By default the newest Linux. */
   readonly profile?: ProfileName | undefined;
   /** Whether it has huge pages of 1 MiB; later kernels have 4 KiB besides, and nothing else. Default false. */
   readonly huge?: boolean | undefined;

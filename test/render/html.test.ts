@@ -19,13 +19,17 @@ const arbitraryText = fc
     ),
   )
   .map((parts) => parts.join(''));
-const arbitraryArea: fc.Arbitrary<RecordedArea> = fc.record({
-  iova: arbitraryNumber,
-  last: arbitraryNumber,
-  uptr: arbitraryNumber,
-  prot: fc.constantFrom('', 'r', 'w', 'rw'),
-  pages: fc.nat(),
-});
+const arbitraryArea: fc.Arbitrary<RecordedArea> = fc.record(
+  {
+    iova: arbitraryNumber,
+    last: arbitraryNumber,
+    source: fc.constantFrom('file', 'dma-buf'),
+    uptr: arbitraryNumber,
+    prot: fc.constantFrom('', 'r', 'w', 'rw'),
+    pages: fc.nat(),
+  },
+  { requiredKeys: ['iova', 'last', 'uptr', 'prot', 'pages'] },
+);
 const arbitrarySetting = fc.record({
   alignment: fc.constantFrom(1, 4096),
   reserved: fc.array(fc.record({ start: arbitraryNumber, last: arbitraryNumber, owner: arbitraryText })),

@@ -1,16 +1,21 @@
 /** What a recording says of the spaces, and what there is, in one form. */
 import { expect } from 'vitest';
+import type { AreaSnapshot } from '../../src/inspect/snapshot.js';
 import type { RecordedArea, ReplayRecording } from '../../src/replay/recording.js';
 import type { NamedSpace } from '../../src/replay/replay-space.js';
 
 /** Areas by name of their space, without what only the recording knows. */
-export type Picture = Record<string, { iova: string; last: string; uptr: string | null; prot: string }[]>;
+export type Picture = Record<
+  string,
+  (Pick<AreaSnapshot, 'iova' | 'last' | 'source' | 'uptr'> & { prot: string })[]
+>;
 
 /** The spaces as they are now. */
 export function pictureOf(spaces: Iterable<NamedSpace>): Picture {
   const picture: Picture = {};
   for (const { name, table } of spaces) {
-    const areas = table.snapshot().areas.map(({ iova, last, uptr, prot }) => ({ iova, last, uptr, prot }));
+    const { areas: now } = table.snapshot();
+    const areas = now.map(({ iova, last, source, uptr, prot }) => ({ iova, last, source, uptr, prot }));
     if (areas.length > 0) picture[name] = areas;
   }
   return picture;
@@ -33,7 +38,9 @@ export function replayed({ spaces, steps }: ReplayRecording): Picture[] {
     for (const { id, name } of spaces) {
       const sorted = [...areas.get(id)!.values()].sort((a, b) => (BigInt(a.iova) < BigInt(b.iova) ? -1 : 1));
       if (sorted.length > 0) {
-        picture[name] = sorted.map(({ iova, last, uptr, prot }) => ({ iova, last, uptr, prot }));
+        picture[name] = sorted.map(({ iova, last, source, uptr, prot }) => {
+          return { iova, last, source: source ?? 'user', uptr, prot };
+        });
       }
     }
     pictures.push(picture);

@@ -15,6 +15,7 @@ import {
   LOGGING_START,
 } from '../../src/vfio-user/protocol.js';
 import type { ServeOptions } from '../../src/vfio-user/server.js';
+import { settled } from '../helpers/watch.js';
 import { join, RawClient } from './raw-client.js';
 import { plugged } from './served.js';
 
@@ -45,21 +46,24 @@ const failure = (call: Promise<unknown>) =>
   );
 
 describe('DMA by messages', () => {
-  test('reads and writes in pieces of at most 64 KiB, 16 at a time', async () => {
+  test('reads and writes in pieces of at most 64 KiB, of which replies of 128 KiB are under way', async () => {
     const { client, dma } = await ready();
     expect(await client.unmap(0, 0x40000)).toBe(0);
     expect(await client.map(0, 0x100000)).toBe(0);
     client.answers = false;
     const target = new Uint8Array(0xff000);
     const read = dma.read(0x123, target);
-    await client.until(() => client.asked.length === 16);
-    expect(client.asked.map(({ payload }) => Number(DMA_ACCESS.decode(payload).count))).toEqual([
-      ...Array.from({ length: 15 }, () => 0x10000),
-      0xf000,
-    ]);
-    client.answers = true;
-    for (const message of [...client.asked].reverse()) client.answer(message);
+    // QEMU loses what its socket does not take, which is little more than that.
+    for (let answered = 0; answered < 16; answered += 2) {
+      await client.until(() => client.asked.length === answered + 2);
+      await settled();
+      const under = client.asked.slice(answered);
+      const counts = under.map(({ payload }) => Number(DMA_ACCESS.decode(payload).count));
+      expect(counts).toEqual([0x10000, answered === 14 ? 0xf000 : 0x10000]);
+      for (const message of under.reverse()) client.answer(message);
+    }
     await read;
+    client.answers = true;
     expect(Buffer.from(target).equals(client.memory.subarray(0x123, 0x123 + target.length))).toBe(true);
     const source = Uint8Array.from({ length: 70_000 }, (_, at) => at & 0xff);
     await dma.write(0x20001, source);
@@ -123,8 +127,8 @@ describe('DMA by messages', () => {
   test('ends when the client goes', async () => {
     const { client, dma } = await ready();
     client.answers = false;
-    const reads = [0, 0x1000, 0x20000].map((iova) => failure(dma.read(iova, new Uint8Array(0x12000))));
-    await client.until(() => client.asked.length === 6);
+    const reads = [0, 0x1000, 0x20000].map((iova) => failure(dma.read(iova, new Uint8Array(0x4000))));
+    await client.until(() => client.asked.length === 3);
     await client.close();
     expect(await Promise.all(reads)).toEqual(['ENODEV', 'ENODEV', 'ENODEV']);
   });
@@ -231,7 +235,7 @@ describe('maps', () => {
     expect(await client.map(0x80000, 0x1000)).toBe(0);
     client.answers = false;
     const gone = [
-      failure(dma.read(0, new Uint8Array(0x20000))),
+      failure(dma.read(0, new Uint8Array(0x18000))),
       failure(dma.write(0x30000, new Uint8Array(4))),
     ];
     const stays = new Uint8Array(8);

@@ -93,8 +93,9 @@ export class History {
   }
 
   #begin(space: number, area: RecordedArea, from: number): Lifetime {
-    // A recording doesn't say who holds an area, and has the file among the words of its address.
-    const drawn = { ...area, source: 'user' as const, pins: 0, preventAccess: false, storageDomain: null };
+    // A recording doesn't say who holds an area.
+    const held = { pins: 0, preventAccess: false, storageDomain: null };
+    const drawn: DrawnArea = { ...area, source: area.source ?? 'user', ...held };
     const lifetime = { space, area: drawn, from, to: this.length + 1 };
     this.lifetimes.push(lifetime);
     return lifetime;

@@ -211,11 +211,12 @@ class Report {
   }
 }
 
-function describeArea({ iova, last, prot, uptr, pages }: DrawnArea): string {
+function describeArea({ iova, last, prot, source, uptr, pages }: DrawnArea): string {
   const size = formatBytes(BigInt(last) - BigInt(iova) + 1n);
   const access = prot === '' ? 'no access' : prot;
-  const from = uptr?.startsWith('0x') ? `user ${uptr}` : uptr;
-  return printable(`${iova} to ${last}, ${size}: ${access}, ${from}, pages ${nameOfPages(pages ?? 0)}`);
+  return printable(
+    `${iova} to ${last}, ${size}: ${access}, ${source} ${uptr}, pages ${nameOfPages(pages ?? 0)}`,
+  );
 }
 
 /** Pages are numbered from 1. */

@@ -130,7 +130,8 @@ export function snapshotTable(table: TableState): TableSnapshot {
 }
 
 /** What pages are of. */
-export function sourceOf({ file, dmaBuf }: IoptPages): PagesSource {
+export function sourceOf(pages: IoptPages): PagesSource {
+  const { file, dmaBuf } = pages;
   if (dmaBuf !== undefined) return 'dma-buf';
   return file === undefined ? 'user' : 'file';
 }

@@ -30,6 +30,7 @@ export class LockedMemory {
     return this.counter.pages;
   }
 
+  /** For counters that are set back, as in tests. */
   set lockedPages(pages: number) {
     this.counter.pages = pages;
   }

@@ -526,6 +526,7 @@ export class VfioUserClient extends EventEmitter<ClientEvents> implements AsyncD
     for (const file of this.#mapped.splice(0)) file.unmap();
   }
 
+  /** As `close`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
